@@ -1,0 +1,1 @@
+//! An asynchronous Kafka client: connections, metadata, raw-batch produce and fetch, groups, admin.

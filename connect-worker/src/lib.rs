@@ -1,0 +1,1 @@
+//! The Connect worker: herder, group membership, stores, task runners, converters, transforms.

@@ -1,0 +1,1 @@
+//! Elasticsearch sink connector.

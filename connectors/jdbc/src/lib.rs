@@ -1,0 +1,1 @@
+//! JDBC source connector over SQLite, MySQL, MariaDB and PostgreSQL.

@@ -1,0 +1,15 @@
+//! The Kafka wire protocol.
+//!
+//! - [`messages`]: every request and response that we serve or call, generated from the facts in `protocol/schema/`
+//!   by `cargo xtask protocol`. One struct per message holds the fields of all versions; [`Encode`] and [`Decode`] take
+//!   the version.
+//! - [`records`]: views over record batches (magic 2) that borrow the request's bytes, a builder, and compression.
+//! - [`ids`]: newtypes for the wire's numbers.
+//!
+//! Strings and bytes that are decoded are slices of the buffer they came from ([`bytestring::ByteString`],
+//! [`bytes::Bytes`]): nothing is copied, and nothing is allocated from a length that the input only claims.
+
+pub mod ids;
+pub mod message;
+
+pub use message::{Decode, DecodeError, Encode, EncodeError, Request};

@@ -1,0 +1,1 @@
+//! Every HTTP surface: listeners, error bodies and the routers for each service.

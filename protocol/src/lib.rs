@@ -11,5 +11,6 @@
 
 pub mod ids;
 pub mod message;
+pub mod records;
 
 pub use message::{Decode, DecodeError, Encode, EncodeError, Request};

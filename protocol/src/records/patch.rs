@@ -1,0 +1,43 @@
+//! What a broker may change in a batch in place.
+
+use crate::ids::{LeaderEpoch, Offset};
+
+use super::header::{ATTRIBUTES_AT, Attributes, CRC_AT, LEADER_EPOCH_AT, MAX_TIMESTAMP_AT, TimestampType};
+use super::{HEADER_LEN, RecordError};
+
+/// Sets the base offset; the checksum does not cover it.
+pub fn patch_base_offset(batch: &mut [u8], offset: Offset) -> Result<(), RecordError> {
+    put(batch, 0, &offset.0.to_be_bytes())
+}
+
+/// Sets the partition leader epoch; the checksum does not cover it.
+pub fn patch_leader_epoch(batch: &mut [u8], epoch: LeaderEpoch) -> Result<(), RecordError> {
+    put(batch, LEADER_EPOCH_AT, &epoch.0.to_be_bytes())
+}
+
+/// Sets timestamp type and maximum timestamp, and the checksum, which covers both. `batch` is exactly one batch.
+pub fn patch_max_timestamp(batch: &mut [u8], kind: TimestampType, timestamp: i64) -> Result<(), RecordError> {
+    put(batch, MAX_TIMESTAMP_AT, &timestamp.to_be_bytes())?;
+    let old = Attributes(i16::from_be_bytes([batch[ATTRIBUTES_AT], batch[ATTRIBUTES_AT + 1]]));
+    put(batch, ATTRIBUTES_AT, &old.with_timestamp_type(kind).0.to_be_bytes())?;
+    patch_crc(batch)
+}
+
+/// Writes the checksum that the bytes have. `batch` is exactly one batch.
+pub fn patch_crc(batch: &mut [u8]) -> Result<(), RecordError> {
+    let crc = compute_crc(batch);
+    put(batch, CRC_AT, &crc.to_be_bytes())
+}
+
+/// The CRC-32C of `batch`, which is exactly one batch: of all bytes from the attributes on.
+pub fn compute_crc(batch: &[u8]) -> u32 {
+    crc32c::crc32c(batch.get(ATTRIBUTES_AT..).unwrap_or_default())
+}
+
+fn put(batch: &mut [u8], at: usize, value: &[u8]) -> Result<(), RecordError> {
+    if batch.len() < HEADER_LEN {
+        return Err(RecordError::Truncated { field: "header", needed: HEADER_LEN, left: batch.len() });
+    }
+    batch[at..at + value.len()].copy_from_slice(value);
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! Settings: one table a plugin, from which parsing, validation over REST and the docs are read.
+
+mod def;
+mod values;
+
+use std::collections::BTreeMap;
+
+pub use def::{ConfigDef, ConfigKey, ConfigType, ConfigValueInfo, Importance, Validator, Width};
+pub use values::{Config, ConfigValue, Password};
+
+/// Settings as the user wrote them.
+pub type ConfigMap = BTreeMap<String, String>;

@@ -9,8 +9,13 @@
 //! Strings and bytes that are decoded are slices of the buffer they came from ([`bytestring::ByteString`],
 //! [`bytes::Bytes`]): nothing is copied, and nothing is allocated from a length that the input only claims.
 
+pub mod api;
+pub mod codec;
 pub mod ids;
 pub mod message;
 pub mod records;
+
+#[path = "generated/mod.rs"]
+pub mod messages;
 
 pub use message::{Decode, DecodeError, Encode, EncodeError, Request};

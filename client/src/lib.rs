@@ -1,1 +1,42 @@
 //! An asynchronous Kafka client: connections, metadata, raw-batch produce and fetch, groups, admin.
+//!
+//! Everything starts from a [`ClientConfig`], read from Kafka's own property names, and a [`Client`], which owns the
+//! connections and the metadata and is cheap to clone:
+//!
+//! - [`Producer`]: batches, idempotent by default; per record a cheap [`Delivery`], or whole batches as bytes.
+//! - [`PartitionConsumer`]: reads partitions that the caller assigns, as records or as raw batches.
+//! - [`GroupConsumer`]: a member of a classic consumer group; rebalances come as events from its `poll`.
+//! - [`GroupMember`]: membership in a group of any protocol type, for those who bring their own assignment.
+//! - [`Admin`]: topics, configs, groups, offsets.
+//!
+//! All of it needs a running tokio runtime. Every error says which broker, API and topic-partition it is about.
+
+mod admin;
+mod backoff;
+mod client;
+mod config;
+mod consumer;
+mod error;
+mod group;
+mod metadata;
+mod producer;
+mod types;
+
+pub use admin::{
+    Admin, ClusterDescription, ConfigEntry, ConfigOp, ConfigResource, ConfigSource, GroupDescription,
+    GroupListing, GroupMemberDescription, ListedOffset, NewTopic, PartitionDescription, TopicDescription,
+};
+pub use backoff::Backoff;
+pub use client::{Client, Lane};
+pub use config::{
+    Acks, AssignmentStrategy, ClientConfig, CompressionLevels, CompressionType, IsolationLevel, OffsetReset,
+};
+pub use consumer::{ConsumerEvent, FetchedBatches, GroupConsumer, PartitionConsumer, Subscription};
+pub use error::{Error, Result};
+pub use group::{GroupMember, GroupMemberOptions, JoinOutcome, JoinedMember, MemberSignal, SyncOutcome};
+pub use metadata::{Broker, Metadata, PartitionMetadata, TopicMetadata};
+pub use producer::{Deliveries, Delivery, Producer};
+pub use types::{
+    ConsumerRecord, Header, OffsetAndMetadata, OffsetSpec, ProducerRecord, RecordMetadata, TimestampType,
+    TopicPartition,
+};

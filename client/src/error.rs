@@ -1,0 +1,104 @@
+//! What can go wrong, and where: every error names the broker, the API and the topic-partition or group it is about.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_protocol::ids::Offset;
+use aqueduct_protocol::{DecodeError, EncodeError};
+
+use crate::types::TopicPartition;
+
+/// The result of this crate's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A property has a value that it cannot have.
+    #[error("{key}={value}: {why}")]
+    Config { key: String, value: String, why: String },
+    /// No connection could be made.
+    #[error(
+        "{broker}: cannot connect: {source}; check that a broker listens there and that the address is right"
+    )]
+    Connect { broker: String, source: Arc<io::Error> },
+    /// None of the bootstrap servers and known brokers answered.
+    #[error("no broker answers at bootstrap.servers={servers}: {last}")]
+    NoBroker { servers: String, last: Box<Error> },
+    /// The connection ended before the answer came.
+    #[error("{broker}: {api}: connection lost: {why}")]
+    Disconnected { broker: String, api: &'static str, why: String },
+    /// The broker did not answer in time (`request.timeout.ms`).
+    #[error("{broker}: {api}: no answer within {after:?}")]
+    RequestTimeout { broker: String, api: &'static str, after: Duration },
+    /// The broker speaks no version of the API that this client does.
+    #[error(
+        "{broker}: {api} is not served in a version that this client speaks ({ours}); brokers from 2.1 on are supported"
+    )]
+    UnsupportedVersion { broker: String, api: &'static str, ours: String },
+    /// The answer is not what the protocol says.
+    #[error("{broker}: {api}: bad answer: {source}")]
+    Decode { broker: String, api: &'static str, source: DecodeError },
+    /// A request cannot be written in the version that was agreed on.
+    #[error("{broker}: {api}: cannot write the request: {source}")]
+    Encode { broker: String, api: &'static str, source: EncodeError },
+    /// The broker answered with an error code. `what` names the topic-partition, group or resource.
+    #[error("{broker}: {api} of {what}: {code}{message}")]
+    Api { broker: String, api: &'static str, what: String, code: ErrorCode, message: Detail },
+    /// A time limit for a whole operation passed; `last` is the last thing that went wrong, if any.
+    #[error("{what}: not done within {after:?}{}", .last.as_ref().map(|last| format!(": {last}")).unwrap_or_default())]
+    Timeout { what: String, after: Duration, last: Option<Box<Error>> },
+    /// A topic that does not exist, and was not created in time.
+    #[error("topic {topic} does not exist (or is not created yet); create it or allow auto-creation")]
+    UnknownTopic { topic: String },
+    /// A partition that the topic does not have.
+    #[error("{partition} does not exist: the topic has {count} partitions")]
+    UnknownPartition { partition: TopicPartition, count: usize },
+    /// A record that no request may carry.
+    #[error(
+        "record of {size} bytes for topic {topic} is larger than {setting}={limit}; raise it (and the topic's max.message.bytes) or split the record"
+    )]
+    RecordTooLarge { topic: String, size: usize, setting: &'static str, limit: usize },
+    /// A record batch from a broker that is damaged.
+    #[error("{partition}@{offset}: bad record batch: {why}")]
+    BadBatch { partition: TopicPartition, offset: Offset, why: String },
+    /// There is no committed offset, and `auto.offset.reset` is `none`.
+    #[error("{partition}: no committed offset, and auto.offset.reset=none")]
+    NoOffset { partition: TopicPartition },
+    /// The position is outside of the log, and `auto.offset.reset` is `none`.
+    #[error("{partition}@{offset}: out of range, and auto.offset.reset=none")]
+    OffsetOutOfRange { partition: TopicPartition, offset: Offset },
+    /// The member is no longer part of the group's current generation; it has to join again.
+    #[error("group {group}: member {member} is not part of the current generation: {code}")]
+    NotAMember { group: String, member: String, code: ErrorCode },
+    /// The caller asked for what cannot be.
+    #[error("{0}")]
+    Invalid(String),
+    /// The client, producer or consumer was closed.
+    #[error("{0} is closed")]
+    Closed(&'static str),
+}
+
+/// The text that a broker adds to an error code; shown after a colon, or not at all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Detail(pub Option<String>);
+
+impl std::fmt::Display for Detail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Some(text) if !text.is_empty() => write!(f, ": {text}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// PLACEHOLDER
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ErrorCode(pub i16);
+impl std::fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,73 @@
+//! What the client knows of the cluster.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, Uuid};
+use bytestring::ByteString;
+
+/// A broker and where it listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broker {
+    pub id: BrokerId,
+    pub host: ByteString,
+    pub port: u16,
+    pub rack: Option<ByteString>,
+}
+
+impl Broker {
+    /// `host:port`.
+    pub fn address(&self) -> String {
+        if self.host.contains(':') && !self.host.starts_with('[') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// A partition, its leader and its replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionMetadata {
+    pub partition: PartitionIndex,
+    /// `None` while there is no leader.
+    pub leader: Option<BrokerId>,
+    pub leader_epoch: LeaderEpoch,
+    pub replicas: Vec<BrokerId>,
+    pub isr: Vec<BrokerId>,
+}
+
+/// A topic and its partitions, sorted by index from 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicMetadata {
+    pub name: ByteString,
+    /// [`Uuid::ZERO`] where the broker has no topic ids.
+    pub id: Uuid,
+    pub internal: bool,
+    pub partitions: Vec<PartitionMetadata>,
+}
+
+/// One immutable image of the cluster.
+#[derive(Debug, Clone)]
+pub struct Metadata {
+    pub cluster_id: Option<ByteString>,
+    pub controller: Option<BrokerId>,
+    pub brokers: HashMap<BrokerId, Broker>,
+    pub topics: HashMap<ByteString, TopicMetadata>,
+    /// When it was received.
+    pub received: Instant,
+    /// Rises with every image.
+    pub generation: u64,
+}
+
+impl Metadata {
+    /// The topic, if it is known.
+    pub fn topic(&self, name: &str) -> Option<&TopicMetadata> {
+        self.topics.get(name)
+    }
+
+    /// The partition, if it is known.
+    pub fn partition(&self, topic: &str, partition: PartitionIndex) -> Option<&PartitionMetadata> {
+        self.topics.get(topic)?.partitions.get(usize::try_from(partition.0).ok()?)
+    }
+}

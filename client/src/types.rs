@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+pub use aqueduct_protocol::records::{Header, TimestampType};
+
 use aqueduct_protocol::ids::{LeaderEpoch, Offset, PartitionIndex};
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -25,22 +27,6 @@ impl TopicPartition {
 impl fmt::Display for TopicPartition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.topic, self.partition)
-    }
-}
-
-/// A record header. Keys may repeat; the order of headers is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Header {
-    /// Its key.
-    pub key: ByteString,
-    /// Its value, or null.
-    pub value: Option<Bytes>,
-}
-
-impl Header {
-    /// A header with a value.
-    pub fn new(key: impl Into<ByteString>, value: impl Into<Bytes>) -> Self {
-        Self { key: key.into(), value: Some(value.into()) }
     }
 }
 
@@ -114,15 +100,6 @@ pub struct RecordMetadata {
     pub offset: Offset,
     /// Its timestamp: the record's own, or the broker's where the topic says `LogAppendTime`; -1 when `acks=0` hides it.
     pub timestamp: i64,
-}
-
-/// Whose clock set a record's timestamp.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum TimestampType {
-    /// The producer's.
-    CreateTime,
-    /// The broker's, at the append.
-    LogAppendTime,
 }
 
 /// A record read from a partition; key, value and headers are slices of the fetched response.

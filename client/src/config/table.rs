@@ -7,7 +7,8 @@ use super::{Acks, AssignmentStrategy, ClientConfig, CompressionType, IsolationLe
 /// One property.
 pub(super) struct Key {
     pub(super) name: &'static str,
-    /// Kafka's default as text; `None` where there is none.
+    /// Kafka's default as text, which the tests hold against [`ClientConfig`]'s; `None` where there is none.
+    #[cfg_attr(not(test), expect(dead_code))]
     pub(super) default: Option<&'static str>,
     pub(super) set: fn(&mut ClientConfig, &str) -> Result<(), String>,
 }

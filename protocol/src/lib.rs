@@ -4,6 +4,7 @@
 //!   by `cargo xtask protocol`. One struct per message holds the fields of all versions; [`Encode`] and [`Decode`] take
 //!   the version.
 //! - [`records`]: views over record batches (magic 2) that borrow the request's bytes, a builder, and compression.
+//! - [`api`], [`header`], [`frame`], [`error_code`]: the table of APIs, headers, whole frames, and Kafka's error codes.
 //! - [`ids`]: newtypes for the wire's numbers.
 //!
 //! Strings and bytes that are decoded are slices of the buffer they came from ([`bytestring::ByteString`],
@@ -11,6 +12,9 @@
 
 pub mod api;
 pub mod codec;
+pub mod error_code;
+pub mod frame;
+pub mod header;
 pub mod ids;
 pub mod message;
 pub mod records;
@@ -18,4 +22,6 @@ pub mod records;
 #[path = "generated/mod.rs"]
 pub mod messages;
 
+pub use api::{Api, ApiKey};
+pub use error_code::ErrorCode;
 pub use message::{Decode, DecodeError, Encode, EncodeError, Request};

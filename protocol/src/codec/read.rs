@@ -59,7 +59,12 @@ pub fn uuid(buf: &mut Bytes, field: &'static str) -> Result<Uuid, DecodeError> {
 }
 
 /// Takes a length or count: compact where `flexible`, otherwise 16 bits for a string and 32 for the rest.
-fn length(buf: &mut Bytes, flexible: bool, short: bool, field: &'static str) -> Result<Option<usize>, DecodeError> {
+fn length(
+    buf: &mut Bytes,
+    flexible: bool,
+    short: bool,
+    field: &'static str,
+) -> Result<Option<usize>, DecodeError> {
     let length = if flexible {
         i64::from(varint::get_u32(buf, field)?) - 1
     } else if short {
@@ -69,9 +74,11 @@ fn length(buf: &mut Bytes, flexible: bool, short: bool, field: &'static str) -> 
     };
     match length {
         -1 => Ok(None),
-        0.. => usize::try_from(length)
-            .map(Some)
-            .map_err(|_| DecodeError::BadLength { field, length, left: buf.len() }),
+        0.. => usize::try_from(length).map(Some).map_err(|_| DecodeError::BadLength {
+            field,
+            length,
+            left: buf.len(),
+        }),
         _ => Err(DecodeError::BadLength { field, length, left: buf.len() }),
     }
 }
@@ -117,7 +124,12 @@ pub fn nullable_bytes(
 }
 
 /// Takes bytes that may not be null.
-pub fn bytes(buf: &mut Bytes, flexible: bool, version: i16, field: &'static str) -> Result<Bytes, DecodeError> {
+pub fn bytes(
+    buf: &mut Bytes,
+    flexible: bool,
+    version: i16,
+    field: &'static str,
+) -> Result<Bytes, DecodeError> {
     nullable_bytes(buf, flexible, field)?.ok_or(DecodeError::UnexpectedNull { field, version })
 }
 
@@ -150,7 +162,8 @@ pub fn array<T>(
     field: &'static str,
     element: impl FnMut(&mut Bytes) -> Result<T, DecodeError>,
 ) -> Result<Vec<T>, DecodeError> {
-    nullable_array(buf, flexible, least, field, element)?.ok_or(DecodeError::UnexpectedNull { field, version })
+    nullable_array(buf, flexible, least, field, element)?
+        .ok_or(DecodeError::UnexpectedNull { field, version })
 }
 
 /// Takes a struct that may be null, which a byte before it tells.

@@ -119,6 +119,9 @@ mod tests {
         let wide = Bytes::from_static(&[0xff, 0xff, 0xff, 0xff, 0x1f]);
         assert_eq!(get_u32(&mut wide.clone(), "f"), Err(DecodeError::BadVarint { field: "f" }));
         let cut = Bytes::from_static(&[0x80]);
-        assert_eq!(get_u32(&mut cut.clone(), "f"), Err(DecodeError::Truncated { field: "f", needed: 2, left: 1 }));
+        assert_eq!(
+            get_u32(&mut cut.clone(), "f"),
+            Err(DecodeError::Truncated { field: "f", needed: 2, left: 1 })
+        );
     }
 }

@@ -68,7 +68,12 @@ pub fn nullable_string(
 }
 
 /// Writes bytes or records.
-pub fn bytes(buf: &mut BytesMut, flexible: bool, value: &[u8], field: &'static str) -> Result<(), EncodeError> {
+pub fn bytes(
+    buf: &mut BytesMut,
+    flexible: bool,
+    value: &[u8],
+    field: &'static str,
+) -> Result<(), EncodeError> {
     nullable_bytes(buf, flexible, Some(value), field)
 }
 

@@ -39,6 +39,7 @@ impl Encode for AddPartitionsToTxnResponse {
         } else if !self.results_by_transaction.is_empty() {
             return Err(write::not_in_version("AddPartitionsToTxnResponse.ResultsByTransaction", version));
         }
+
         if version <= 3 {
             write::array(
                 buf,
@@ -53,6 +54,7 @@ impl Encode for AddPartitionsToTxnResponse {
                 version,
             ));
         }
+
         if flexible {
             buf.put_u8(0);
         }

@@ -98,6 +98,7 @@ impl Encode for DescribedGroup {
         } else if self.error_message.is_some() {
             return Err(write::not_in_version("DescribeGroupsResponse.DescribedGroup.ErrorMessage", version));
         }
+
         write::string(buf, flexible, &self.group_id, "DescribeGroupsResponse.DescribedGroup.GroupId")?;
         write::string(buf, flexible, &self.group_state, "DescribeGroupsResponse.DescribedGroup.GroupState")?;
         write::string(
@@ -127,6 +128,7 @@ impl Encode for DescribedGroup {
                 version,
             ));
         }
+
         if flexible {
             buf.put_u8(0);
         }

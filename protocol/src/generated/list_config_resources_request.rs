@@ -31,6 +31,7 @@ impl Encode for ListConfigResourcesRequest {
         } else if !self.resource_types.is_empty() {
             return Err(write::not_in_version("ListConfigResourcesRequest.ResourceTypes", version));
         }
+
         buf.put_u8(0);
         Ok(())
     }

@@ -132,6 +132,7 @@ impl Encode for ListOffsetsPartitionResponse {
                 version,
             ));
         }
+
         if flexible {
             buf.put_u8(0);
         }

@@ -40,6 +40,7 @@ impl Encode for SyncGroupRequest {
         } else if self.group_instance_id.is_some() {
             return Err(write::not_in_version("SyncGroupRequest.GroupInstanceId", version));
         }
+
         if version >= 5 {
             write::nullable_string(
                 buf,

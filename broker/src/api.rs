@@ -1,0 +1,128 @@
+//! The APIs that are served: one row and one file each. A row is advertised only when its meaning is implemented for
+//! every version that it names.
+//!
+//! A file has `pub(crate) async fn handle(context: Context, request: XRequest) -> XResponse`; decoding the request and
+//! encoding the response is done here.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use aqueduct_protocol::{DecodeError, EncodeError, Request, frame};
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+
+use crate::node::Node;
+
+/// What a handler knows beside the request itself.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub node: Arc<Node>,
+    /// Version of the request, and of the response.
+    pub version: i16,
+    pub correlation_id: i32,
+    pub client_id: Option<ByteString>,
+    pub client: Arc<Client>,
+}
+
+/// The other end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Client {
+    /// As Kafka shows it: a slash and the address.
+    pub host: String,
+}
+
+/// What goes back to the client.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// One frame, its size included.
+    Frame(BytesMut),
+    /// Nothing: the client asked for no answer.
+    Nothing,
+}
+
+/// Why the connection is closed instead of answering.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum Refusal {
+    #[error("request cannot be read: {0}")]
+    Decode(#[from] DecodeError),
+    #[error("response cannot be written: {0}")]
+    Encode(#[from] EncodeError),
+    /// A producer that wants no answer learns of an error by losing the connection.
+    #[error("producer without acknowledgements: {0}")]
+    Unacknowledged(String),
+}
+
+pub(crate) type HandlerFuture = Pin<Box<dyn Future<Output = Result<Answer, Refusal>> + Send>>;
+
+/// One API as it is served.
+#[derive(Clone, Copy)]
+pub(crate) struct Row {
+    pub key: i16,
+    pub name: &'static str,
+    /// Oldest version that is advertised.
+    pub min: i16,
+    /// Oldest version that is served; below it the connection is closed.
+    pub served: i16,
+    pub max: i16,
+    pub handle: fn(Context, Bytes) -> HandlerFuture,
+}
+
+/// The row of an API whose file decodes and encodes the plain way.
+macro_rules! row {
+    ($request:ident, $min:literal ..= $max:literal, $module:ident) => {
+        Row {
+            key: <aqueduct_protocol::messages::$request as Request>::API_KEY,
+            name: <aqueduct_protocol::messages::$request as Request>::NAME,
+            min: $min,
+            served: $min,
+            max: $max,
+            handle: |context, body| {
+                answer::<aqueduct_protocol::messages::$request, _, _>(context, body, $module::handle)
+            },
+        }
+    };
+}
+
+pub(crate) mod describe_cluster;
+
+/// Every API that is served, by key.
+pub(crate) const APIS: &[Row] = &[row!(DescribeClusterRequest, 0..=2, describe_cluster)];
+
+/// The row of an API.
+pub(crate) fn find(key: i16) -> Option<&'static Row> {
+    APIS.iter().find(|row| row.key == key)
+}
+
+fn answer<R, H, F>(context: Context, mut body: Bytes, handle: H) -> HandlerFuture
+where
+    R: Request + Send + 'static,
+    H: FnOnce(Context, R) -> F + Send + 'static,
+    F: Future<Output = R::Response> + Send + 'static,
+{
+    Box::pin(async move {
+        let (version, correlation_id) = (context.version, context.correlation_id);
+        let request = R::decode(&mut body, version)?;
+        drop(body);
+        let response = handle(context, request).await;
+        let mut out = BytesMut::new();
+        frame::encode_response(&mut out, &response, R::API_KEY, version, correlation_id)?;
+        Ok(Answer::Frame(out))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_sorted_and_within_the_schemas() {
+        assert!(APIS.is_sorted_by_key(|row| row.key));
+        for row in APIS {
+            let api = aqueduct_protocol::api::Api::find(row.key).expect("the schemas describe it");
+            assert!(row.served >= api.min && row.max <= api.max, "{}", row.name);
+            assert!(row.min <= row.served && row.served <= row.max, "{}", row.name);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Configuration: the tables that define every key, the properties file, and the typed settings read from both.
+
+pub mod broker_keys;
+pub mod definition;
+mod known_keys;
+mod properties;
+mod settings;
+pub mod topic_keys;
+
+pub use definition::{ConfigError, Key, Kind, Scope};
+pub use properties::Properties;
+pub use settings::{Listener, Settings};
+pub use topic_keys::TopicConfig;

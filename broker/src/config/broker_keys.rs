@@ -1,0 +1,156 @@
+//! The broker's keys that have an effect, as Kafka names them. Keys of Kafka's that are known but without effect here
+//! are in `known_keys`.
+
+use super::definition::{Check, Key, Kind, Scope};
+use Check::{Any, AtLeast, Between, Fraction, NotEmpty, OneOf};
+use Kind::{Boolean, Double, Int, List, Long, Short, String as Text};
+
+const MAX_INT: &str = "2147483647";
+const MAX_LONG: &str = "9223372036854775807";
+const CODECS: &[&str] = &["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"];
+const TIMESTAMPS: &[&str] = &["CreateTime", "LogAppendTime"];
+const POLICIES: &[&str] = &["compact", "delete"];
+
+const fn fixed(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    check: Check,
+    doc: &'static str,
+) -> Key {
+    Key { name, kind, default: Some(default), check, scope: Scope::ReadOnly, doc }
+}
+
+const fn unset(name: &'static str, kind: Kind, check: Check, doc: &'static str) -> Key {
+    Key { name, kind, default: None, check, scope: Scope::ReadOnly, doc }
+}
+
+const fn live(name: &'static str, kind: Kind, default: &'static str, check: Check, doc: &'static str) -> Key {
+    Key { name, kind, default: Some(default), check, scope: Scope::Dynamic, doc }
+}
+
+const fn live_unset(name: &'static str, kind: Kind, check: Check, doc: &'static str) -> Key {
+    Key { name, kind, default: None, check, scope: Scope::Dynamic, doc }
+}
+
+/// Every key that has an effect.
+#[rustfmt::skip]
+pub const KEYS: &[Key] = &[
+    // Identity and listeners.
+    unset("process.roles", List, Check::EachOf(&["broker", "controller"]), "Roles of this process. One node is both."),
+    fixed("node.id", Int, "-1", AtLeast(-1), "Number of this node, unique in the cluster."),
+    fixed("broker.id", Int, "-1", AtLeast(-1), "Older name of node.id."),
+    unset("broker.rack", Text, Any, "Rack of this broker, reported to clients."),
+    fixed("listeners", List, "PLAINTEXT://127.0.0.1:9092", NotEmpty, "Addresses to listen on, NAME://HOST:PORT. Controller listeners are not opened: one node needs none."),
+    unset("advertised.listeners", List, Any, "Addresses that clients are told to use. By default those of listeners."),
+    fixed("listener.security.protocol.map", Text, "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT", Any, "Security protocol of each listener name, NAME:PROTOCOL."),
+    unset("controller.listener.names", List, Any, "Names in listeners that belong to the controller."),
+    unset("inter.broker.listener.name", Text, Any, "Listener that brokers use among themselves."),
+    fixed("aqueduct.http.listener", Text, "", Any, "HOST:PORT for metrics and health over HTTP. Empty means off."),
+    // Connections.
+    fixed("socket.request.max.bytes", Int, "104857600", AtLeast(1), "Largest request in bytes; a larger one closes the connection."),
+    fixed("socket.send.buffer.bytes", Int, "102400", AtLeast(-1), "Send buffer of a socket in bytes; -1 leaves it to the operating system."),
+    fixed("socket.receive.buffer.bytes", Int, "102400", AtLeast(-1), "Receive buffer of a socket in bytes; -1 leaves it to the operating system."),
+    fixed("socket.listen.backlog.size", Int, "50", AtLeast(1), "Connections that may wait to be accepted."),
+    fixed("connections.max.idle.ms", Long, "600000", Any, "A connection without a request for so long is closed; negative means never."),
+    fixed("max.connections", Int, MAX_INT, AtLeast(0), "Connections that the broker holds at once."),
+    fixed("max.connections.per.ip", Int, MAX_INT, AtLeast(0), "Connections that the broker holds at once from one address."),
+    fixed("queued.max.request.bytes", Long, "-1", Any, "Bytes of large requests that may be in memory at once. -1 stands for 128 MiB or one request of the largest size, whichever is more."),
+    fixed("fetch.max.bytes", Int, "57671680", AtLeast(1024), "Most bytes that one Fetch response holds."),
+    fixed("max.request.partition.size.limit", Int, "2000", AtLeast(1), "Most partitions in one DescribeTopicPartitions response."),
+    fixed("max.incremental.fetch.session.cache.slots", Int, "1000", AtLeast(0), "Fetch sessions that are remembered."),
+    // Topics.
+    fixed("num.partitions", Int, "1", AtLeast(1), "Partitions of a topic that is created without a number."),
+    fixed("default.replication.factor", Int, "1", AtLeast(1), "Replicas of a partition that is created without a number."),
+    fixed("auto.create.topics.enable", Boolean, "true", Any, "Whether a topic is created when a client asks for it and it is missing."),
+    fixed("delete.topic.enable", Boolean, "true", Any, "Whether topics may be deleted."),
+    live("min.insync.replicas", Int, "1", AtLeast(1), "Replicas that must have a record before acks=all is answered."),
+    live("unclean.leader.election.enable", Boolean, "false", Any, "Whether a replica that may lack records can become leader."),
+    live("message.max.bytes", Int, "1048588", AtLeast(0), "Largest record batch in bytes, as compressed."),
+    // The log.
+    fixed("log.dir", List, "/tmp/kafka-logs", NotEmpty, "Directory of the log, where log.dirs is not set."),
+    unset("log.dirs", List, NotEmpty, "Directories of the log, with commas between them."),
+    unset("metadata.log.dir", Text, Any, "Directory of the metadata journal. By default the first log directory."),
+    live("log.segment.bytes", Int, "1073741824", AtLeast(1024 * 1024), "Size at which a segment is closed and a new one begun."),
+    live_unset("log.roll.ms", Long, AtLeast(1), "Age at which a segment is closed. Before log.roll.hours."),
+    fixed("log.roll.hours", Int, "168", AtLeast(1), "Age at which a segment is closed, in hours."),
+    live_unset("log.roll.jitter.ms", Long, AtLeast(0), "Most that is taken off the age at which a segment is closed, at random. Before log.roll.jitter.hours."),
+    fixed("log.roll.jitter.hours", Int, "0", AtLeast(0), "As log.roll.jitter.ms, in hours."),
+    live_unset("log.retention.ms", Long, AtLeast(-1), "Age at which records are deleted; -1 means never. Before log.retention.minutes."),
+    unset("log.retention.minutes", Int, AtLeast(-1), "As log.retention.ms, in minutes. Before log.retention.hours."),
+    fixed("log.retention.hours", Int, "168", AtLeast(-1), "As log.retention.ms, in hours."),
+    live("log.retention.bytes", Long, "-1", AtLeast(-1), "Size that a partition's log may reach before its oldest segments are deleted; -1 means no limit."),
+    fixed("log.retention.check.interval.ms", Long, "300000", AtLeast(1), "Time between two looks for segments to delete."),
+    live("log.cleanup.policy", List, "delete", Check::EachOf(POLICIES), "What happens to old records: delete, compact or both."),
+    live("log.segment.delete.delay.ms", Long, "60000", AtLeast(0), "Time between marking a file as deleted and removing it."),
+    live("log.index.interval.bytes", Int, "4096", AtLeast(0), "Bytes of log between two index entries."),
+    live("log.index.size.max.bytes", Int, "10485760", AtLeast(4), "Largest size of an index file."),
+    live("log.preallocate", Boolean, "false", Any, "Whether a new segment takes its whole size on disk at once."),
+    live("log.flush.interval.messages", Long, MAX_LONG, AtLeast(1), "Records between two forced writes to disk."),
+    live_unset("log.flush.interval.ms", Long, Any, "Time between two forced writes to disk. Without it log.flush.scheduler.interval.ms counts."),
+    fixed("log.flush.scheduler.interval.ms", Long, MAX_LONG, Any, "Time between two looks for logs to force to disk."),
+    fixed("log.flush.offset.checkpoint.interval.ms", Int, "60000", AtLeast(0), "Time between two writes of the recovery points."),
+    fixed("log.flush.start.offset.checkpoint.interval.ms", Int, "60000", AtLeast(0), "Time between two writes of the log start offsets."),
+    fixed("replica.high.watermark.checkpoint.interval.ms", Long, "5000", AtLeast(1), "Time between two writes of the high watermarks."),
+    live("log.message.timestamp.type", Text, "CreateTime", OneOf(TIMESTAMPS), "Whether a record keeps the producer's timestamp or gets the broker's."),
+    live("log.message.timestamp.before.max.ms", Long, MAX_LONG, AtLeast(0), "How far a record's timestamp may lie before the broker's clock."),
+    live("log.message.timestamp.after.max.ms", Long, "3600000", AtLeast(0), "How far a record's timestamp may lie after the broker's clock."),
+    live("compression.type", Text, "producer", OneOf(CODECS), "Compression of the log; producer keeps what was sent."),
+    live("compression.gzip.level", Int, "-1", Between(-1, 9), "Level of gzip."),
+    live("compression.lz4.level", Int, "9", Between(1, 17), "Level of lz4."),
+    live("compression.zstd.level", Int, "3", Between(-131_072, 22), "Level of zstd."),
+    live("log.cleaner.delete.retention.ms", Long, "86400000", AtLeast(0), "Time that a tombstone stays in a compacted topic."),
+    live("log.cleaner.min.compaction.lag.ms", Long, "0", AtLeast(0), "Time that a record stays uncompacted at least."),
+    live("log.cleaner.max.compaction.lag.ms", Long, MAX_LONG, AtLeast(1), "Time that a record stays uncompacted at most."),
+    live("log.cleaner.min.cleanable.ratio", Double, "0.5", Fraction(0.0, 1.0), "Share of uncompacted bytes at which compaction starts."),
+    fixed("producer.id.expiration.ms", Int, "86400000", AtLeast(1), "Time after which an idle producer id is forgotten."),
+    fixed("producer.id.expiration.check.interval.ms", Int, "600000", AtLeast(1), "Time between two looks for idle producer ids."),
+    // Groups.
+    fixed("group.min.session.timeout.ms", Int, "6000", AtLeast(1), "Shortest session timeout that a member may ask for."),
+    fixed("group.max.session.timeout.ms", Int, "1800000", AtLeast(1), "Longest session timeout that a member may ask for."),
+    fixed("group.initial.rebalance.delay.ms", Int, "3000", AtLeast(0), "Time that the first rebalance of a group waits for more members."),
+    fixed("group.max.size", Int, MAX_INT, AtLeast(1), "Most members of a group."),
+    fixed("offset.metadata.max.bytes", Int, "4096", AtLeast(0), "Largest metadata text of a committed offset."),
+    fixed("offsets.topic.num.partitions", Int, "50", AtLeast(1), "Partitions of __consumer_offsets. Not to be changed once it exists."),
+    fixed("offsets.topic.replication.factor", Short, "3", AtLeast(1), "Replicas of __consumer_offsets; no more than there are brokers when it is created."),
+    fixed("offsets.topic.segment.bytes", Int, "104857600", AtLeast(1), "Segment size of __consumer_offsets."),
+    fixed("offsets.topic.compression.codec", Int, "0", Between(0, 4), "Compression of __consumer_offsets: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd."),
+    fixed("offsets.retention.minutes", Int, "10080", AtLeast(1), "Time that the offsets of an empty group are kept."),
+    fixed("offsets.retention.check.interval.ms", Long, "600000", AtLeast(1), "Time between two looks for offsets to forget."),
+    fixed("offsets.load.buffer.size", Int, "5242880", AtLeast(1), "Bytes that are read at once when a group coordinator loads."),
+    fixed("offsets.commit.timeout.ms", Int, "5000", AtLeast(1), "Time that a commit may take to be written."),
+];
+
+/// The row of a key that has an effect.
+pub fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// Every key that Kafka knows: those with an effect, then the others.
+pub fn all() -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().chain(super::known_keys::KEYS)
+}
+
+/// The row of a key that Kafka knows.
+pub fn find_known(name: &str) -> Option<&'static Key> {
+    all().find(|key| key.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_defaults_are_valid() {
+        let mut names: Vec<_> = all().map(|key| key.name).collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        for key in all() {
+            if let Some(default) = key.default {
+                key.validate(default).unwrap();
+            }
+        }
+    }
+}

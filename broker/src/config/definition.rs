@@ -1,0 +1,196 @@
+//! What a config key is: its type, default, allowed values and whether it may change at run time.
+
+use std::fmt;
+
+/// A configuration that cannot be used. The message names the key, the value and what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A value that its key does not allow.
+    #[error("invalid value {value} for configuration {key}: {allowed}")]
+    Invalid { key: String, value: String, allowed: String },
+    /// A key that has no default and no value.
+    #[error("missing required configuration {key}: {why}")]
+    Missing { key: String, why: String },
+    /// Two keys that contradict each other.
+    #[error("{0}")]
+    Conflict(String),
+    /// A line of a properties file or of `--set` that is not `key=value`.
+    #[error("{place}: {why}")]
+    Syntax { place: String, why: String },
+}
+
+/// Type of a value, numbered as DescribeConfigs does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Boolean,
+    String,
+    Int,
+    Short,
+    Long,
+    Double,
+    List,
+    Class,
+    Password,
+}
+
+impl Kind {
+    /// The number that stands for the type on the wire.
+    pub fn code(self) -> i8 {
+        match self {
+            Self::Boolean => 1,
+            Self::String => 2,
+            Self::Int => 3,
+            Self::Short => 4,
+            Self::Long => 5,
+            Self::Double => 6,
+            Self::List => 7,
+            Self::Class => 8,
+            Self::Password => 9,
+        }
+    }
+}
+
+/// Whether a broker key may be changed while the broker runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Only in the properties file.
+    ReadOnly,
+    /// By IncrementalAlterConfigs.
+    Dynamic,
+}
+
+/// What a value must satisfy beyond its type.
+#[derive(Debug, Clone, Copy)]
+pub enum Check {
+    /// Anything of the type.
+    Any,
+    /// A number of at least this.
+    AtLeast(i64),
+    /// A number within these bounds, both included.
+    Between(i64, i64),
+    /// A fraction within these bounds, both included.
+    Fraction(f64, f64),
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// A list of these words.
+    EachOf(&'static [&'static str]),
+    /// Not empty.
+    NotEmpty,
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => Ok(()),
+            Self::AtLeast(low) => write!(f, "must be at least {low}"),
+            Self::Between(low, high) => write!(f, "must be between {low} and {high}"),
+            Self::Fraction(low, high) => write!(f, "must be between {low} and {high}"),
+            Self::OneOf(words) => write!(f, "must be one of {}", words.join(", ")),
+            Self::EachOf(words) => write!(f, "must be a list of {}", words.join(", ")),
+            Self::NotEmpty => f.write_str("must not be empty"),
+        }
+    }
+}
+
+/// One row of a table of keys.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// `None` stands for null.
+    pub default: Option<&'static str>,
+    pub check: Check,
+    pub scope: Scope,
+    pub doc: &'static str,
+}
+
+impl Key {
+    /// Checks a value's type and bounds.
+    pub fn validate(&self, value: &str) -> Result<(), ConfigError> {
+        let wrong = |allowed: String| {
+            let shown = if self.kind == Kind::Password { "[hidden]" } else { value };
+            Err(ConfigError::Invalid { key: self.name.into(), value: shown.into(), allowed })
+        };
+        let number = |low: i64, high: i64, what: &str| match value.trim().parse::<i64>() {
+            Ok(n) if n >= low && n <= high => Ok(n),
+            _ => Err(what.to_owned()),
+        };
+        let parsed = match self.kind {
+            Kind::Boolean => match value.trim().to_ascii_lowercase().as_str() {
+                "true" | "false" => return Ok(()),
+                _ => return wrong("must be true or false".into()),
+            },
+            Kind::Short => number(i16::MIN as i64, i16::MAX as i64, "must be a 16-bit number"),
+            Kind::Int => number(i32::MIN as i64, i32::MAX as i64, "must be a 32-bit number"),
+            Kind::Long => number(i64::MIN, i64::MAX, "must be a 64-bit number"),
+            Kind::Double => {
+                let Ok(n) = value.trim().parse::<f64>() else {
+                    return wrong("must be a number".into());
+                };
+                return match self.check {
+                    Check::Fraction(low, high) if !(low..=high).contains(&n) => wrong(self.check.to_string()),
+                    _ => Ok(()),
+                };
+            }
+            Kind::List | Kind::String | Kind::Class | Kind::Password => return self.validate_words(value),
+        };
+        match (parsed, self.check) {
+            (Err(what), _) => wrong(what),
+            (Ok(n), Check::AtLeast(low)) if n < low => wrong(self.check.to_string()),
+            (Ok(n), Check::Between(low, high)) if n < low || n > high => wrong(self.check.to_string()),
+            _ => Ok(()),
+        }
+    }
+
+    fn validate_words(&self, value: &str) -> Result<(), ConfigError> {
+        let fine = match self.check {
+            Check::OneOf(words) => words.contains(&value.trim()),
+            Check::EachOf(words) => list(value).iter().all(|word| words.contains(word)),
+            Check::NotEmpty => !value.trim().is_empty(),
+            _ => true,
+        };
+        if fine {
+            return Ok(());
+        }
+        Err(ConfigError::Invalid {
+            key: self.name.into(),
+            value: if self.kind == Kind::Password { "[hidden]".into() } else { value.into() },
+            allowed: self.check.to_string(),
+        })
+    }
+}
+
+/// The words of a comma-separated list, trimmed, empty ones left out.
+pub fn list(value: &str) -> Vec<&str> {
+    value.split(',').map(str::trim).filter(|word| !word.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(kind: Kind, check: Check) -> Key {
+        Key { name: "k", kind, default: None, check, scope: Scope::ReadOnly, doc: "" }
+    }
+
+    #[test]
+    fn values_are_checked_by_type_and_bounds() {
+        assert!(key(Kind::Boolean, Check::Any).validate("TRUE").is_ok());
+        assert!(key(Kind::Boolean, Check::Any).validate("yes").is_err());
+        assert!(key(Kind::Int, Check::AtLeast(1)).validate("0").is_err());
+        assert!(key(Kind::Int, Check::AtLeast(1)).validate("2147483648").is_err());
+        assert!(key(Kind::Long, Check::AtLeast(-1)).validate("2147483648").is_ok());
+        assert!(key(Kind::Double, Check::Fraction(0.0, 1.0)).validate("1.5").is_err());
+        assert!(key(Kind::List, Check::EachOf(&["compact", "delete"])).validate("compact, delete").is_ok());
+        assert!(key(Kind::List, Check::EachOf(&["compact", "delete"])).validate("shrink").is_err());
+    }
+
+    #[test]
+    fn an_error_names_key_value_and_what_is_allowed() {
+        let error = key(Kind::Int, Check::AtLeast(1)).validate("-4").unwrap_err();
+        assert_eq!(error.to_string(), "invalid value -4 for configuration k: must be at least 1");
+        let secret = key(Kind::Password, Check::NotEmpty).validate(" ").unwrap_err();
+        assert!(secret.to_string().contains("[hidden]"));
+    }
+}

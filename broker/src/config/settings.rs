@@ -1,0 +1,339 @@
+//! The broker's settings as types, read from properties through the table of keys.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aqueduct_protocol::ids::BrokerId;
+
+use super::definition::{ConfigError, list};
+use super::{Properties, broker_keys};
+
+/// Where to listen, or what to tell clients: `NAME://HOST:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    pub name: String,
+    /// Empty stands for every address of the machine.
+    pub host: String,
+    pub port: u16,
+}
+
+/// Everything that the broker reads from its properties once, at start.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What was written in the file, for DescribeConfigs and for the keys that topics fall back to.
+    pub properties: Properties,
+    pub node_id: BrokerId,
+    pub rack: Option<String>,
+    pub listener: Listener,
+    /// The port is 0 where the bound port is to be told.
+    pub advertised: Listener,
+    pub http_listener: Option<String>,
+    pub log_dirs: Vec<PathBuf>,
+    pub metadata_dir: PathBuf,
+    pub request_max_bytes: usize,
+    pub queued_max_request_bytes: usize,
+    pub send_buffer: Option<u32>,
+    pub receive_buffer: Option<u32>,
+    pub listen_backlog: u32,
+    /// `None` means never.
+    pub max_idle: Option<Duration>,
+    pub max_connections: usize,
+    pub max_connections_per_ip: usize,
+    pub fetch_max_bytes: usize,
+    pub max_request_partitions: usize,
+    pub fetch_session_slots: usize,
+    pub num_partitions: i32,
+    pub default_replication_factor: i16,
+    pub auto_create_topics: bool,
+    pub delete_topics: bool,
+    pub retention_check_interval: Duration,
+    pub checkpoint_interval: Duration,
+    pub producer_id_expiration_ms: i64,
+    pub producer_id_check_interval: Duration,
+    pub groups: GroupSettings,
+}
+
+/// What the group coordinator reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupSettings {
+    pub min_session_timeout_ms: i32,
+    pub max_session_timeout_ms: i32,
+    pub initial_rebalance_delay_ms: i32,
+    pub max_size: usize,
+    pub offset_metadata_max_bytes: usize,
+    pub offsets_partitions: i32,
+    pub offsets_replication_factor: i16,
+    pub offsets_segment_bytes: i32,
+    /// 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.
+    pub offsets_compression: i32,
+    pub offsets_retention_ms: i64,
+    pub offsets_check_interval: Duration,
+    pub load_buffer_bytes: usize,
+}
+
+impl Settings {
+    /// Checks every value against its key and reads those that matter here. Unknown keys are warned of, not refused.
+    ///
+    /// # Errors
+    /// The first value that its key does not allow, a missing `node.id`, listeners that cannot be opened.
+    pub fn read(properties: Properties) -> Result<Self, ConfigError> {
+        for (name, value) in properties.iter() {
+            match broker_keys::find_known(name) {
+                Some(key) => key.validate(value)?,
+                // Per-listener and plug-in settings have open-ended names.
+                None if name.starts_with("listener.name.") => {}
+                None => tracing::warn!(key = name, "unknown configuration key is ignored"),
+            }
+        }
+        let read = Reader(&properties);
+        let node_id = match (read.int("node.id"), read.int("broker.id")) {
+            (-1, -1) => {
+                return Err(ConfigError::Missing {
+                    key: "node.id".into(),
+                    why: "set a number that no other node of the cluster has, such as node.id=1".into(),
+                });
+            }
+            (-1, id) | (id, -1) => id,
+            (node, broker) if node == broker => node,
+            (node, broker) => {
+                return Err(ConfigError::Conflict(format!(
+                    "node.id={node} and broker.id={broker} contradict each other: remove one"
+                )));
+            }
+        };
+        if let Some(roles) = properties.get("process.roles")
+            && !list(roles).contains(&"broker")
+        {
+            return Err(ConfigError::Invalid {
+                key: "process.roles".into(),
+                value: roles.into(),
+                allowed: "must contain broker: this node is broker and controller in one".into(),
+            });
+        }
+        let listener = read.listener()?;
+        let advertised = read.advertised(&listener)?;
+        let log_dirs: Vec<PathBuf> =
+            list(&read.text_or("log.dirs", "log.dir")).iter().map(PathBuf::from).collect();
+        let Some(first_dir) = log_dirs.first() else {
+            return Err(ConfigError::Missing {
+                key: "log.dirs".into(),
+                why: "name at least one directory".into(),
+            });
+        };
+        let metadata_dir =
+            properties.get("metadata.log.dir").map_or_else(|| first_dir.clone(), PathBuf::from);
+        let request_max_bytes = read.int("socket.request.max.bytes") as usize;
+        let queued = read.long("queued.max.request.bytes");
+        let http = read.text("aqueduct.http.listener");
+        Ok(Self {
+            node_id: BrokerId(node_id),
+            rack: properties.get("broker.rack").filter(|rack| !rack.is_empty()).map(str::to_owned),
+            listener,
+            advertised,
+            http_listener: (!http.is_empty()).then_some(http),
+            metadata_dir,
+            log_dirs,
+            request_max_bytes,
+            queued_max_request_bytes: if queued > 0 { queued as usize } else { 128 << 20 }
+                .max(request_max_bytes),
+            send_buffer: u32::try_from(read.int("socket.send.buffer.bytes")).ok().filter(|size| *size > 0),
+            receive_buffer: u32::try_from(read.int("socket.receive.buffer.bytes"))
+                .ok()
+                .filter(|size| *size > 0),
+            listen_backlog: read.int("socket.listen.backlog.size") as u32,
+            max_idle: u64::try_from(read.long("connections.max.idle.ms")).ok().map(Duration::from_millis),
+            max_connections: read.int("max.connections") as usize,
+            max_connections_per_ip: read.int("max.connections.per.ip") as usize,
+            fetch_max_bytes: read.int("fetch.max.bytes") as usize,
+            max_request_partitions: read.int("max.request.partition.size.limit") as usize,
+            fetch_session_slots: read.int("max.incremental.fetch.session.cache.slots") as usize,
+            num_partitions: read.int("num.partitions"),
+            default_replication_factor: read.int("default.replication.factor").min(i16::MAX as i32) as i16,
+            auto_create_topics: read.boolean("auto.create.topics.enable"),
+            delete_topics: read.boolean("delete.topic.enable"),
+            retention_check_interval: read.millis("log.retention.check.interval.ms"),
+            checkpoint_interval: read.millis("replica.high.watermark.checkpoint.interval.ms"),
+            producer_id_expiration_ms: read.long("producer.id.expiration.ms"),
+            producer_id_check_interval: read.millis("producer.id.expiration.check.interval.ms"),
+            groups: GroupSettings {
+                min_session_timeout_ms: read.int("group.min.session.timeout.ms"),
+                max_session_timeout_ms: read.int("group.max.session.timeout.ms"),
+                initial_rebalance_delay_ms: read.int("group.initial.rebalance.delay.ms"),
+                max_size: read.int("group.max.size") as usize,
+                offset_metadata_max_bytes: read.int("offset.metadata.max.bytes") as usize,
+                offsets_partitions: read.int("offsets.topic.num.partitions"),
+                offsets_replication_factor: read.int("offsets.topic.replication.factor") as i16,
+                offsets_segment_bytes: read.int("offsets.topic.segment.bytes"),
+                offsets_compression: read.int("offsets.topic.compression.codec"),
+                offsets_retention_ms: read.long("offsets.retention.minutes").saturating_mul(60_000),
+                offsets_check_interval: read.millis("offsets.retention.check.interval.ms"),
+                load_buffer_bytes: read.int("offsets.load.buffer.size") as usize,
+            },
+            properties,
+        })
+    }
+}
+
+struct Reader<'a>(&'a Properties);
+
+impl Reader<'_> {
+    fn text(&self, name: &str) -> String {
+        let key = broker_keys::find(name).expect("a key of the table");
+        self.0.get(name).or(key.default).unwrap_or_default().trim().to_owned()
+    }
+
+    fn text_or(&self, name: &str, other: &str) -> String {
+        match self.0.get(name) {
+            Some(value) => value.to_owned(),
+            None => self.text(other),
+        }
+    }
+
+    fn long(&self, name: &str) -> i64 {
+        self.text(name).parse().expect("validated as a number")
+    }
+
+    fn int(&self, name: &str) -> i32 {
+        self.text(name).parse().expect("validated as a number")
+    }
+
+    fn boolean(&self, name: &str) -> bool {
+        self.text(name).eq_ignore_ascii_case("true")
+    }
+
+    fn millis(&self, name: &str) -> Duration {
+        Duration::from_millis(self.long(name).max(1) as u64)
+    }
+
+    /// The one listener for clients; listeners of the controller are left out.
+    fn listener(&self) -> Result<Listener, ConfigError> {
+        let text = self.text("listeners");
+        let controllers = self.0.get("controller.listener.names").map(list).unwrap_or_default();
+        let invalid = |value: &str, allowed: String| ConfigError::Invalid {
+            key: "listeners".into(),
+            value: value.into(),
+            allowed,
+        };
+        let mut found: Option<Listener> = None;
+        for entry in list(&text) {
+            let listener = parse_listener(entry).map_err(|why| invalid(entry, why))?;
+            if controllers.contains(&listener.name.as_str()) {
+                continue;
+            }
+            let protocol = self.protocol(&listener.name).ok_or_else(|| {
+                invalid(entry, format!("add {0}:PLAINTEXT to listener.security.protocol.map", listener.name))
+            })?;
+            if protocol != "PLAINTEXT" {
+                return Err(invalid(
+                    entry,
+                    format!("security protocol {protocol} is not served: use PLAINTEXT"),
+                ));
+            }
+            if found.is_some() {
+                return Err(invalid(&text, "must name one listener for clients".into()));
+            }
+            found = Some(listener);
+        }
+        found.ok_or_else(|| invalid(&text, "must name one listener for clients".into()))
+    }
+
+    fn protocol(&self, name: &str) -> Option<String> {
+        let map = self.text("listener.security.protocol.map");
+        list(&map).iter().find_map(|entry| {
+            let (listener, protocol) = entry.split_once(':')?;
+            (listener.trim() == name).then(|| protocol.trim().to_ascii_uppercase())
+        })
+    }
+
+    fn advertised(&self, listener: &Listener) -> Result<Listener, ConfigError> {
+        let Some(text) = self.0.get("advertised.listeners") else {
+            let mut advertised = listener.clone();
+            if matches!(advertised.host.as_str(), "" | "0.0.0.0" | "::") {
+                advertised.host = host_name();
+            }
+            return Ok(advertised);
+        };
+        let invalid = |allowed: String| ConfigError::Invalid {
+            key: "advertised.listeners".into(),
+            value: text.into(),
+            allowed,
+        };
+        for entry in list(text) {
+            let advertised = parse_listener(entry).map_err(invalid)?;
+            if advertised.name != listener.name {
+                continue;
+            }
+            if matches!(advertised.host.as_str(), "" | "0.0.0.0" | "::") {
+                return Err(invalid("must name a host that clients can reach".into()));
+            }
+            return Ok(advertised);
+        }
+        Err(invalid(format!("must hold an entry for listener {}", listener.name)))
+    }
+}
+
+fn parse_listener(entry: &str) -> Result<Listener, String> {
+    let shape = || "must look like PLAINTEXT://HOST:PORT".to_owned();
+    let (name, address) = entry.split_once("://").ok_or_else(shape)?;
+    let (host, port) = address.rsplit_once(':').ok_or_else(shape)?;
+    let port = port.parse().map_err(|error| format!("port {port}: {error}"))?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if name.is_empty() {
+        return Err(shape());
+    }
+    Ok(Listener { name: name.to_ascii_uppercase(), host: host.to_owned(), port })
+}
+
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "localhost".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+        let mut properties = Properties::default();
+        for (key, value) in pairs {
+            properties.set(key, value);
+        }
+        Settings::read(properties)
+    }
+
+    #[test]
+    fn a_file_of_a_combined_node_is_read() {
+        let settings = read(&[
+            ("process.roles", "broker,controller"),
+            ("node.id", "7"),
+            ("listeners", "PLAINTEXT://:9092,CONTROLLER://:9093"),
+            ("controller.listener.names", "CONTROLLER"),
+            ("advertised.listeners", "PLAINTEXT://broker.example:19092"),
+            ("log.dirs", "/a, /b"),
+        ])
+        .unwrap();
+        assert_eq!(settings.node_id, BrokerId(7));
+        assert_eq!(settings.listener.port, 9092);
+        assert_eq!(settings.advertised.host, "broker.example");
+        assert_eq!(settings.log_dirs.len(), 2);
+        assert_eq!(settings.groups.offsets_retention_ms, 7 * 24 * 3_600_000);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let message = |pairs: &[(&str, &str)]| read(pairs).unwrap_err().to_string();
+        assert!(message(&[]).contains("node.id"));
+        assert!(message(&[("node.id", "1"), ("num.partitions", "0")]).contains("num.partitions"));
+        assert!(message(&[("node.id", "1"), ("listeners", "PLAINTEXT://h:port")]).contains("listeners"));
+        assert!(message(&[("node.id", "1"), ("listeners", "SSL://h:1")]).contains("SSL is not served"));
+        assert!(message(&[("node.id", "1"), ("broker.id", "2")]).contains("contradict"));
+        assert!(
+            message(&[("node.id", "1"), ("process.roles", "controller")]).contains("must contain broker")
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_no_error() {
+        assert!(read(&[("node.id", "1"), ("no.such.key", "x")]).is_ok());
+    }
+}

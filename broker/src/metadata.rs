@@ -1,0 +1,21 @@
+//! The cluster's metadata: one immutable image, changed only through a backend.
+//!
+//! ```text
+//! Command ──decide(image)──▶ Records ──journal, fsync──▶ image.apply ──▶ swapped, watchers told
+//! ```
+//! Deciding and applying are pure; a backend adds order and durability.
+
+mod backend;
+mod command;
+mod effective;
+mod image;
+mod journal;
+mod local;
+mod record;
+
+pub use backend::{MetadataBackend, MetadataError};
+pub use command::{Command, ConfigOp, NewPartitions, Outcome, Placement, Rejection, decide};
+pub use effective::{EffectiveConfig, Source, Synonym};
+pub use image::{BrokerImage, MetadataImage, PartitionImage, Resource, TopicImage};
+pub use local::LocalMetadata;
+pub use record::Record;

@@ -1,0 +1,42 @@
+//! The one way to read and change the cluster's metadata.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use super::{Command, MetadataImage, Outcome, Rejection};
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetadataError {
+    /// The command itself was turned down.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The change could not be made durable.
+    #[error("metadata journal {path}: {source}")]
+    Journal { path: String, source: std::io::Error },
+    /// The journal holds bytes that it cannot have been left with by a crash.
+    #[error(
+        "metadata journal {path} is damaged at byte {at}: {why}; restore it from a backup, or move the log directory away to start anew"
+    )]
+    Damaged { path: String, at: u64, why: String },
+    /// The backend is shutting down.
+    #[error("the node is shutting down")]
+    Stopping,
+}
+
+/// Holds the image and changes it. One node keeps it on its own disk; a quorum replicates it.
+#[async_trait]
+pub trait MetadataBackend: Send + Sync + 'static {
+    /// The image of this moment. Cheap; take it once for each request.
+    fn image(&self) -> Arc<MetadataImage>;
+
+    /// Tells of every new image, in order; a slow watcher sees the newest only.
+    fn watch(&self) -> watch::Receiver<Arc<MetadataImage>>;
+
+    /// Carries out commands in order, each on what the ones before it left, and returns once what was accepted is
+    /// durable and in [`MetadataBackend::image`]. One that is rejected does not keep back the others.
+    async fn submit(&self, commands: Vec<Command>) -> Vec<Result<Outcome, MetadataError>>;
+}

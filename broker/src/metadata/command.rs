@@ -1,0 +1,466 @@
+//! What may be asked of the metadata, and the pure decision whether and how it changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use aqueduct_protocol::error_code::ErrorCode;
+use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, Uuid};
+use bytestring::ByteString;
+
+use super::image::is_internal;
+use super::{BrokerImage, MetadataImage, PartitionImage, Record, Resource, TopicImage};
+use crate::config::{Kind, Scope, broker_keys, definition, topic_keys};
+
+/// A wish to change the metadata.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    RegisterBroker(BrokerImage),
+    CreateTopic {
+        name: ByteString,
+        id: Uuid,
+        partitions: Placement,
+        configs: BTreeMap<ByteString, ByteString>,
+    },
+    DeleteTopic {
+        id: Uuid,
+    },
+    CreatePartitions {
+        topic: ByteString,
+        partitions: NewPartitions,
+    },
+    /// Changes single values.
+    AlterConfig {
+        resource: Resource,
+        ops: Vec<(ByteString, ConfigOp)>,
+    },
+    /// Sets all values of a resource; those left out go back to their defaults.
+    ReplaceConfig {
+        resource: Resource,
+        values: BTreeMap<ByteString, ByteString>,
+    },
+    AllocateProducerIds {
+        count: i64,
+    },
+}
+
+/// How many partitions a new topic has, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Placement {
+    Count { partitions: i32, replication_factor: i16 },
+    Assigned(BTreeMap<i32, Vec<BrokerId>>),
+}
+
+/// Partitions to add to a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPartitions {
+    /// Partitions that the topic has afterwards.
+    pub total: i32,
+    pub assigned: Option<Vec<Vec<BrokerId>>>,
+}
+
+/// A change of one config value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigOp {
+    Set(ByteString),
+    Delete,
+    /// Adds words to a list.
+    Append(ByteString),
+    /// Takes words out of a list.
+    Subtract(ByteString),
+}
+
+/// What came of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    Topic(Arc<TopicImage>),
+    /// The first of the ids that were given out.
+    ProducerIds(i64),
+}
+
+/// Why a command was turned down, in the terms of the wire.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Rejection {
+    pub code: ErrorCode,
+    pub message: String,
+}
+
+impl Rejection {
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// Decides on a command: the records that carry it out, or why not. `image` is not changed.
+pub fn decide(image: &MetadataImage, command: &Command) -> Result<(Vec<Record>, Outcome), Rejection> {
+    match command {
+        Command::RegisterBroker(broker) => {
+            Ok((vec![Record::BrokerRegistered(broker.clone())], Outcome::Done))
+        }
+        Command::CreateTopic { name, id, partitions, configs } => {
+            create_topic(image, name, *id, partitions, configs)
+        }
+        Command::DeleteTopic { id } => match image.topic_by_id(*id) {
+            Some(_) => Ok((vec![Record::TopicDeleted { id: *id }], Outcome::Done)),
+            None => {
+                Err(Rejection::new(ErrorCode::UnknownTopicId, "This server does not host this topic ID."))
+            }
+        },
+        Command::CreatePartitions { topic, partitions } => create_partitions(image, topic, partitions),
+        Command::AlterConfig { resource, ops } => alter_config(image, resource, ops),
+        Command::ReplaceConfig { resource, values } => {
+            let had = image.config(resource).map(|map| (**map).clone()).unwrap_or_default();
+            let changed = values.keys().filter(|key| had.get(*key) != values.get(*key));
+            check_config(image, resource, changed, values)?;
+            let record = Record::Config { resource: resource.clone(), values: values.clone() };
+            Ok((vec![record], Outcome::Done))
+        }
+        Command::AllocateProducerIds { count } => {
+            let first = image.next_producer_id;
+            Ok((vec![Record::ProducerIds { next: first + count }], Outcome::ProducerIds(first)))
+        }
+    }
+}
+
+/// Checks a topic's name by Kafka's rules.
+pub fn check_topic_name(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("the empty string is not allowed".into());
+    }
+    if name == "." || name == ".." {
+        return Err("'.' or '..' is not allowed".into());
+    }
+    if name.len() > 249 {
+        return Err(format!("the length of '{name}' is longer than the max allowed length 249"));
+    }
+    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
+        return Err(format!(
+            "'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
+        ));
+    }
+    Ok(())
+}
+
+/// Metric names map '.' to '_', so names that differ only there collide.
+fn collision<'a>(image: &'a MetadataImage, name: &str) -> Option<&'a ByteString> {
+    if !name.contains(['.', '_']) {
+        return None;
+    }
+    let flat = |name: &str| name.replace('.', "_");
+    let wanted = flat(name);
+    image.topics().map(|topic| &topic.name).find(|other| other.len() == name.len() && flat(other) == wanted)
+}
+
+fn create_topic(
+    image: &MetadataImage,
+    name: &ByteString,
+    id: Uuid,
+    placement: &Placement,
+    configs: &BTreeMap<ByteString, ByteString>,
+) -> Result<(Vec<Record>, Outcome), Rejection> {
+    check_topic_name(name).map_err(|why| {
+        Rejection::new(ErrorCode::InvalidTopicException, format!("Topic name is invalid: {why}"))
+    })?;
+    if image.topic(name).is_some() {
+        return Err(Rejection::new(ErrorCode::TopicAlreadyExists, format!("Topic '{name}' already exists.")));
+    }
+    if let Some(other) = collision(image, name) {
+        return Err(Rejection::new(
+            ErrorCode::InvalidTopicException,
+            format!("Topic '{name}' collides with existing topic: {other}"),
+        ));
+    }
+    let replicas = match placement {
+        Placement::Count { partitions, replication_factor } => {
+            place(image, 0, *partitions, *replication_factor)?
+        }
+        Placement::Assigned(assigned) => assigned_replicas(image, assigned)?,
+    };
+    topic_keys::validate(configs)
+        .map_err(|error| Rejection::new(ErrorCode::InvalidConfig, error.to_string()))?;
+    let partitions = replicas.into_iter().map(new_partition).collect();
+    let topic = TopicImage { name: name.clone(), id, partitions };
+    let mut records = vec![Record::Topic(topic.clone())];
+    if !configs.is_empty() {
+        records.push(Record::Config { resource: Resource::Topic(name.clone()), values: configs.clone() });
+    }
+    Ok((records, Outcome::Topic(Arc::new(topic))))
+}
+
+fn new_partition(replicas: Vec<BrokerId>) -> PartitionImage {
+    PartitionImage {
+        leader: replicas[0],
+        leader_epoch: LeaderEpoch(0),
+        partition_epoch: 0,
+        isr: replicas.clone(),
+        replicas,
+    }
+}
+
+/// Spreads partitions `first..first + count` over the brokers in turn.
+fn place(
+    image: &MetadataImage,
+    first: i32,
+    count: i32,
+    factor: i16,
+) -> Result<Vec<Vec<BrokerId>>, Rejection> {
+    if count <= 0 {
+        return Err(Rejection::new(
+            ErrorCode::InvalidPartitions,
+            "Number of partitions was set to an invalid non-positive value.",
+        ));
+    }
+    if factor <= 0 {
+        return Err(Rejection::new(
+            ErrorCode::InvalidReplicationFactor,
+            "Replication factor was set to an invalid non-positive value.",
+        ));
+    }
+    if count > MAX_PARTITIONS {
+        return Err(Rejection::new(
+            ErrorCode::PolicyViolation,
+            format!("Excessively large number of partitions per request: {count}; at most {MAX_PARTITIONS}."),
+        ));
+    }
+    let brokers: Vec<BrokerId> = image.brokers.keys().copied().collect();
+    if factor as usize > brokers.len() {
+        return Err(Rejection::new(
+            ErrorCode::InvalidReplicationFactor,
+            format!(
+                "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be reached because only {} broker(s) are registered.",
+                brokers.len()
+            ),
+        ));
+    }
+    let of = |partition: i32| {
+        (0..factor as usize).map(|replica| brokers[(partition as usize + replica) % brokers.len()]).collect()
+    };
+    Ok((first..first + count).map(of).collect())
+}
+
+/// More than this in one request is refused, as Kafka's controller does.
+const MAX_PARTITIONS: i32 = 10_000;
+
+fn assigned_replicas(
+    image: &MetadataImage,
+    assigned: &BTreeMap<i32, Vec<BrokerId>>,
+) -> Result<Vec<Vec<BrokerId>>, Rejection> {
+    let invalid = |why: String| Err(Rejection::new(ErrorCode::InvalidReplicaAssignment, why));
+    let factor = assigned.values().next().map_or(0, Vec::len);
+    for (expected, (index, replicas)) in assigned.iter().enumerate() {
+        if *index != expected as i32 {
+            return invalid(format!(
+                "partitions should be a consecutive 0-based integer sequence, but partition {expected} is missing"
+            ));
+        }
+        if replicas.len() != factor {
+            return invalid(format!(
+                "partition {index} has {} replicas, others have {factor}",
+                replicas.len()
+            ));
+        }
+        check_replicas(image, *index, replicas)?;
+    }
+    if assigned.is_empty() {
+        return invalid("the manual partition assignment is empty".into());
+    }
+    Ok(assigned.values().cloned().collect())
+}
+
+fn check_replicas(image: &MetadataImage, index: i32, replicas: &[BrokerId]) -> Result<(), Rejection> {
+    let invalid = |why: String| Err(Rejection::new(ErrorCode::InvalidReplicaAssignment, why));
+    if replicas.is_empty() {
+        return invalid(format!(
+            "The manual partition assignment of partition {index} includes an empty replica list."
+        ));
+    }
+    let distinct: BTreeSet<_> = replicas.iter().collect();
+    if distinct.len() != replicas.len() {
+        return invalid(format!(
+            "The manual partition assignment of partition {index} includes a broker twice."
+        ));
+    }
+    if let Some(unknown) = replicas.iter().find(|id| !image.brokers.contains_key(id)) {
+        return invalid(format!(
+            "The manual partition assignment includes broker {unknown}, but no such broker is registered."
+        ));
+    }
+    Ok(())
+}
+
+fn create_partitions(
+    image: &MetadataImage,
+    name: &ByteString,
+    wanted: &NewPartitions,
+) -> Result<(Vec<Record>, Outcome), Rejection> {
+    let Some(topic) = image.topic(name) else {
+        return Err(Rejection::new(
+            ErrorCode::UnknownTopicOrPartition,
+            "This server does not host this topic-partition.",
+        ));
+    };
+    let (has, total) = (topic.partitions.len() as i32, wanted.total);
+    if total == has {
+        return Err(Rejection::new(
+            ErrorCode::InvalidPartitions,
+            format!("Topic already has {has} partition(s)."),
+        ));
+    }
+    if total < has {
+        return Err(Rejection::new(
+            ErrorCode::InvalidPartitions,
+            format!("The topic {name} currently has {has} partition(s); {total} would not be an increase."),
+        ));
+    }
+    let factor = topic.partitions.first().map_or(1, |partition| partition.replicas.len());
+    let replicas = match &wanted.assigned {
+        None => place(image, has, total - has, factor as i16)?,
+        Some(assigned) => {
+            if assigned.len() as i32 != total - has {
+                return Err(Rejection::new(
+                    ErrorCode::InvalidReplicaAssignment,
+                    format!(
+                        "Attempted to add {} additional partition(s), but only {} assignment(s) were specified.",
+                        total - has,
+                        assigned.len()
+                    ),
+                ));
+            }
+            for (at, replicas) in assigned.iter().enumerate() {
+                check_replicas(image, has + at as i32, replicas)?;
+                if replicas.len() != factor {
+                    return Err(Rejection::new(
+                        ErrorCode::InvalidReplicaAssignment,
+                        format!(
+                            "partition {} has {} replicas, the topic has {factor}",
+                            has + at as i32,
+                            replicas.len()
+                        ),
+                    ));
+                }
+            }
+            assigned.clone()
+        }
+    };
+    let mut grown = (**topic).clone();
+    grown.partitions.extend(replicas.into_iter().map(new_partition));
+    Ok((vec![Record::Topic(grown.clone())], Outcome::Topic(Arc::new(grown))))
+}
+
+fn alter_config(
+    image: &MetadataImage,
+    resource: &Resource,
+    ops: &[(ByteString, ConfigOp)],
+) -> Result<(Vec<Record>, Outcome), Rejection> {
+    let mut values = image.config(resource).map(|map| (**map).clone()).unwrap_or_default();
+    let mut seen = BTreeSet::new();
+    for (key, op) in ops {
+        if !seen.insert(key) {
+            return Err(Rejection::new(
+                ErrorCode::InvalidRequest,
+                format!("Error due to duplicate config keys: {key}"),
+            ));
+        }
+        let (ConfigOp::Append(words) | ConfigOp::Subtract(words)) = op else {
+            match op {
+                ConfigOp::Set(value) => values.insert(key.clone(), value.clone()),
+                _ => values.remove(key),
+            };
+            continue;
+        };
+        let known = definition_of(resource, key)?;
+        if known.kind != Kind::List {
+            return Err(Rejection::new(
+                ErrorCode::InvalidConfig,
+                format!("Can't append or subtract: config {key} is not a list."),
+            ));
+        }
+        let now = super::EffectiveConfig::without_file(image, resource, key)
+            .or_else(|| known.default.map(str::to_owned))
+            .unwrap_or_default();
+        let mut list: Vec<&str> = definition::list(&now);
+        for word in definition::list(words) {
+            match op {
+                ConfigOp::Append(_) if !list.contains(&word) => list.push(word),
+                ConfigOp::Subtract(_) => list.retain(|have| *have != word),
+                _ => {}
+            }
+        }
+        values.insert(key.clone(), list.join(",").into());
+    }
+    let set = ops.iter().map(|(key, _)| key);
+    check_config(image, resource, set, &values)?;
+    Ok((vec![Record::Config { resource: resource.clone(), values }], Outcome::Done))
+}
+
+fn definition_of(resource: &Resource, key: &str) -> Result<&'static definition::Key, Rejection> {
+    let found = match resource {
+        Resource::Topic(_) => topic_keys::find(key).map(|row| &row.key),
+        Resource::Broker(_) => broker_keys::find_known(key),
+        Resource::Group(_) => None,
+    };
+    found.ok_or_else(|| {
+        let what = match resource {
+            Resource::Topic(_) => "topic",
+            Resource::Broker(_) => "broker",
+            Resource::Group(_) => "group",
+        };
+        Rejection::new(ErrorCode::InvalidConfig, format!("Unknown {what} config name: {key}"))
+    })
+}
+
+fn check_config<'a>(
+    image: &MetadataImage,
+    resource: &Resource,
+    changed: impl Iterator<Item = &'a ByteString>,
+    values: &BTreeMap<ByteString, ByteString>,
+) -> Result<(), Rejection> {
+    let invalid = |why: String| Rejection::new(ErrorCode::InvalidConfig, why);
+    match resource {
+        Resource::Topic(name) => {
+            if image.topic(name).is_none() {
+                return Err(Rejection::new(
+                    ErrorCode::UnknownTopicOrPartition,
+                    format!("The topic '{name}' does not exist."),
+                ));
+            }
+            if is_internal(name)
+                && values.get("cleanup.policy").is_some_and(|policy| !policy.contains("compact"))
+            {
+                return Err(invalid(format!("the internal topic {name} must stay compacted")));
+            }
+            topic_keys::validate(values).map_err(|error| invalid(error.to_string()))
+        }
+        Resource::Broker(id) => {
+            if let Some(id) = id
+                && !image.brokers.contains_key(id)
+            {
+                return Err(Rejection::new(
+                    ErrorCode::InvalidRequest,
+                    format!("no broker with id {id} is registered"),
+                ));
+            }
+            for key in changed {
+                let known = definition_of(resource, key)?;
+                if known.scope == Scope::ReadOnly {
+                    return Err(invalid(format!(
+                        "Cannot update these configs dynamically: {key}. Set it in server.properties and restart the broker."
+                    )));
+                }
+            }
+            for (key, value) in values {
+                let known = definition_of(resource, key)?;
+                known.validate(value).map_err(|error| invalid(error.to_string()))?;
+            }
+            Ok(())
+        }
+        Resource::Group(name) => {
+            Err(invalid(format!("group {name}: group configurations are not supported by this broker")))
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "command_tests.rs"]
+mod tests;

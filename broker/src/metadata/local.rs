@@ -1,0 +1,115 @@
+//! The backend of a cluster of one node: decisions are journalled on its own disk.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::journal::Journal;
+use super::{Command, MetadataBackend, MetadataError, MetadataImage, Outcome, Rejection, decide};
+
+/// The image of one node, and the journal behind it.
+#[derive(Debug)]
+pub struct LocalMetadata {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    image: ArcSwap<MetadataImage>,
+    changes: watch::Sender<Arc<MetadataImage>>,
+    journal: Mutex<Journal>,
+}
+
+impl LocalMetadata {
+    /// Opens what is in `dir`, or begins anew. Blocks on the disk.
+    pub fn open(dir: &Path, cluster_id: &str) -> Result<Self, MetadataError> {
+        let (journal, image) = Journal::open(dir, cluster_id)?;
+        let image = Arc::new(image);
+        let changes = watch::Sender::new(image.clone());
+        let shared = Shared { image: ArcSwap::new(image), changes, journal: Mutex::new(journal) };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+}
+
+#[async_trait]
+impl MetadataBackend for LocalMetadata {
+    fn image(&self) -> Arc<MetadataImage> {
+        self.shared.image.load_full()
+    }
+
+    fn watch(&self) -> watch::Receiver<Arc<MetadataImage>> {
+        self.shared.changes.subscribe()
+    }
+
+    async fn submit(&self, commands: Vec<Command>) -> Vec<Result<Outcome, MetadataError>> {
+        let shared = self.shared.clone();
+        let count = commands.len();
+        match tokio::task::spawn_blocking(move || shared.submit(&commands)).await {
+            Ok(outcomes) => outcomes,
+            Err(_) => (0..count).map(|_| Err(MetadataError::Stopping)).collect(),
+        }
+    }
+}
+
+impl Shared {
+    fn submit(&self, commands: &[Command]) -> Vec<Result<Outcome, MetadataError>> {
+        let mut journal = self.journal.lock();
+        let mut image = MetadataImage::clone(&self.image.load());
+        let mut records = Vec::new();
+        let mut outcomes: Vec<Result<Outcome, Rejection>> = Vec::with_capacity(commands.len());
+        for command in commands {
+            let decided = decide(&image, command);
+            outcomes.push(decided.map(|(changes, outcome)| {
+                changes.iter().for_each(|record| image.apply(record));
+                records.extend(changes);
+                outcome
+            }));
+        }
+        if records.is_empty() {
+            return outcomes.into_iter().map(|outcome| outcome.map_err(Into::into)).collect();
+        }
+        if let Err(error) = journal.append(&records) {
+            tracing::error!(%error, "metadata change is not durable and was dropped");
+            let text = error.to_string();
+            let failed = |outcome: Result<Outcome, Rejection>| match outcome {
+                Err(rejection) => Err(rejection.into()),
+                Ok(_) => Err(MetadataError::Journal {
+                    path: "aqueduct-metadata.journal".into(),
+                    source: std::io::Error::other(text.clone()),
+                }),
+            };
+            return outcomes.into_iter().map(failed).collect();
+        }
+        if let Err(error) = journal.maybe_rewrite(&image) {
+            tracing::warn!(%error, "metadata journal could not be rewritten and keeps growing");
+        }
+        let image = Arc::new(image);
+        self.image.store(image.clone());
+        self.changes.send_replace(image);
+        outcomes.into_iter().map(|outcome| outcome.map_err(Into::into)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_change_is_durable_swapped_and_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let backend = LocalMetadata::open(dir.path(), "c").unwrap();
+        let mut watch = backend.watch();
+        let outcome = backend.submit(vec![Command::AllocateProducerIds { count: 1000 }]).await;
+        assert_eq!(outcome[0].as_ref().unwrap(), &Outcome::ProducerIds(0));
+        assert_eq!(backend.image().next_producer_id, 1000);
+        watch.changed().await.unwrap();
+        assert_eq!(watch.borrow().next_producer_id, 1000);
+        let again = LocalMetadata::open(dir.path(), "c").unwrap();
+        let outcome = again.submit(vec![Command::AllocateProducerIds { count: 1000 }]).await;
+        assert_eq!(outcome[0].as_ref().unwrap(), &Outcome::ProducerIds(1000));
+    }
+}

@@ -1,0 +1,214 @@
+//! What the journal holds: one agreed change, and its bytes.
+
+use std::collections::BTreeMap;
+
+use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, Uuid};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytestring::ByteString;
+
+use super::{BrokerImage, PartitionImage, Resource, TopicImage};
+
+/// One agreed change of the metadata.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    BrokerRegistered(BrokerImage),
+    /// A topic as it is from now on: new, or with more partitions.
+    Topic(TopicImage),
+    TopicDeleted {
+        id: Uuid,
+    },
+    /// Everything that is set on a resource from now on.
+    Config {
+        resource: Resource,
+        values: BTreeMap<ByteString, ByteString>,
+    },
+    /// Producer ids below `next` are given out.
+    ProducerIds {
+        next: i64,
+    },
+}
+
+impl Record {
+    /// Appends the record's bytes.
+    pub fn encode(&self, out: &mut BytesMut) {
+        match self {
+            Self::BrokerRegistered(broker) => {
+                out.put_u8(1);
+                out.put_i32(broker.id.0);
+                out.put_slice(&broker.incarnation.0);
+                put_text(out, &broker.listener);
+                put_text(out, &broker.host);
+                out.put_u16(broker.port);
+                put_text(out, broker.rack.as_deref().unwrap_or_default());
+            }
+            Self::Topic(topic) => {
+                out.put_u8(2);
+                put_text(out, &topic.name);
+                out.put_slice(&topic.id.0);
+                out.put_u32(topic.partitions.len() as u32);
+                for partition in &topic.partitions {
+                    out.put_i32(partition.leader.0);
+                    out.put_i32(partition.leader_epoch.0);
+                    out.put_i32(partition.partition_epoch);
+                    put_brokers(out, &partition.replicas);
+                    put_brokers(out, &partition.isr);
+                }
+            }
+            Self::TopicDeleted { id } => {
+                out.put_u8(3);
+                out.put_slice(&id.0);
+            }
+            Self::Config { resource, values } => {
+                out.put_u8(4);
+                match resource {
+                    Resource::Topic(name) => {
+                        out.put_u8(2);
+                        put_text(out, name);
+                    }
+                    Resource::Broker(id) => {
+                        out.put_u8(4);
+                        out.put_i32(id.map_or(-1, |id| id.0));
+                    }
+                    Resource::Group(name) => {
+                        out.put_u8(32);
+                        put_text(out, name);
+                    }
+                }
+                out.put_u32(values.len() as u32);
+                for (key, value) in values {
+                    put_text(out, key);
+                    put_text(out, value);
+                }
+            }
+            Self::ProducerIds { next } => {
+                out.put_u8(5);
+                out.put_i64(*next);
+            }
+        }
+    }
+
+    /// Reads one record; `None` where the bytes are none.
+    pub fn decode(bytes: &mut Bytes) -> Option<Self> {
+        let record = match bytes.try_get_u8().ok()? {
+            1 => Self::BrokerRegistered(BrokerImage {
+                id: BrokerId(bytes.try_get_i32().ok()?),
+                incarnation: get_uuid(bytes)?,
+                listener: get_text(bytes)?,
+                host: get_text(bytes)?,
+                port: bytes.try_get_u16().ok()?,
+                rack: get_text(bytes).map(|rack| (!rack.is_empty()).then_some(rack))?,
+            }),
+            2 => {
+                let (name, id) = (get_text(bytes)?, get_uuid(bytes)?);
+                let count = bytes.try_get_u32().ok()?;
+                let mut partitions = Vec::new();
+                for _ in 0..count {
+                    partitions.push(PartitionImage {
+                        leader: BrokerId(bytes.try_get_i32().ok()?),
+                        leader_epoch: LeaderEpoch(bytes.try_get_i32().ok()?),
+                        partition_epoch: bytes.try_get_i32().ok()?,
+                        replicas: get_brokers(bytes)?,
+                        isr: get_brokers(bytes)?,
+                    });
+                }
+                Self::Topic(TopicImage { name, id, partitions })
+            }
+            3 => Self::TopicDeleted { id: get_uuid(bytes)? },
+            4 => {
+                let resource = match bytes.try_get_u8().ok()? {
+                    2 => Resource::Topic(get_text(bytes)?),
+                    4 => {
+                        let id = bytes.try_get_i32().ok()?;
+                        Resource::Broker((id >= 0).then_some(BrokerId(id)))
+                    }
+                    32 => Resource::Group(get_text(bytes)?),
+                    _ => return None,
+                };
+                let count = bytes.try_get_u32().ok()?;
+                let mut values = BTreeMap::new();
+                for _ in 0..count {
+                    values.insert(get_text(bytes)?, get_text(bytes)?);
+                }
+                Self::Config { resource, values }
+            }
+            5 => Self::ProducerIds { next: bytes.try_get_i64().ok()? },
+            _ => return None,
+        };
+        Some(record)
+    }
+}
+
+fn put_text(out: &mut BytesMut, text: &str) {
+    out.put_u32(text.len() as u32);
+    out.put_slice(text.as_bytes());
+}
+
+fn get_text(bytes: &mut Bytes) -> Option<ByteString> {
+    let length = bytes.try_get_u32().ok()? as usize;
+    if length > bytes.len() {
+        return None;
+    }
+    let text = std::str::from_utf8(&bytes.split_to(length)).ok()?.to_owned();
+    Some(text.into())
+}
+
+fn get_uuid(bytes: &mut Bytes) -> Option<Uuid> {
+    let mut id = [0; 16];
+    bytes.try_copy_to_slice(&mut id).ok()?;
+    Some(Uuid(id))
+}
+
+fn put_brokers(out: &mut BytesMut, brokers: &[BrokerId]) {
+    out.put_u16(brokers.len() as u16);
+    brokers.iter().for_each(|broker| out.put_i32(broker.0));
+}
+
+fn get_brokers(bytes: &mut Bytes) -> Option<Vec<BrokerId>> {
+    let count = bytes.try_get_u16().ok()? as usize;
+    if count * 4 > bytes.len() {
+        return None;
+    }
+    Some((0..count).map(|_| BrokerId(bytes.get_i32())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_round_trip_and_cut_bytes_are_none() {
+        let partition = PartitionImage {
+            leader: BrokerId(1),
+            leader_epoch: LeaderEpoch(3),
+            partition_epoch: 4,
+            replicas: vec![BrokerId(1), BrokerId(2)],
+            isr: vec![BrokerId(1)],
+        };
+        let records = [
+            Record::BrokerRegistered(BrokerImage {
+                id: BrokerId(1),
+                incarnation: Uuid([9; 16]),
+                listener: "PLAINTEXT".into(),
+                host: "localhost".into(),
+                port: 9092,
+                rack: Some("r".into()),
+            }),
+            Record::Topic(TopicImage { name: "t".into(), id: Uuid([1; 16]), partitions: vec![partition; 3] }),
+            Record::TopicDeleted { id: Uuid([1; 16]) },
+            Record::Config {
+                resource: Resource::Broker(None),
+                values: BTreeMap::from([("a".into(), "b".into())]),
+            },
+            Record::ProducerIds { next: 1000 },
+        ];
+        for record in records {
+            let mut out = BytesMut::new();
+            record.encode(&mut out);
+            let bytes = out.freeze();
+            assert_eq!(Record::decode(&mut bytes.clone()), Some(record));
+            for cut in 0..bytes.len() {
+                assert_eq!(Record::decode(&mut bytes.slice(..cut)), None);
+            }
+        }
+    }
+}

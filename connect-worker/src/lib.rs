@@ -1,1 +1,3 @@
 //! The Connect worker: herder, group membership, stores, task runners, converters, transforms.
+
+pub mod converters;

@@ -1,0 +1,11 @@
+//! The converters that every worker has.
+
+mod bytes;
+mod header;
+mod json;
+mod string;
+
+pub use self::bytes::ByteArrayConverter;
+pub use self::header::SimpleHeaderConverter;
+pub use self::json::JsonConverter;
+pub use self::string::StringConverter;

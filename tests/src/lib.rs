@@ -1,1 +1,4 @@
-//! System tests against real servers.
+//! Launchers of the real servers that tests and benchmarks run against. Each finds what `cargo xtask setup` installed
+//! and fails, saying so, where it is missing.
+
+pub mod install;

@@ -1,18 +1,35 @@
 //! Project tasks, run as `cargo xtask TASK`.
 
+mod check;
 mod protocol;
+mod setup;
 
 use clap::Parser;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Project tasks")]
 enum Task {
+    /// Install the servers and clients that tests and benchmarks need, from package registries.
+    Setup,
+    /// Run `setup`, then every test.
+    Test(check::TestArgs),
+    /// Check formatting, lints, docs and tests; changes nothing.
+    Verify,
+    /// Format, and apply what the linter can mend.
+    Fix,
+    /// Run a benchmark side by side with its peer; without a name, list them.
+    Bench(check::BenchArgs),
     /// Regenerate the wire messages from Kafka's schemas.
     Protocol(protocol::Args),
 }
 
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
+        Task::Setup => setup::run(),
+        Task::Test(args) => check::test(&args),
+        Task::Verify => check::verify(),
+        Task::Fix => check::fix(),
+        Task::Bench(args) => check::bench(&args),
         Task::Protocol(args) => protocol::run(args),
     }
 }

@@ -1,0 +1,64 @@
+//! Tests, lints and benchmarks.
+
+use std::ffi::OsStr;
+use std::process::Command;
+
+use anyhow::Result;
+use aqueduct_tests::install::{run, workspace};
+
+use crate::setup;
+
+#[derive(clap::Args)]
+pub struct TestArgs {
+    /// Passed on to `cargo test`, such as `-p aqueduct-broker` or a test's name.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+#[derive(clap::Args)]
+pub struct BenchArgs {
+    /// The benchmark's name and its options.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+/// Installs what tests need and runs them.
+pub fn test(args: &TestArgs) -> Result<()> {
+    setup::run()?;
+    // System tests run the binary itself, so it is built first.
+    cargo(["build", "--package", "aqueduct-cli"], [])?;
+    cargo(["test", "--workspace"], args.rest.iter().map(AsRef::as_ref))
+}
+
+/// All checks; nothing is written outside `target`.
+pub fn verify() -> Result<()> {
+    cargo(["fmt", "--all", "--check"], [])?;
+    cargo(["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"], [])?;
+    run(Command::new("cargo")
+        .args(["doc", "--workspace", "--no-deps", "--quiet"])
+        .env("RUSTDOCFLAGS", "--deny warnings")
+        .current_dir(workspace()))?;
+    test(&TestArgs { rest: Vec::new() })
+}
+
+/// Formats and mends.
+pub fn fix() -> Result<()> {
+    cargo(["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty", "--allow-staged"], [])?;
+    cargo(["fmt", "--all"], [])
+}
+
+/// Runs a benchmark with a release build of everything of ours.
+pub fn bench(args: &BenchArgs) -> Result<()> {
+    if !args.rest.is_empty() {
+        setup::run()?;
+        cargo(["build", "--release", "--package", "aqueduct-cli"], [])?;
+    }
+    cargo(
+        ["run", "--release", "--quiet", "--package", "aqueduct-bench", "--"],
+        args.rest.iter().map(AsRef::as_ref),
+    )
+}
+
+fn cargo<'a, const N: usize>(args: [&str; N], rest: impl IntoIterator<Item = &'a OsStr>) -> Result<()> {
+    run(Command::new("cargo").args(args).args(rest).current_dir(workspace()))
+}

@@ -34,20 +34,44 @@ pub struct Args {
     /// Write nothing; fail when the Rust files are not what the facts give.
     #[arg(long, conflicts_with_all = ["jar", "from_facts"])]
     check: bool,
+    /// Only bring the jars of the release that the facts are of, which the tests compare with.
+    #[arg(long, conflicts_with_all = ["jar", "from_facts", "check"])]
+    jars: bool,
 }
 
 /// Runs the task in the workspace that this program was built in.
 pub fn run(args: Args) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
+    if args.jars {
+        return bring_jars(root);
+    }
     let schema = root.join("protocol/schema");
     let generated = root.join("protocol/src/generated");
     if !args.check && !args.from_facts {
-        let jars =
-            if args.jar.is_empty() { source::newest_jars(&root.join("target/protocol"))? } else { args.jar };
+        let jars = match args.jar.is_empty() {
+            true => source::bring_jars(&jar_dir(root), None)?,
+            false => args.jar,
+        };
         write_facts(&schema, &source::read_jars(&jars)?)?;
     }
     let files = rust_files(&read_facts(&schema)?)?;
     if args.check { check(&generated, &files) } else { replace_dir(&generated, &files) }
+}
+
+/// Brings the jars that the tests of `protocol/` compare with, unless they are there already.
+pub fn bring_jars(root: &Path) -> Result<()> {
+    let release = fs::read_to_string(root.join("protocol/schema/RELEASE"))?;
+    let (dir, release) = (jar_dir(root), release.trim());
+    let there = |artifact| dir.join(format!("{artifact}-{release}.jar")).is_file();
+    if !(there("kafka-clients") && there("kafka-group-coordinator")) {
+        source::bring_jars(&dir, Some(release))?;
+    }
+    println!("{}: Kafka {release}", dir.display());
+    Ok(())
+}
+
+fn jar_dir(root: &Path) -> PathBuf {
+    root.join("target/peers/kafka-schemas")
 }
 
 fn write_facts(dir: &Path, source: &source::Source) -> Result<()> {

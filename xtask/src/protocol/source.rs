@@ -25,34 +25,39 @@ const DATA: &[&str] = &[
     "GroupMetadataValue",
 ];
 
+/// What the Java classes of messages log through.
+const SLF4J: &str = "org.slf4j:slf4j-api:1.7.36";
+
 /// The messages that we want, and the release that they are of.
 pub struct Source {
     pub release: String,
     pub messages: Vec<Message>,
 }
 
-/// Brings the newest released jars from Maven Central into `dir`.
-pub fn newest_jars(dir: &Path) -> Result<Vec<PathBuf>> {
-    let clients = copy_jar(dir, "kafka-clients", "RELEASE")?;
+/// Brings the jars of a release of Kafka, or of the newest for `None`, from Maven Central into `dir`, which holds nothing
+/// else then: the schemas and their Java classes, and the one library that the classes cannot be loaded without. The
+/// jar of the clients comes first.
+pub fn bring_jars(dir: &Path, release: Option<&str>) -> Result<Vec<PathBuf>> {
+    if dir.exists() {
+        fs::remove_dir_all(dir)?;
+    }
+    copy_jar(dir, &format!("org.apache.kafka:kafka-clients:{}", release.unwrap_or("RELEASE")))?;
+    let clients = fs::read_dir(dir)?.next().context("mvn copied nothing")??.path();
     let release = release_of(&clients)?;
-    let coordinator = copy_jar(dir, "kafka-group-coordinator", &release)?;
-    Ok(vec![clients, coordinator])
+    copy_jar(dir, &format!("org.apache.kafka:kafka-group-coordinator:{release}"))?;
+    copy_jar(dir, SLF4J)?;
+    Ok(vec![clients, dir.join(format!("kafka-group-coordinator-{release}.jar"))])
 }
 
-fn copy_jar(dir: &Path, artifact: &str, version: &str) -> Result<PathBuf> {
-    let target = dir.join(artifact);
-    if target.exists() {
-        fs::remove_dir_all(&target)?;
-    }
+fn copy_jar(dir: &Path, artifact: &str) -> Result<()> {
     let status = Command::new("mvn")
         .args(["-q", "-B", "dependency:copy"])
-        .arg(format!("-Dartifact=org.apache.kafka:{artifact}:{version}"))
-        .arg(format!("-DoutputDirectory={}", target.display()))
+        .arg(format!("-Dartifact={artifact}"))
+        .arg(format!("-DoutputDirectory={}", dir.display()))
         .status()
         .context("cannot start mvn; install Maven or name the jars with --jar")?;
-    ensure!(status.success(), "mvn could not copy {artifact} {version}");
-    let jar = fs::read_dir(&target)?.next().context("mvn copied nothing")??.path();
-    Ok(jar)
+    ensure!(status.success(), "mvn could not copy {artifact}; is Maven Central within reach?");
+    Ok(())
 }
 
 /// The version in a name like `kafka-clients-4.4.0.jar`.

@@ -2,3 +2,5 @@
 //! and fails, saying so, where it is missing.
 
 pub mod install;
+pub mod kafka;
+pub mod process;

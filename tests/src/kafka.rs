@@ -1,0 +1,144 @@
+//! Apache Kafka: one node with its controller inside, and its tools.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+
+use crate::install::find;
+use crate::process::{Process, accepts, free_port};
+
+/// Folder of Kafka's jars: `AQUEDUCT_KAFKA_LIB`, or where `cargo xtask setup` puts them.
+pub fn lib() -> Result<PathBuf> {
+    let dir = find("AQUEDUCT_KAFKA_LIB", "kafka/lib", ".")?;
+    let has_jar = std::fs::read_dir(&dir)?
+        .flatten()
+        .any(|e| e.file_name().to_string_lossy().starts_with("kafka-clients-"));
+    if !has_jar {
+        bail!("no kafka-clients jar in {}: run `cargo xtask setup`", dir.display());
+    }
+    Ok(dir)
+}
+
+/// The `plugin.path` that holds the file connectors of the JVM's Connect.
+pub fn plugins() -> Result<PathBuf> {
+    find("AQUEDUCT_KAFKA_PLUGINS", "kafka/plugins", "connect-file")
+}
+
+/// A main class of Kafka's with at most `heap` of memory, such as `256m`.
+pub fn java(heap: &str, class: &str) -> Result<Command> {
+    let mut command = Command::new("java");
+    command.arg(format!("-Xmx{heap}")).args([
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-Djava.awt.headless=true",
+    ]);
+    command.arg("-cp").arg(lib()?.join("*")).arg(class);
+    Ok(command)
+}
+
+/// Runs one of Kafka's tools, such as `org.apache.kafka.tools.TopicCommand`, to its end and gives what it printed.
+///
+/// # Errors
+/// Where it fails, with all that it printed.
+pub fn tool(class: &str, args: &[&str]) -> Result<String> {
+    let output = java("256m", class)?.args(args).output().context("java")?;
+    text_of(&format!("{class} {}", args.join(" ")), &output)
+}
+
+/// Standard output of a command that succeeded.
+///
+/// # Errors
+/// Both outputs, where it did not.
+pub fn text_of(what: &str, output: &Output) -> Result<String> {
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        bail!("{what} ended with {}:\n{out}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(out)
+}
+
+/// A running node of Apache Kafka in a folder of its own.
+pub struct Kafka {
+    process: Process,
+    dir: TempDir,
+    port: u16,
+}
+
+impl Kafka {
+    /// Formats and starts a node on a free port, and waits until it answers.
+    pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// The same with more lines in `server.properties`.
+    pub fn start_with(settings: &[(&str, &str)]) -> Result<Self> {
+        let dir = TempDir::with_prefix("kafka-")?;
+        let (port, controller) = (free_port()?, free_port()?);
+        let mut lines = format!(
+            "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n\
+             log.dirs={}\noffsets.topic.replication.factor=1\noffsets.topic.num.partitions=5\n\
+             transaction.state.log.replication.factor=1\n\
+             transaction.state.log.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n",
+            dir.path().join("data").display()
+        );
+        for (key, value) in settings {
+            lines.push_str(&format!("{key}={value}\n"));
+        }
+        let config = dir.path().join("server.properties");
+        std::fs::write(&config, lines)?;
+        let config = config.to_string_lossy().into_owned();
+        tool("kafka.tools.StorageTool", &["format", "-t", "AqueductTestsAAAAAAAAA", "-c", &config])?;
+        let process = launch(dir.path())?;
+        let mut kafka = Self { process, dir, port };
+        kafka.wait()?;
+        Ok(kafka)
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        let port = self.port;
+        self.process.wait_until(Duration::from_secs(90), || accepts(port))
+    }
+
+    /// `host:port` for clients.
+    pub fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Folder of the logs.
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// The process, to watch it.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Kills the node without warning.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Stops the node cleanly.
+    pub fn stop(&mut self) -> Result<()> {
+        self.process.terminate(Duration::from_secs(60))
+    }
+
+    /// Starts the node again on the same port and data.
+    pub fn restart(&mut self) -> Result<()> {
+        self.process.kill();
+        self.process = launch(self.dir.path())?;
+        self.wait()
+    }
+}
+
+fn launch(dir: &Path) -> Result<Process> {
+    let mut command = java("512m", "kafka.Kafka")?;
+    command.arg(dir.join("server.properties"));
+    Process::start("Apache Kafka", &mut command, &dir.join("log"))
+}

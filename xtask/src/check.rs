@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 use aqueduct_tests::install::{run, workspace};
 
-use crate::setup;
+use crate::{protocol, setup};
 
 #[derive(clap::Args)]
 pub struct TestArgs {
@@ -33,6 +33,7 @@ pub fn test(args: &TestArgs) -> Result<()> {
 /// All checks; nothing is written outside `target`.
 pub fn verify() -> Result<()> {
     cargo(["fmt", "--all", "--check"], [])?;
+    protocol::verify()?;
     cargo(["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"], [])?;
     run(Command::new("cargo")
         .args(["doc", "--workspace", "--no-deps", "--quiet"])

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use aqueduct_tests::install::{home, workspace};
 
 use model::Message;
 
@@ -39,39 +40,49 @@ pub struct Args {
     jars: bool,
 }
 
-/// Runs the task in the workspace that this program was built in.
+/// Runs the task.
 pub fn run(args: Args) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
     if args.jars {
-        return bring_jars(root);
+        return bring_jars();
     }
-    let schema = root.join("protocol/schema");
-    let generated = root.join("protocol/src/generated");
-    if !args.check && !args.from_facts {
-        let jars = match args.jar.is_empty() {
-            true => source::bring_jars(&jar_dir(root), None)?,
-            false => args.jar,
-        };
+    if args.check {
+        return verify();
+    }
+    let schema = schema_dir();
+    if !args.from_facts {
+        let jars = if args.jar.is_empty() { source::bring_jars(&jar_dir(), None)? } else { args.jar };
         write_facts(&schema, &source::read_jars(&jars)?)?;
     }
-    let files = rust_files(&read_facts(&schema)?)?;
-    if args.check { check(&generated, &files) } else { replace_dir(&generated, &files) }
+    replace_dir(&generated_dir(), &rust_files(&read_facts(&schema)?)?)
+}
+
+/// Fails when the Rust files are not what the facts give.
+pub fn verify() -> Result<()> {
+    check(&generated_dir(), &rust_files(&read_facts(&schema_dir())?)?)
 }
 
 /// Brings the jars that the tests of `protocol/` compare with, unless they are there already.
-pub fn bring_jars(root: &Path) -> Result<()> {
-    let release = fs::read_to_string(root.join("protocol/schema/RELEASE"))?;
-    let (dir, release) = (jar_dir(root), release.trim());
+pub fn bring_jars() -> Result<()> {
+    let release = fs::read_to_string(schema_dir().join("RELEASE"))?;
+    let (dir, release) = (jar_dir(), release.trim());
     let there = |artifact| dir.join(format!("{artifact}-{release}.jar")).is_file();
     if !(there("kafka-clients") && there("kafka-group-coordinator")) {
+        println!("setup: installing {}", dir.display());
         source::bring_jars(&dir, Some(release))?;
     }
-    println!("{}: Kafka {release}", dir.display());
     Ok(())
 }
 
-fn jar_dir(root: &Path) -> PathBuf {
-    root.join("target/peers/kafka-schemas")
+fn schema_dir() -> PathBuf {
+    workspace().join("protocol/schema")
+}
+
+fn generated_dir() -> PathBuf {
+    workspace().join("protocol/src/generated")
+}
+
+fn jar_dir() -> PathBuf {
+    home().join("kafka-schemas")
 }
 
 fn write_facts(dir: &Path, source: &source::Source) -> Result<()> {

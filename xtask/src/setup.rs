@@ -7,10 +7,13 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use aqueduct_tests::install::{self, home, maven, on_path, workspace};
 
+use crate::protocol;
+
 /// Brings up everything.
 pub fn run() -> Result<()> {
     system_packages()?;
     kafka()?;
+    protocol::bring_jars()?;
     python()?;
     node()?;
     Ok(())

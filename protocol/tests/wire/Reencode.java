@@ -7,7 +7,7 @@ import org.apache.kafka.common.protocol.ByteBufferAccessor;
 import org.apache.kafka.common.protocol.Message;
 import org.apache.kafka.common.protocol.ObjectSerializationCache;
 
-/** Reads lines of "message version hex", and answers each with the bytes that Kafka's class writes after reading them. */
+/** Reads lines of "message from to hex"; answers each with what Kafka's class writes in the version "to" after reading in "from". */
 public class Reencode {
     public static void main(String[] args) throws Exception {
         BufferedReader in = new BufferedReader(new InputStreamReader(System.in));
@@ -16,7 +16,7 @@ public class Reencode {
             String[] words = line.split(" ", -1);
             String answer;
             try {
-                answer = HexFormat.of().formatHex(reencode(words[0], Short.parseShort(words[1]), words[2]));
+                answer = HexFormat.of().formatHex(reencode(words[0], Short.parseShort(words[1]), Short.parseShort(words[2]), words[3]));
             } catch (Exception e) {
                 answer = "error " + e.toString().replace('\n', ' ');
             }
@@ -25,19 +25,20 @@ public class Reencode {
         System.out.print(out);
     }
 
-    private static byte[] reencode(String name, short version, String hex) throws Exception {
+    private static byte[] reencode(String name, short from, short to, String hex) throws Exception {
         Message message = (Message) find(name).getDeclaredConstructor().newInstance();
-        if (version < message.lowestSupportedVersion() || version > message.highestSupportedVersion()) {
-            throw new IllegalArgumentException("the class has no version " + version);
+        if (Math.min(from, to) < message.lowestSupportedVersion()
+            || Math.max(from, to) > message.highestSupportedVersion()) {
+            throw new IllegalArgumentException("the class has no version " + from + " or " + to);
         }
         ByteBuffer bytes = ByteBuffer.wrap(HexFormat.of().parseHex(hex));
-        message.read(new ByteBufferAccessor(bytes), version);
+        message.read(new ByteBufferAccessor(bytes), from);
         if (bytes.hasRemaining()) {
             throw new IllegalArgumentException(bytes.remaining() + " bytes left over");
         }
         ObjectSerializationCache cache = new ObjectSerializationCache();
-        ByteBuffer written = ByteBuffer.allocate(message.size(cache, version));
-        message.write(new ByteBufferAccessor(written), cache, version);
+        ByteBuffer written = ByteBuffer.allocate(message.size(cache, to));
+        message.write(new ByteBufferAccessor(written), cache, to);
         return written.array();
     }
 

@@ -1,8 +1,6 @@
 //! Kafka's own classes read our bytes and write the same ones, in every version of every message.
 //!
 //! Needs `java` (17 or later, with its compiler) and the jars of the release that the facts are of: kafka-clients,
-//! kafka-group-coordinator and slf4j-api, which `cargo xtask protocol --jars`, a part of `setup`, brings to `target/peers/kafka-schemas`;
-//! `AQUEDUCT_KAFKA_SCHEMA_LIB` names another folder.
 
 use std::env;
 use std::fmt::Write as _;
@@ -11,15 +9,17 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::{cases, facts};
+use crate::{Case, cases, facts};
 
 /// The folder of the jars; fails where they are missing or of another release.
 fn jars() -> PathBuf {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/peers/kafka-schemas");
-    let dir = env::var_os("AQUEDUCT_KAFKA_SCHEMA_LIB").map_or_else(|| PathBuf::from(default), PathBuf::from);
+    let target = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/peers");
+    let peers = env::var_os("AQUEDUCT_PEERS").map_or_else(|| PathBuf::from(target), PathBuf::from);
+    let dir =
+        env::var_os("AQUEDUCT_KAFKA_SCHEMA_LIB").map_or_else(|| peers.join("kafka-schemas"), PathBuf::from);
     let release = facts::release();
     for jar in [format!("kafka-clients-{release}.jar"), format!("kafka-group-coordinator-{release}.jar")] {
-        assert!(dir.join(&jar).is_file(), "no {jar} in {}: run `cargo xtask protocol --jars`", dir.display());
+        assert!(dir.join(&jar).is_file(), "no {jar} in {}: run `cargo xtask setup`", dir.display());
     }
     dir
 }
@@ -49,22 +49,55 @@ fn reencode(jars: &Path, lines: String) -> Vec<String> {
     String::from_utf8(output.stdout).expect("text").lines().map(str::to_owned).collect()
 }
 
-#[test]
-fn the_java_classes_write_the_same_bytes() {
-    let jars = jars();
-    let cases = cases(12);
+/// Each case written in a version, which may be another than the one it is read in; what differs from ours.
+fn compare(cases: &[(Case, i16)]) {
     let mut lines = String::new();
-    for case in &cases {
-        let _ = writeln!(lines, "{} {} {}", case.codec.name, case.version, hex(&case.bytes));
+    for (case, version) in cases {
+        let _ = writeln!(lines, "{} {} {version} {}", case.codec.name, case.version, hex(&case.bytes));
     }
-    let answers = reencode(&jars, lines);
+    let answers = reencode(&jars(), lines);
     assert_eq!(answers.len(), cases.len());
-    let mut wrong = Vec::new();
-    for (case, answer) in cases.iter().zip(&answers) {
-        if *answer != hex(&case.bytes) {
-            wrong.push(format!("{case}\n  ours  {}\n  Java  {answer}", hex(&case.bytes)));
+    let (mut wrong, mut refused) = (Vec::new(), 0);
+    for ((case, version), java) in cases.iter().zip(&answers) {
+        let ours = (case.codec.convert)(case.bytes.clone(), case.version, *version);
+        let same = match &ours {
+            Ok(bytes) => *java == hex(bytes),
+            Err(_) => java.starts_with("error"),
+        };
+        refused += usize::from(same && ours.is_err());
+        if !same {
+            let ours = ours.map(|b| hex(&b));
+            wrong.push(format!("{case} as {version}\n  ours  {ours:?}\n  Java  {java}"));
         }
     }
-    println!("{} messages equal", cases.len() - wrong.len());
+    println!("{} messages alike, {refused} of them refused", cases.len() - wrong.len());
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong[..wrong.len().min(20)].join("\n"));
+}
+
+#[test]
+fn the_java_classes_write_the_same_bytes() {
+    let cases: Vec<_> = cases(12)
+        .into_iter()
+        .map(|c| {
+            let version = c.version;
+            (c, version)
+        })
+        .collect();
+    for (case, version) in &cases {
+        let ours = (case.codec.convert)(case.bytes.clone(), case.version, *version);
+        assert_eq!(ours.as_ref(), Ok(&case.bytes), "{case}");
+    }
+    compare(&cases);
+}
+
+/// What a version cannot carry is dropped or refused as Kafka does it, and nulls likewise.
+#[test]
+fn the_java_classes_refuse_and_drop_the_same() {
+    let mut pairs = Vec::new();
+    for (at, case) in cases(6).into_iter().enumerate() {
+        let versions: Vec<i16> = case.codec.versions.clone().collect();
+        let version = versions[at.wrapping_mul(7919) % versions.len()];
+        pairs.push((case, version));
+    }
+    compare(&pairs);
 }

@@ -10,7 +10,7 @@ mod round_trip;
 mod rules;
 
 use aqueduct_protocol::messages::*;
-use aqueduct_protocol::{Decode, Encode};
+use aqueduct_protocol::{Decode, Encode, EncodeError};
 use bytes::{Bytes, BytesMut};
 
 /// What the tests need of one message type.
@@ -19,6 +19,8 @@ struct Codec {
     versions: std::ops::RangeInclusive<i16>,
     /// Decodes and encodes again; the text says what went wrong.
     round_trip: fn(Bytes, i16) -> Result<Bytes, String>,
+    /// Decodes in one version and encodes in another.
+    convert: fn(Bytes, i16, i16) -> Result<Bytes, EncodeError>,
     /// Decodes; whether that succeeded.
     decodes: fn(Bytes, i16) -> bool,
     /// Encodes the default value, which a version may refuse.
@@ -31,6 +33,11 @@ macro_rules! table {
             name: $name,
             versions: $min..=$max,
             round_trip: round_trip::<$message>,
+            convert: |mut bytes, from, to| {
+                let message = $message::decode(&mut bytes, from).expect("a good message");
+                let mut buf = BytesMut::new();
+                message.encode(&mut buf, to).map(|()| buf.freeze())
+            },
             decodes: |mut bytes, version| $message::decode(&mut bytes, version).is_ok(),
             default: |version| {
                 let mut buf = BytesMut::new();

@@ -89,3 +89,24 @@ fn keys_names_and_versions_are_in_the_trait() {
     assert!(FetchRequest::is_flexible(12) && !FetchRequest::is_flexible(11));
     assert!(!SaslHandshakeRequest::is_flexible(1));
 }
+
+#[test]
+fn the_header_by_hand_is_the_schemas_header() {
+    for (key, version, header_version) in [(18, 2, 1), (18, 3, 2), (0, 8, 1), (0, 9, 2), (17, 1, 1)] {
+        let header = aqueduct_protocol::header::RequestHeader {
+            api_key: key,
+            api_version: version,
+            correlation_id: 77,
+            client_id: Some("a client".into()),
+        };
+        let mut by_hand = BytesMut::new();
+        header.encode(&mut by_hand).expect("encodes");
+        let generated = RequestHeader {
+            request_api_key: key,
+            request_api_version: version,
+            correlation_id: 77,
+            client_id: Some("a client".into()),
+        };
+        assert_eq!(encode(&generated, header_version), Ok(by_hand.freeze()), "key {key} version {version}");
+    }
+}

@@ -12,3 +12,5 @@ pub mod metadata;
 mod node;
 mod state_log;
 mod tasks;
+
+pub mod coordinator;

@@ -1,0 +1,89 @@
+//! What the transitions of a group act through.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use aqueduct_protocol::ErrorCode;
+use bytes::Bytes;
+
+use super::effect::{Effect, Reply, Token, WriteId};
+use super::ids::{Generation, GroupId, MemberId};
+use super::member::Member;
+use super::options::GroupOptions;
+use super::record::Record;
+use super::request::Now;
+use super::timers::Timers;
+
+/// What is done when an append is over.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// Nothing: the record only saves a reload some work.
+    Nothing,
+    /// The records take effect, and one code for each partition is the answer.
+    Answer { token: Token, codes: Vec<ErrorCode> },
+    /// The records take effect, and nobody waits.
+    Apply,
+    /// The records take effect and the group is gone.
+    Delete { group: GroupId, token: Token },
+    /// The leader's assignment becomes the group's.
+    Assign { group: GroupId, generation: Generation, assignments: HashMap<MemberId, Bytes> },
+    /// A static member has come back under a new id.
+    Replace(Box<Replacement>),
+}
+
+/// A static member's return, until it is on disk.
+#[derive(Debug)]
+pub(super) struct Replacement {
+    pub group: GroupId,
+    /// The JoinGroup that waits.
+    pub token: Token,
+    /// The id that was given.
+    pub new_id: MemberId,
+    /// The member as it was, for the case that the append fails.
+    pub old: Member,
+    /// Who led the group before.
+    pub leader: MemberId,
+    pub may_skip_assignment: bool,
+}
+
+/// Appends under way.
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    next: u64,
+    pending: HashMap<WriteId, (Arc<[Record]>, Then)>,
+}
+
+impl Writes {
+    pub fn take(&mut self, write: WriteId) -> Option<(Arc<[Record]>, Then)> {
+        self.pending.remove(&write)
+    }
+}
+
+/// All that a transition may touch besides its group.
+pub(super) struct Context<'a> {
+    pub now: Now,
+    pub options: &'a GroupOptions,
+    pub timers: &'a mut Timers,
+    pub writes: &'a mut Writes,
+    pub effects: &'a mut Vec<Effect>,
+}
+
+impl Context<'_> {
+    pub fn reply(&mut self, token: Token, reply: Reply) {
+        self.effects.push(Effect::Reply(token, reply));
+    }
+
+    pub fn append(&mut self, records: Vec<Record>, then: Then) -> WriteId {
+        self.writes.next += 1;
+        let write = WriteId(self.writes.next);
+        let records: Arc<[Record]> = records.into();
+        self.writes.pending.insert(write, (records.clone(), then));
+        self.effects.push(Effect::Append(write, records));
+        write
+    }
+
+    /// The moment `millis` from now.
+    pub fn after(&self, millis: i64) -> i64 {
+        self.now.tick_ms.saturating_add(millis)
+    }
+}

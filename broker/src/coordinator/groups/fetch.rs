@@ -1,0 +1,53 @@
+//! OffsetFetch.
+
+use std::sync::Arc;
+
+use aqueduct_protocol::ids::Uuid;
+
+use super::Groups;
+use crate::coordinator::offsets::Committed;
+use crate::coordinator::request::FetchTopic;
+
+/// The committed offsets of one topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchedTopic {
+    /// Topic name.
+    pub name: Arc<str>,
+    /// As asked for; zero where it was not.
+    pub id: Uuid,
+    /// Partition index and its offset, `None` where there is none.
+    pub partitions: Vec<(i32, Option<Committed>)>,
+}
+
+impl Groups {
+    /// Offsets of the partitions asked for; of all that have one where `topics` is `None`. A group that is unknown has
+    /// none. Offsets of an older topic of the same name are not shown to who asks by id.
+    pub fn fetch(&self, group: &str, topics: Option<&[FetchTopic]>) -> Vec<FetchedTopic> {
+        let offsets = self.groups.get(group).map(|group| &group.offsets);
+        match topics {
+            Some(topics) => topics
+                .iter()
+                .map(|topic| {
+                    let find = |index: i32| {
+                        offsets?.get(&topic.name, index).filter(|at| is_of(at, topic.id)).cloned()
+                    };
+                    let partitions = topic.partitions.iter().map(|index| (*index, find(*index))).collect();
+                    FetchedTopic { name: topic.name.clone(), id: topic.id, partitions }
+                })
+                .collect(),
+            None => offsets
+                .into_iter()
+                .flat_map(|offsets| offsets.topics())
+                .map(|(name, partitions)| {
+                    let partitions =
+                        partitions.iter().map(|(index, at)| (*index, Some(at.clone()))).collect();
+                    FetchedTopic { name: name.clone(), id: Uuid::ZERO, partitions }
+                })
+                .collect(),
+        }
+    }
+}
+
+fn is_of(at: &Committed, id: Uuid) -> bool {
+    id.is_zero() || at.topic_id.is_zero() || at.topic_id == id
+}

@@ -1,1 +1,31 @@
-//! One partition's log on disk, in Kafka's own file formats.
+//! One partition's log on disk, in Kafka's own file formats. Synchronous, without a clock of its own.
+//!
+//! - [`Log`]: segments, indexes, producer state and leader epochs of one partition; append, read, retention, recovery.
+//! - [`LogDir`]: a data directory with many logs: its lock, `meta.properties` and checkpoint files.
+//! - [`Error`]: what goes wrong, with Kafka's code.
+
+mod checkpoint;
+mod config;
+mod epochs;
+mod error;
+mod files;
+mod index;
+mod log;
+mod log_dir;
+mod meta_properties;
+mod partition_metadata;
+mod producers;
+mod scan;
+mod segment;
+mod snapshot;
+mod topic_partition;
+mod validate;
+
+pub use checkpoint::OffsetCheckpoint;
+pub use config::LogConfig;
+pub use error::{Error, RecordIssue};
+pub use log::{AppendInfo, Log, Recovery, Slice, TimestampedOffset};
+pub use log_dir::{FoundLog, LogDir};
+pub use meta_properties::MetaProperties;
+pub use topic_partition::TopicPartition;
+pub use validate::Origin;

@@ -17,10 +17,21 @@ pub fn patch_leader_epoch(batch: &mut [u8], epoch: LeaderEpoch) -> Result<(), Re
 
 /// Sets timestamp type and maximum timestamp, and the checksum, which covers both. `batch` is exactly one batch.
 pub fn patch_max_timestamp(batch: &mut [u8], kind: TimestampType, timestamp: i64) -> Result<(), RecordError> {
-    put(batch, MAX_TIMESTAMP_AT, &timestamp.to_be_bytes())?;
-    let old = Attributes(i16::from_be_bytes([batch[ATTRIBUTES_AT], batch[ATTRIBUTES_AT + 1]]));
-    put(batch, ATTRIBUTES_AT, &old.with_timestamp_type(kind).0.to_be_bytes())?;
+    patch_timestamps(batch, kind, timestamp)?;
     patch_crc(batch)
+}
+
+/// Sets timestamp type and maximum timestamp alone, for a header whose records are elsewhere; the checksum is wrong
+/// until [`patch_crc_value`].
+pub fn patch_timestamps(head: &mut [u8], kind: TimestampType, timestamp: i64) -> Result<(), RecordError> {
+    put(head, MAX_TIMESTAMP_AT, &timestamp.to_be_bytes())?;
+    let old = Attributes(i16::from_be_bytes([head[ATTRIBUTES_AT], head[ATTRIBUTES_AT + 1]]));
+    put(head, ATTRIBUTES_AT, &old.with_timestamp_type(kind).0.to_be_bytes())
+}
+
+/// Sets the checksum.
+pub fn patch_crc_value(head: &mut [u8], crc: u32) -> Result<(), RecordError> {
+    put(head, CRC_AT, &crc.to_be_bytes())
 }
 
 /// Writes the checksum that the bytes have. `batch` is exactly one batch.
@@ -32,6 +43,11 @@ pub fn patch_crc(batch: &mut [u8]) -> Result<(), RecordError> {
 /// The CRC-32C of `batch`, which is exactly one batch: of all bytes from the attributes on.
 pub fn compute_crc(batch: &[u8]) -> u32 {
     crc32c::crc32c(batch.get(ATTRIBUTES_AT..).unwrap_or_default())
+}
+
+/// The checksum of a batch of which `crc` covers the first part and `rest` is what follows it.
+pub fn extend_crc(crc: u32, rest: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc, rest)
 }
 
 fn put(batch: &mut [u8], at: usize, value: &[u8]) -> Result<(), RecordError> {

@@ -1,0 +1,143 @@
+use std::path::{Path, PathBuf};
+
+use aqueduct_protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+use aqueduct_protocol::records::RecordError;
+
+use crate::TopicPartition;
+
+/// Everything that can go wrong with a log. [`Error::code`] is the number that the wire has for it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file system refuses something.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    /// The log is closed, or was given up after an earlier failure to write.
+    #[error("{partition}: the log is closed")]
+    Closed { partition: TopicPartition },
+    /// A file of ours does not read as one.
+    #[error("{} is damaged: {why}", path.display())]
+    DamagedFile { path: PathBuf, why: String },
+    /// The data directory is in use by another process.
+    #[error("{} is locked: another broker process uses this data directory; stop it or set another log.dirs", path.display())]
+    DirectoryInUse { path: PathBuf },
+    /// The data directory belongs to another cluster or node.
+    #[error(
+        "{} says {key}={found}, this broker has {key}={expected}: the directory belongs to another broker; point \
+         log.dirs to an empty directory, or set {key} back",
+        path.display()
+    )]
+    ForeignDirectory { path: PathBuf, key: &'static str, found: String, expected: String },
+    /// A directory name that is not `<topic>-<partition>`.
+    #[error("{} is not named <topic>-<partition>", path.display())]
+    BadDirectoryName { path: PathBuf },
+    /// A directory that should be new is there already.
+    #[error("{} exists already", path.display())]
+    AlreadyExists { path: PathBuf },
+
+    /// An offset that the log does not hold.
+    #[error("{partition}@{offset}: the log holds {start} to {end}")]
+    OffsetOutOfRange { partition: TopicPartition, offset: Offset, start: Offset, end: Offset },
+    /// The batch exceeds `max.message.bytes`.
+    #[error("{partition}: batch of {size} bytes exceeds max.message.bytes={limit}")]
+    MessageTooLarge { partition: TopicPartition, size: usize, limit: usize },
+    /// The batch exceeds `segment.bytes`.
+    #[error("{partition}: batch of {size} bytes exceeds segment.bytes={limit}")]
+    RecordListTooLarge { partition: TopicPartition, size: usize, limit: usize },
+    /// The checksum is wrong, or the length is.
+    #[error("{partition}: {source}")]
+    CorruptMessage { partition: TopicPartition, source: RecordError },
+    /// The batch breaks a rule.
+    #[error("{partition}: {why}")]
+    InvalidRecord { partition: TopicPartition, why: String, records: Vec<RecordIssue> },
+    /// Timestamps outside of what the topic allows.
+    #[error("{partition}: {why}")]
+    InvalidTimestamp { partition: TopicPartition, why: String, records: Vec<RecordIssue> },
+    /// The producer is fenced by a newer one with its id.
+    #[error("{partition}: producer {producer} has epoch {found}, the newest is {newest}")]
+    InvalidProducerEpoch {
+        partition: TopicPartition,
+        producer: ProducerId,
+        found: ProducerEpoch,
+        newest: ProducerEpoch,
+    },
+    /// The sequence number is not the next one.
+    #[error("{partition}: producer {producer} sends sequence {found}, after {last} was expected the next")]
+    OutOfOrderSequence { partition: TopicPartition, producer: ProducerId, found: i32, last: i32 },
+    /// A write that does not fit the state of the producer's transaction.
+    #[error("{partition}: producer {producer}: {why}")]
+    InvalidTxnState { partition: TopicPartition, producer: ProducerId, why: &'static str },
+    /// A marker from a transaction coordinator that has been replaced.
+    #[error(
+        "{partition}: marker for producer {producer} from coordinator epoch {found}, the newest is {newest}"
+    )]
+    TransactionCoordinatorFenced { partition: TopicPartition, producer: ProducerId, found: i32, newest: i32 },
+    /// Bytes for a follower that do not continue its log.
+    #[error("{partition}@{found}: the next offset to append is {expected}")]
+    UnexpectedAppendOffset { partition: TopicPartition, found: Offset, expected: Offset },
+    /// Bytes for a follower from a leader newer than the one it follows.
+    #[error("{partition}@{offset}: batch of leader epoch {found}, following epoch {expected}")]
+    UnexpectedLeaderEpoch {
+        partition: TopicPartition,
+        offset: Offset,
+        found: LeaderEpoch,
+        expected: LeaderEpoch,
+    },
+}
+
+/// What is wrong with one record of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordIssue {
+    /// Index of the record in its batch.
+    pub index: i32,
+    pub message: String,
+}
+
+impl Error {
+    /// Kafka's error code.
+    pub fn code(&self) -> i16 {
+        match self {
+            Self::OffsetOutOfRange { .. } => 1,
+            Self::CorruptMessage { .. } => 2,
+            Self::MessageTooLarge { .. } => 10,
+            Self::RecordListTooLarge { .. } => 18,
+            Self::InvalidTimestamp { .. } => 32,
+            Self::OutOfOrderSequence { .. } => 45,
+            Self::InvalidProducerEpoch { .. } => 47,
+            Self::InvalidTxnState { .. } => 48,
+            Self::TransactionCoordinatorFenced { .. } => 52,
+            Self::InvalidRecord { .. } => 87,
+            // KAFKA_STORAGE_ERROR: clients look for another replica and try again.
+            _ => 56,
+        }
+    }
+
+    /// The records at fault, where single ones are.
+    pub fn record_issues(&self) -> &[RecordIssue] {
+        match self {
+            Self::InvalidRecord { records, .. } | Self::InvalidTimestamp { records, .. } => records,
+            _ => &[],
+        }
+    }
+
+    pub(crate) fn damaged(path: &Path, why: impl Into<String>) -> Self {
+        Self::DamagedFile { path: path.to_owned(), why: why.into() }
+    }
+}
+
+/// Names the file and the action in an I/O error.
+pub(crate) trait IoContext<T> {
+    fn at(self, action: &'static str, path: &Path) -> Result<T, Error>;
+}
+
+impl<T> IoContext<T> for std::io::Result<T> {
+    fn at(self, action: &'static str, path: &Path) -> Result<T, Error> {
+        self.map_err(|source| Error::Io { action, path: path.to_owned(), source })
+    }
+}
+
+impl<T> IoContext<T> for Result<T, rustix::io::Errno> {
+    fn at(self, action: &'static str, path: &Path) -> Result<T, Error> {
+        self.map_err(|errno| Error::Io { action, path: path.to_owned(), source: errno.into() })
+    }
+}

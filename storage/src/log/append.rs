@@ -1,0 +1,284 @@
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use aqueduct_protocol::ids::{LeaderEpoch, Offset};
+use aqueduct_protocol::records::{
+    BatchHeader, Batches, EndTransactionMarker, HEADER_LEN, RecordBatch, compute_crc, extend_crc,
+    patch_base_offset, patch_crc_value, patch_leader_epoch, patch_timestamps,
+};
+use bytes::Bytes;
+
+use super::{Log, Writer};
+use crate::error::IoContext;
+use crate::producers::Refusal;
+use crate::segment::Segment;
+use crate::validate::{self, Checked, Origin};
+use crate::{Error, snapshot};
+
+/// What became of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppendInfo {
+    pub first_offset: Offset,
+    pub last_offset: Offset,
+    /// For the Produce response: the time of the append on topics with log append time, the stored timestamp for a
+    /// duplicate, otherwise -1.
+    pub log_append_time: i64,
+    pub log_start_offset: Offset,
+    /// The batch was in the log already; nothing was written.
+    pub duplicate: bool,
+    /// A segment was closed, which [`Log::flush_closed_segments`] makes durable.
+    pub rolled: bool,
+}
+
+impl Log {
+    /// Appends one batch as the leader in `leader_epoch`: checks it, gives it offsets and, on topics with log append
+    /// time, the time, and writes it to the page cache.
+    ///
+    /// The high watermark stays where it is. Errors leave the log as it was.
+    pub fn append_as_leader(
+        &self,
+        batch: Bytes,
+        leader_epoch: LeaderEpoch,
+        origin: Origin,
+        now_ms: i64,
+    ) -> Result<AppendInfo, Error> {
+        let config = self.config();
+        let checked = validate::check(&self.partition, &batch, &config, origin, now_ms)?;
+        let marker = self.marker(&checked.header, &batch)?;
+        let mut writer = self.writer.lock();
+        self.ensure_open(&writer)?;
+        if let Some(duplicate) = self.check_producer(&writer, &checked.header, marker, origin)? {
+            return Ok(duplicate);
+        }
+        let (head, header) = self.finish_header(&batch, &checked, leader_epoch)?;
+        let rolled = self.write_batch(&mut writer, &head, &batch[HEADER_LEN..], &header, marker, now_ms)?;
+        if self.log_end_offset().0.saturating_sub(self.recovery_point().0) >= config.flush_messages {
+            writer.last_flush_ms = now_ms;
+            self.flush()?;
+        }
+        Ok(AppendInfo {
+            first_offset: header.base_offset,
+            last_offset: header.last_offset(),
+            log_append_time: match checked.stamp {
+                Some((aqueduct_protocol::records::TimestampType::LogAppendTime, time)) => time,
+                _ => -1,
+            },
+            log_start_offset: self.log_start_offset(),
+            duplicate: false,
+            rolled,
+        })
+    }
+
+    /// Appends whole batches as their leader wrote them; a last one that is cut short is left out. Returns the new end of
+    /// the log. Offsets may not go back, and no batch may come from a leader newer than `leader_epoch`.
+    pub fn append_as_follower(
+        &self,
+        batches: Bytes,
+        leader_epoch: LeaderEpoch,
+        now_ms: i64,
+    ) -> Result<Offset, Error> {
+        let corrupt = |source| Error::CorruptMessage { partition: self.partition.clone(), source };
+        let mut writer = self.writer.lock();
+        self.ensure_open(&writer)?;
+        for batch in Batches::new(batches) {
+            let batch = batch.map_err(corrupt)?;
+            batch.check_crc().map_err(corrupt)?;
+            let (header, expected) = (batch.header, self.log_end_offset());
+            let partition = self.partition.clone();
+            if header.base_offset < expected || header.last_offset_delta < 0 {
+                return Err(Error::UnexpectedAppendOffset { partition, found: header.base_offset, expected });
+            }
+            if header.leader_epoch > leader_epoch {
+                let (offset, found) = (header.base_offset, header.leader_epoch);
+                return Err(Error::UnexpectedLeaderEpoch {
+                    partition,
+                    offset,
+                    found,
+                    expected: leader_epoch,
+                });
+            }
+            let marker = self.marker(&header, &batch.bytes)?;
+            let (head, body) = batch.bytes.split_at(HEADER_LEN);
+            self.write_batch(&mut writer, head, body, &header, marker, now_ms)?;
+        }
+        Ok(self.log_end_offset())
+    }
+
+    /// The transaction marker that a control batch holds.
+    pub(super) fn marker(
+        &self,
+        header: &BatchHeader,
+        batch: &Bytes,
+    ) -> Result<Option<EndTransactionMarker>, Error> {
+        if !header.attributes.is_control() || !header.has_producer() {
+            return Ok(None);
+        }
+        let corrupt = |source| Error::CorruptMessage { partition: self.partition.clone(), source };
+        let batch = RecordBatch { header: *header, bytes: batch.clone() };
+        match batch.records().map_err(corrupt)?.next() {
+            Some(record) => EndTransactionMarker::parse(&record.map_err(corrupt)?).map_err(corrupt),
+            None => Ok(None),
+        }
+    }
+
+    /// `Some` for a batch that is in the log already.
+    fn check_producer(
+        &self,
+        writer: &Writer,
+        header: &BatchHeader,
+        marker: Option<EndTransactionMarker>,
+        origin: Origin,
+    ) -> Result<Option<AppendInfo>, Error> {
+        if !header.has_producer() {
+            return Ok(None);
+        }
+        if let Some(marker) = marker {
+            let checked = writer.producers.check_marker(header, marker.coordinator_epoch);
+            return checked.map(|()| None).map_err(|r| self.refuse(header, marker.coordinator_epoch, r));
+        }
+        if origin != Origin::Client {
+            return Ok(None);
+        }
+        let repeated = writer.producers.check(header).map_err(|r| self.refuse(header, 0, r))?;
+        Ok(repeated.map(|batch| AppendInfo {
+            first_offset: batch.first_offset(),
+            last_offset: batch.last_offset,
+            log_append_time: batch.timestamp,
+            log_start_offset: self.log_start_offset(),
+            duplicate: true,
+            rolled: false,
+        }))
+    }
+
+    fn refuse(&self, header: &BatchHeader, coordinator_epoch: i32, refusal: Refusal) -> Error {
+        let (partition, producer) = (self.partition.clone(), header.producer_id);
+        match refusal {
+            Refusal::StaleEpoch { newest } => {
+                Error::InvalidProducerEpoch { partition, producer, found: header.producer_epoch, newest }
+            }
+            Refusal::OutOfOrder { last } => {
+                Error::OutOfOrderSequence { partition, producer, found: header.base_sequence, last }
+            }
+            Refusal::InTransaction => {
+                let why = "a record outside of its open transaction";
+                Error::InvalidTxnState { partition, producer, why }
+            }
+            Refusal::StaleCoordinator { newest } => {
+                Error::TransactionCoordinatorFenced { partition, producer, found: coordinator_epoch, newest }
+            }
+        }
+    }
+
+    /// The header as it goes to disk. The batch itself is shared with the request it came in, and is not touched.
+    fn finish_header(
+        &self,
+        batch: &Bytes,
+        checked: &Checked,
+        leader_epoch: LeaderEpoch,
+    ) -> Result<([u8; HEADER_LEN], BatchHeader), Error> {
+        let corrupt = |source| Error::CorruptMessage { partition: self.partition.clone(), source };
+        let mut head = [0; HEADER_LEN];
+        head.copy_from_slice(&batch[..HEADER_LEN]);
+        patch_base_offset(&mut head, self.log_end_offset()).map_err(corrupt)?;
+        patch_leader_epoch(&mut head, leader_epoch).map_err(corrupt)?;
+        if let Some((kind, timestamp)) = checked.stamp {
+            patch_timestamps(&mut head, kind, timestamp).map_err(corrupt)?;
+            let crc = extend_crc(compute_crc(&head), &batch[HEADER_LEN..]);
+            patch_crc_value(&mut head, crc).map_err(corrupt)?;
+        }
+        let header = BatchHeader::parse(&head).map_err(corrupt)?;
+        Ok((head, header))
+    }
+
+    /// Writes a batch whose header is final, takes note of it and shows it to readers. Says whether a segment was closed.
+    fn write_batch(
+        &self,
+        writer: &mut Writer,
+        head: &[u8],
+        body: &[u8],
+        header: &BatchHeader,
+        marker: Option<EndTransactionMarker>,
+        now_ms: i64,
+    ) -> Result<bool, Error> {
+        let config = self.config();
+        let active = self.view.read().active().clone();
+        let roll_after = config.roll_after_ms(&self.partition, active.base_offset.0);
+        let (size, last, time) = (head.len() + body.len(), header.last_offset(), header.max_timestamp);
+        let rolled = active.should_roll(size, last, time, roll_after, &config, now_ms)?;
+        let active = if rolled { self.roll(writer, header.base_offset, now_ms)? } else { active };
+        let position = active.size();
+        write_at(&active, position, head, body)?;
+        self.note_epoch(header.leader_epoch, header.base_offset)?;
+        active.note(position, header, &config)?;
+        self.note_producer(writer, header, marker)?;
+        let first_unstable = writer.producers.first_unstable();
+        self.publish(|view| {
+            view.end = header.next_offset();
+            view.end_position = position + size as u64;
+            view.first_unstable = first_unstable;
+        });
+        Ok(rolled)
+    }
+
+    /// Feeds a batch of the log to the state of its producer.
+    pub(super) fn note_producer(
+        &self,
+        writer: &mut Writer,
+        header: &BatchHeader,
+        marker: Option<EndTransactionMarker>,
+    ) -> Result<(), Error> {
+        if !header.has_producer() {
+            return Ok(());
+        }
+        match marker {
+            None if header.attributes.is_control() => {}
+            None => writer.producers.append(header),
+            Some(marker) => {
+                writer.producers.end_transaction(header, marker.committed, marker.coordinator_epoch);
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the active segment and begins a new one at `base`.
+    pub(super) fn roll(&self, writer: &mut Writer, base: Offset, now_ms: i64) -> Result<Arc<Segment>, Error> {
+        let view = self.view.read().clone();
+        view.active().seal()?;
+        snapshot::write(&self.dir, base, &writer.producers)?;
+        let segment = Arc::new(Segment::create(&self.dir, base, &self.config(), now_ms)?);
+        let mut segments = view.segments.to_vec();
+        segments.push(segment.clone());
+        self.publish(|view| {
+            view.segments = Arc::new(segments);
+            view.end_position = 0;
+        });
+        Ok(segment)
+    }
+}
+
+/// One gathered write of header and records. What a failed write leaves behind is cut off again, and would be written
+/// over in any case.
+fn write_at(segment: &Segment, position: u64, head: &[u8], body: &[u8]) -> Result<(), Error> {
+    let (mut head, mut body, mut at) = (head, body, position);
+    let written = loop {
+        if head.is_empty() && body.is_empty() {
+            break Ok(());
+        }
+        match rustix::io::pwritev(&*segment.file, &[IoSlice::new(head), IoSlice::new(body)], at) {
+            Ok(0) => break Err(rustix::io::Errno::IO),
+            Ok(count) => {
+                let of_head = count.min(head.len());
+                head = &head[of_head..];
+                body = &body[count - of_head..];
+                at += count as u64;
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => break Err(errno),
+        }
+    };
+    written.at("append to", segment.path()).inspect_err(|_| {
+        if let Err(error) = segment.file.set_len(position) {
+            tracing::warn!(path = %segment.path().display(), %error, "a failed append is not cut off");
+        }
+    })
+}

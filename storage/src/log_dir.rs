@@ -1,0 +1,173 @@
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+
+use aqueduct_protocol::ids::Uuid;
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use crate::error::IoContext;
+use crate::{Error, OffsetCheckpoint, TopicPartition, checkpoint, files};
+
+const LOCK: &str = ".lock";
+const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
+const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+const LOG_STARTS: &str = "log-start-offset-checkpoint";
+const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
+const CLEANER_OFFSETS: &str = "cleaner-offset-checkpoint";
+const DELETED: &str = "-delete";
+const FUTURE: &str = "-future";
+const STRAY: &str = "-stray";
+
+/// A data directory (one of `log.dirs`), held by this process until dropped.
+#[derive(Debug)]
+pub struct LogDir {
+    path: PathBuf,
+    clean: bool,
+    /// The lock goes with it.
+    _lock: File,
+}
+
+/// The directory of a partition's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundLog {
+    pub partition: TopicPartition,
+    pub path: PathBuf,
+}
+
+impl LogDir {
+    /// Takes possession of `path`, which is made if missing. [`Error::DirectoryInUse`] if another process has it, be it
+    /// ours or a Java broker.
+    ///
+    /// The mark of a clean shutdown is taken away: until [`LogDir::mark_clean_shutdown`], a stop counts as a crash.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        fs::create_dir_all(path).at("create", path)?;
+        let lock = lock(path)?;
+        let mark = path.join(CLEAN_SHUTDOWN);
+        let clean = mark.exists();
+        files::remove(&mark)?;
+        Ok(Self { path: path.to_owned(), clean, _lock: lock })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the last broker here was shut down in order.
+    pub fn had_clean_shutdown(&self) -> bool {
+        self.clean
+    }
+
+    /// Says that all logs are closed and all checkpoints written. The last act of a broker.
+    pub fn mark_clean_shutdown(&self, broker_epoch: i64) -> Result<(), Error> {
+        let mark = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
+        files::write_atomically(&self.path.join(CLEAN_SHUTDOWN), mark.as_bytes())
+    }
+
+    /// The logs in this directory. What is left of deleted topics is removed on the way; other names are left alone.
+    pub fn logs(&self) -> Result<Vec<FoundLog>, Error> {
+        let mut found = Vec::new();
+        for name in files::names(&self.path)? {
+            let path = self.path.join(&name);
+            if !path.is_dir() {
+                continue;
+            }
+            if name.ends_with(DELETED) {
+                fs::remove_dir_all(&path).at("remove", &path)?;
+            } else if name.ends_with(FUTURE) || name.ends_with(STRAY) {
+                tracing::warn!(path = %path.display(), "a directory is left alone");
+            } else if let Some(partition) = TopicPartition::parse(&name) {
+                found.push(FoundLog { partition, path });
+            } else if !name.starts_with('.') && name != "lost+found" {
+                tracing::warn!(path = %path.display(), "not named <topic>-<partition>: left alone");
+            }
+        }
+        Ok(found)
+    }
+
+    /// Where the log of `partition` is or would be.
+    pub fn log_path(&self, partition: &TopicPartition) -> PathBuf {
+        self.path.join(partition.to_string())
+    }
+
+    /// Takes the log of `partition` out of service by giving its directory a name with `-delete`; `unique` tells it from
+    /// others deleted before. Returns the new path, for [`LogDir::remove_deleted`]. The log must be closed.
+    pub fn rename_for_delete(&self, partition: &TopicPartition, unique: Uuid) -> Result<PathBuf, Error> {
+        let suffix = format!(".{:032x}{DELETED}", u128::from_be_bytes(unique.0));
+        let mut name = partition.to_string();
+        // File systems allow 255 bytes, and topic names may have 249.
+        name.truncate(255 - suffix.len());
+        let target = self.path.join(name + &suffix);
+        let source = self.log_path(partition);
+        fs::rename(&source, &target).at("rename", &source)?;
+        files::sync_dir(&self.path)?;
+        Ok(target)
+    }
+
+    /// Removes a directory that [`LogDir::rename_for_delete`] returned, after `file.delete.delay.ms`.
+    pub fn remove_deleted(&self, path: &Path) -> Result<(), Error> {
+        match fs::remove_dir_all(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            done => done.at("remove", path),
+        }
+    }
+
+    /// Up to where each log is on disk for certain.
+    pub fn read_recovery_points(&self) -> Result<OffsetCheckpoint, Error> {
+        checkpoint::read_offsets(&self.path.join(RECOVERY_POINTS))
+    }
+
+    /// Writes [`crate::Log::recovery_point`] of all logs.
+    pub fn write_recovery_points(&self, offsets: &OffsetCheckpoint) -> Result<(), Error> {
+        checkpoint::write_offsets(&self.path.join(RECOVERY_POINTS), offsets)
+    }
+
+    /// Log start offsets of the logs that do not begin with their first segment.
+    pub fn read_log_starts(&self) -> Result<OffsetCheckpoint, Error> {
+        checkpoint::read_offsets(&self.path.join(LOG_STARTS))
+    }
+
+    /// Writes [`crate::Log::log_start_offset`] of all logs.
+    pub fn write_log_starts(&self, offsets: &OffsetCheckpoint) -> Result<(), Error> {
+        checkpoint::write_offsets(&self.path.join(LOG_STARTS), offsets)
+    }
+
+    /// High watermarks as they were when last written.
+    pub fn read_high_watermarks(&self) -> Result<OffsetCheckpoint, Error> {
+        checkpoint::read_offsets(&self.path.join(HIGH_WATERMARKS))
+    }
+
+    /// Writes [`crate::Log::high_watermark`] of all logs.
+    pub fn write_high_watermarks(&self, offsets: &OffsetCheckpoint) -> Result<(), Error> {
+        checkpoint::write_offsets(&self.path.join(HIGH_WATERMARKS), offsets)
+    }
+
+    /// Up to where compaction has cleaned each log.
+    pub fn read_cleaner_offsets(&self) -> Result<OffsetCheckpoint, Error> {
+        checkpoint::read_offsets(&self.path.join(CLEANER_OFFSETS))
+    }
+
+    /// Writes the offsets that compaction has come to.
+    pub fn write_cleaner_offsets(&self, offsets: &OffsetCheckpoint) -> Result<(), Error> {
+        checkpoint::write_offsets(&self.path.join(CLEANER_OFFSETS), offsets)
+    }
+}
+
+/// Two locks: one that other processes of ours respect, also within this process, and one that a Java broker takes.
+fn lock(dir: &Path) -> Result<File, Error> {
+    let path = dir.join(LOCK);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .at("open", &path)?;
+    let ours = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+    let locked = ours.and_then(|()| rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive));
+    match locked {
+        Ok(()) => Ok(file),
+        Err(Errno::AGAIN | Errno::ACCESS) => Err(Error::DirectoryInUse { path: dir.to_owned() }),
+        Err(errno) => Err(errno).at("lock", &path),
+    }
+}

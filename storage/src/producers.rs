@@ -1,0 +1,294 @@
+use std::collections::{BTreeMap, HashMap};
+
+use aqueduct_protocol::ids::{Offset, ProducerEpoch, ProducerId};
+use aqueduct_protocol::records::BatchHeader;
+
+/// How many batches of a producer can be recognised when they are sent again.
+const REMEMBERED: usize = 5;
+
+/// One batch of a producer, as it was appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AppendedBatch {
+    pub(crate) last_sequence: i32,
+    pub(crate) last_offset: Offset,
+    pub(crate) offset_delta: i32,
+    pub(crate) timestamp: i64,
+}
+
+impl AppendedBatch {
+    fn first_sequence(&self) -> i32 {
+        ((self.last_sequence as i64 - self.offset_delta as i64) & i32::MAX as i64) as i32
+    }
+
+    pub(crate) fn first_offset(&self) -> Offset {
+        Offset(self.last_offset.0 - self.offset_delta as i64)
+    }
+}
+
+/// What a partition knows of one producer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ProducerState {
+    pub(crate) epoch: ProducerEpoch,
+    /// Newest last, at most [`REMEMBERED`].
+    pub(crate) batches: Vec<AppendedBatch>,
+    pub(crate) coordinator_epoch: i32,
+    /// Time of the last append, from which the state expires.
+    pub(crate) timestamp: i64,
+    pub(crate) transaction_start: Option<Offset>,
+}
+
+/// Why a batch of an idempotent producer may not be appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    StaleEpoch { newest: ProducerEpoch },
+    OutOfOrder { last: i32 },
+    InTransaction,
+    StaleCoordinator { newest: i32 },
+}
+
+/// A transaction that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EndedTransaction {
+    pub(crate) producer: ProducerId,
+    pub(crate) first_offset: Offset,
+    pub(crate) last_offset: Offset,
+    pub(crate) aborted: bool,
+}
+
+/// What a partition knows of its producers: sequence numbers, to recognise repeats and gaps, and open transactions.
+///
+/// Plain state: batches in, decisions out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Producers {
+    states: HashMap<ProducerId, ProducerState>,
+    /// First offsets of open transactions.
+    open: BTreeMap<Offset, ProducerId>,
+    /// Transactions whose marker may not be replicated yet: first offset to the marker's.
+    ended: BTreeMap<Offset, Offset>,
+}
+
+impl Producers {
+    /// Decides on a batch from a client: `Ok(None)` if it is the next one, or the batch that it repeats.
+    pub(crate) fn check(&self, header: &BatchHeader) -> Result<Option<AppendedBatch>, Refusal> {
+        let Some(state) = self.states.get(&header.producer_id) else { return Ok(None) };
+        if header.producer_epoch < state.epoch {
+            return Err(Refusal::StaleEpoch { newest: state.epoch });
+        }
+        let (first, last) = (header.base_sequence, header.last_sequence());
+        if header.producer_epoch == state.epoch {
+            let repeats = |b: &&AppendedBatch| b.first_sequence() == first && b.last_sequence == last;
+            if let Some(repeated) = state.batches.iter().find(repeats) {
+                return Ok(Some(*repeated));
+            }
+        }
+        let newest = state.batches.last().map_or(-1, |b| b.last_sequence);
+        let expected = if header.producer_epoch > state.epoch || newest == i32::MAX { 0 } else { newest + 1 };
+        if first != expected {
+            return Err(Refusal::OutOfOrder { last: newest });
+        }
+        if state.transaction_start.is_some() && !header.attributes.is_transactional() {
+            return Err(Refusal::InTransaction);
+        }
+        Ok(None)
+    }
+
+    /// Takes note of a batch of records that was appended, or is found in the log; offsets in `header` are final.
+    pub(crate) fn append(&mut self, header: &BatchHeader) {
+        let state = self.state(header);
+        state.timestamp = header.max_timestamp;
+        state.batches.push(AppendedBatch {
+            last_sequence: header.last_sequence(),
+            last_offset: header.last_offset(),
+            offset_delta: header.last_offset_delta,
+            timestamp: header.max_timestamp,
+        });
+        if state.batches.len() > REMEMBERED {
+            state.batches.remove(0);
+        }
+        if header.attributes.is_transactional() && state.transaction_start.is_none() {
+            state.transaction_start = Some(header.base_offset);
+            self.open.insert(header.base_offset, header.producer_id);
+        }
+    }
+
+    /// Decides on a transaction marker.
+    pub(crate) fn check_marker(&self, header: &BatchHeader, coordinator_epoch: i32) -> Result<(), Refusal> {
+        let Some(state) = self.states.get(&header.producer_id) else { return Ok(()) };
+        if header.producer_epoch < state.epoch {
+            return Err(Refusal::StaleEpoch { newest: state.epoch });
+        }
+        if coordinator_epoch < state.coordinator_epoch {
+            return Err(Refusal::StaleCoordinator { newest: state.coordinator_epoch });
+        }
+        Ok(())
+    }
+
+    /// Takes note of a marker; returns the transaction that it ends, if one was open here.
+    pub(crate) fn end_transaction(
+        &mut self,
+        header: &BatchHeader,
+        committed: bool,
+        coordinator_epoch: i32,
+    ) -> Option<EndedTransaction> {
+        let state = self.state(header);
+        state.coordinator_epoch = coordinator_epoch;
+        state.timestamp = header.max_timestamp;
+        let first_offset = state.transaction_start.take()?;
+        self.open.remove(&first_offset);
+        let last_offset = header.base_offset;
+        self.ended.insert(first_offset, last_offset);
+        Some(EndedTransaction {
+            producer: header.producer_id,
+            first_offset,
+            last_offset,
+            aborted: !committed,
+        })
+    }
+
+    fn state(&mut self, header: &BatchHeader) -> &mut ProducerState {
+        let state = self.states.entry(header.producer_id).or_insert_with(|| ProducerState {
+            epoch: header.producer_epoch,
+            batches: Vec::new(),
+            coordinator_epoch: -1,
+            timestamp: header.max_timestamp,
+            transaction_start: None,
+        });
+        if state.epoch != header.producer_epoch {
+            state.epoch = header.producer_epoch;
+            state.batches.clear();
+        }
+        state
+    }
+
+    /// Forgets ended transactions whose marker lies below the high watermark.
+    pub(crate) fn on_high_watermark(&mut self, high_watermark: Offset) {
+        self.ended.retain(|_, marker| *marker >= high_watermark);
+    }
+
+    /// Where the oldest transaction begins that readers of committed records may not pass.
+    pub(crate) fn first_unstable(&self) -> Option<Offset> {
+        let open = self.open.first_key_value().map(|(first, _)| *first);
+        let ended = self.ended.first_key_value().map(|(first, _)| *first);
+        open.into_iter().chain(ended).min()
+    }
+
+    /// Forgets producers that have been silent for `expiration_ms` and have no transaction open.
+    pub(crate) fn expire(&mut self, now_ms: i64, expiration_ms: i64) {
+        self.states.retain(|_, state| {
+            state.transaction_start.is_some() || now_ms.saturating_sub(state.timestamp) < expiration_ms
+        });
+    }
+
+    /// Every producer known.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ProducerId, &ProducerState)> {
+        self.states.iter().map(|(id, state)| (*id, state))
+    }
+
+    /// Puts back a producer from a snapshot.
+    pub(crate) fn restore(&mut self, id: ProducerId, state: ProducerState) {
+        if let Some(first) = state.transaction_start {
+            self.open.insert(first, id);
+        }
+        self.states.insert(id, state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aqueduct_protocol::ids::LeaderEpoch;
+    use aqueduct_protocol::records::Attributes;
+
+    fn batch(epoch: i16, sequence: i32, count: i32, offset: i64) -> BatchHeader {
+        BatchHeader {
+            base_offset: Offset(offset),
+            batch_length: 49,
+            leader_epoch: LeaderEpoch(0),
+            crc: 0,
+            attributes: Attributes::default(),
+            last_offset_delta: count - 1,
+            base_timestamp: 0,
+            max_timestamp: offset,
+            producer_id: ProducerId(1),
+            producer_epoch: ProducerEpoch(epoch),
+            base_sequence: sequence,
+            record_count: count,
+        }
+    }
+
+    fn in_transaction(mut header: BatchHeader) -> BatchHeader {
+        header.attributes = header.attributes.with_transactional(true);
+        header
+    }
+
+    #[test]
+    fn the_last_five_batches_are_recognised_and_no_others() {
+        let mut producers = Producers::default();
+        for i in 0..7 {
+            let header = batch(0, i * 10, 10, i as i64 * 10);
+            assert_eq!(producers.check(&header), Ok(None));
+            producers.append(&header);
+        }
+        for i in 2..7 {
+            let found = producers.check(&batch(0, i * 10, 10, 0)).unwrap().unwrap();
+            assert_eq!((found.first_offset(), found.timestamp), (Offset(i as i64 * 10), i as i64 * 10));
+        }
+        let out_of_order = Err(Refusal::OutOfOrder { last: 69 });
+        assert_eq!(producers.check(&batch(0, 10, 10, 0)), out_of_order, "too old");
+        assert_eq!(producers.check(&batch(0, 60, 5, 0)), out_of_order, "a part of the last");
+        assert_eq!(producers.check(&batch(0, 71, 1, 0)), out_of_order, "a gap");
+    }
+
+    #[test]
+    fn a_new_epoch_begins_at_zero_and_fences_the_old() {
+        let mut producers = Producers::default();
+        assert_eq!(producers.check(&batch(3, 100, 1, 0)), Ok(None), "an unknown producer may begin anywhere");
+        producers.append(&batch(3, 100, 1, 0));
+        assert_eq!(producers.check(&batch(4, 101, 1, 0)), Err(Refusal::OutOfOrder { last: 100 }));
+        assert_eq!(producers.check(&batch(4, 0, 1, 0)), Ok(None));
+        producers.append(&batch(4, 0, 1, 1));
+        let stale = Err(Refusal::StaleEpoch { newest: ProducerEpoch(4) });
+        assert_eq!(producers.check(&batch(3, 100, 1, 0)), stale);
+    }
+
+    #[test]
+    fn sequences_wrap_to_zero() {
+        let mut producers = Producers::default();
+        producers.append(&batch(0, i32::MAX - 1, 2, 0));
+        assert_eq!(producers.check(&batch(0, 0, 4, 0)), Ok(None));
+        producers.append(&batch(0, i32::MAX, 4, 2));
+        assert_eq!(producers.check(&batch(0, 3, 1, 0)), Ok(None), "a batch across the end ends at 2");
+        assert!(producers.check(&batch(0, i32::MAX, 4, 0)).unwrap().is_some());
+    }
+
+    #[test]
+    fn transactions_hold_back_what_is_stable() {
+        let mut producers = Producers::default();
+        producers.append(&in_transaction(batch(0, 0, 2, 10)));
+        assert_eq!(producers.first_unstable(), Some(Offset(10)));
+        assert_eq!(producers.check(&batch(0, 2, 1, 0)), Err(Refusal::InTransaction));
+        let marker = in_transaction(batch(0, -1, 1, 15));
+        assert_eq!(producers.check_marker(&marker, 7), Ok(()));
+        let ended = producers.end_transaction(&marker, false, 7).unwrap();
+        assert_eq!((ended.first_offset, ended.last_offset, ended.aborted), (Offset(10), Offset(15), true));
+        assert_eq!(producers.first_unstable(), Some(Offset(10)));
+        producers.on_high_watermark(Offset(15));
+        assert_eq!(producers.first_unstable(), Some(Offset(10)));
+        producers.on_high_watermark(Offset(16));
+        assert_eq!(producers.first_unstable(), None);
+        assert_eq!(producers.check_marker(&marker, 6), Err(Refusal::StaleCoordinator { newest: 7 }));
+    }
+
+    #[test]
+    fn silence_expires_unless_a_transaction_is_open() {
+        let mut producers = Producers::default();
+        producers.append(&batch(0, 0, 1, 100));
+        let mut other = in_transaction(batch(0, 0, 1, 100));
+        other.producer_id = ProducerId(2);
+        producers.append(&other);
+        producers.expire(149, 50);
+        assert_eq!(producers.iter().count(), 2);
+        producers.expire(150, 50);
+        assert_eq!(producers.iter().map(|(id, _)| id).collect::<Vec<_>>(), [ProducerId(2)]);
+    }
+}

@@ -1,0 +1,331 @@
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aqueduct_protocol::ids::Offset;
+use aqueduct_protocol::records::{BatchHeader, NO_TIMESTAMP};
+use parking_lot::Mutex;
+
+use crate::error::IoContext;
+use crate::index::{IndexFile, OffsetEntry, TimeEntry};
+use crate::scan::{Scan, Step};
+use crate::{Error, LogConfig, files};
+
+/// A stretch of a log: one `.log` file and its indexes.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) base_offset: Offset,
+    pub(crate) file: Arc<File>,
+    path: PathBuf,
+    /// Bytes of the log file that hold whole batches; what lies behind is a failed write.
+    size: AtomicU64,
+    indexes: Mutex<Indexes>,
+}
+
+/// What is known about a segment beside its batches.
+#[derive(Debug)]
+struct Indexes {
+    offsets: IndexFile<OffsetEntry>,
+    times: IndexFile<TimeEntry>,
+    /// Largest timestamp so far and the last offset of the batch that has it.
+    max: Option<(i64, Offset)>,
+    /// Timestamp of the first batch, from which the age of the segment is counted.
+    first_timestamp: Option<i64>,
+    /// Where the batch of the last index entry ends, or began if there is none.
+    indexed_to: u64,
+    created_ms: i64,
+}
+
+impl Segment {
+    /// A new segment in `dir`; its files replace any that are there.
+    pub(crate) fn create(
+        dir: &Path,
+        base_offset: Offset,
+        config: &LogConfig,
+        now_ms: i64,
+    ) -> Result<Self, Error> {
+        let path = files::path(dir, base_offset, files::LOG);
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
+        let file = file.at("create", &path)?;
+        if config.preallocate {
+            let flags = rustix::fs::FallocateFlags::KEEP_SIZE;
+            rustix::fs::fallocate(&file, flags, 0, config.segment_bytes).at("preallocate", &path)?;
+        }
+        Ok(Self {
+            base_offset,
+            file: Arc::new(file),
+            path,
+            size: AtomicU64::new(0),
+            indexes: Mutex::new(Indexes {
+                offsets: IndexFile::create(files::path(dir, base_offset, files::OFFSET_INDEX))?,
+                times: IndexFile::create(files::path(dir, base_offset, files::TIME_INDEX))?,
+                max: None,
+                first_timestamp: None,
+                indexed_to: 0,
+                created_ms: now_ms,
+            }),
+        })
+    }
+
+    /// The segment that is on disk; says, too, whether its indexes can be trusted. They are empty if not.
+    pub(crate) fn open(dir: &Path, base_offset: Offset, now_ms: i64) -> Result<(Self, bool), Error> {
+        let path = files::path(dir, base_offset, files::LOG);
+        let file = OpenOptions::new().read(true).write(true).open(&path).at("open", &path)?;
+        let size = file.metadata().at("stat", &path)?.len();
+        let offset_path = files::path(dir, base_offset, files::OFFSET_INDEX);
+        let time_path = files::path(dir, base_offset, files::TIME_INDEX);
+        let found = (IndexFile::open(offset_path.clone())?, IndexFile::open(time_path.clone())?);
+        let (offsets, times, sane) = match found {
+            (Some(offsets), Some(times)) if sane(&offsets, &times, size) => (offsets, times, true),
+            _ => (IndexFile::create(offset_path)?, IndexFile::create(time_path)?, false),
+        };
+        let max = times.last().map(|e: TimeEntry| (e.timestamp, base_offset.plus(e.relative as i64)));
+        let indexed_to = offsets.last().map_or(0, |e: OffsetEntry| e.position as u64);
+        let indexes = Indexes { offsets, times, max, first_timestamp: None, indexed_to, created_ms: now_ms };
+        let segment = Self {
+            base_offset,
+            file: Arc::new(file),
+            path,
+            size: AtomicU64::new(size),
+            indexes: Mutex::new(indexes),
+        };
+        Ok((segment, sane))
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes note of a batch that was written at `position`, the end of the segment so far.
+    pub(crate) fn note(&self, position: u64, header: &BatchHeader, config: &LogConfig) -> Result<(), Error> {
+        let mut indexes = self.indexes.lock();
+        if position == 0 {
+            indexes.first_timestamp = Some(header.max_timestamp);
+        }
+        if header.max_timestamp > indexes.max.map_or(NO_TIMESTAMP, |(timestamp, _)| timestamp) {
+            indexes.max = Some((header.max_timestamp, header.last_offset()));
+        }
+        if position - indexes.indexed_to > config.index_interval_bytes {
+            let relative = self.relative(header.last_offset())?;
+            let position32 =
+                i32::try_from(position).map_err(|_| Error::damaged(&self.path, "longer than 2 GiB"))?;
+            indexes.offsets.push(OffsetEntry { relative, position: position32 })?;
+            self.note_time(&mut indexes)?;
+            indexes.indexed_to = position;
+        }
+        self.size.store(position + header.size() as u64, Ordering::Release);
+        Ok(())
+    }
+
+    fn note_time(&self, indexes: &mut Indexes) -> Result<(), Error> {
+        let Some((timestamp, offset)) = indexes.max else { return Ok(()) };
+        if indexes.times.last().is_none_or(|last| timestamp > last.timestamp) {
+            let relative = self.relative(offset)?;
+            indexes.times.push(TimeEntry { timestamp, relative })?;
+        }
+        Ok(())
+    }
+
+    fn relative(&self, offset: Offset) -> Result<i32, Error> {
+        i32::try_from(offset.0 - self.base_offset.0).map_err(|_| {
+            Error::damaged(&self.path, format!("offset {offset} is too far from the base offset"))
+        })
+    }
+
+    /// Whether a batch of `size` bytes with these last offset and timestamp belongs into a new segment.
+    pub(crate) fn should_roll(
+        &self,
+        size: usize,
+        last_offset: Offset,
+        timestamp: i64,
+        roll_after_ms: i64,
+        config: &LogConfig,
+        now_ms: i64,
+    ) -> Result<bool, Error> {
+        let own = self.size();
+        if own == 0 {
+            return Ok(false);
+        }
+        if own + size as u64 > config.segment_bytes || last_offset.0 - self.base_offset.0 > i32::MAX as i64 {
+            return Ok(true);
+        }
+        let first = self.first_timestamp()?;
+        let indexes = self.indexes.lock();
+        // The last place in the time index is kept for the entry that closes the segment.
+        let full = indexes.offsets.len() as u64 >= config.segment_index_bytes / 8
+            || indexes.times.len() as u64 + 1 >= config.segment_index_bytes / 12;
+        let age = match first {
+            Some(first) if first >= 0 => timestamp.saturating_sub(first),
+            _ => now_ms.saturating_sub(indexes.created_ms),
+        };
+        Ok(full || age > roll_after_ms)
+    }
+
+    /// Timestamp of the first batch.
+    pub(crate) fn first_timestamp(&self) -> Result<Option<i64>, Error> {
+        let known = self.indexes.lock().first_timestamp;
+        if known.is_some() || self.size() == 0 {
+            return Ok(known);
+        }
+        let first = match self.scan(0, self.size(), Scan::LOOKUP).step()? {
+            Step::Batch { header, .. } => Some(header.max_timestamp),
+            _ => None,
+        };
+        self.indexes.lock().first_timestamp = first;
+        Ok(first)
+    }
+
+    /// Largest timestamp in the segment and the last offset of the batch that has it.
+    pub(crate) fn max_timestamp(&self) -> Option<(i64, Offset)> {
+        self.indexes.lock().max
+    }
+
+    /// Walks over the batches from `position` to `end`.
+    pub(crate) fn scan(&self, position: u64, end: u64, chunk: usize) -> Scan<'_> {
+        Scan::new(&self.file, &self.path, position..end, chunk)
+    }
+
+    /// Where the batch begins that holds `offset`, or the first after it, before `end`.
+    pub(crate) fn find(&self, offset: Offset, end: u64) -> Result<Option<(u64, BatchHeader)>, Error> {
+        let relative = offset.0.saturating_sub(self.base_offset.0);
+        let near = self.indexes.lock().offsets.last_where(|e| e.relative as i64 <= relative)?;
+        let from = near.map_or(0, |entry| entry.position as u64);
+        let mut scan = self.scan(from.min(end), end, Scan::LOOKUP);
+        loop {
+            match scan.step()? {
+                Step::Batch { position, header } if header.last_offset() >= offset => {
+                    return Ok(Some((position, header)));
+                }
+                Step::Batch { .. } => {}
+                Step::End => return Ok(None),
+                Step::Torn(error) => {
+                    return Err(Error::damaged(
+                        &self.path,
+                        format!("at position {}: {error}", scan.position()),
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Where to begin to look for the first record that is not older than `timestamp`.
+    pub(crate) fn find_timestamp(&self, timestamp: i64, end: u64) -> Result<u64, Error> {
+        let mut indexes = self.indexes.lock();
+        // All that the entry covers is older.
+        let Some(older) = indexes.times.last_where(|e| e.timestamp < timestamp)? else { return Ok(0) };
+        let near = indexes.offsets.last_where(|e| e.relative <= older.relative)?;
+        Ok(near.map_or(0, |entry| entry.position as u64).min(end))
+    }
+
+    /// The last indexed batch: where it begins. Everything behind it is found by walking.
+    pub(crate) fn last_indexed(&self) -> u64 {
+        self.indexes.lock().offsets.last().map_or(0, |entry| entry.position as u64)
+    }
+
+    /// Takes note of the timestamps of a batch that is indexed already.
+    pub(crate) fn observe(&self, header: &BatchHeader) {
+        let mut indexes = self.indexes.lock();
+        if header.max_timestamp > indexes.max.map_or(NO_TIMESTAMP, |(timestamp, _)| timestamp) {
+            indexes.max = Some((header.max_timestamp, header.last_offset()));
+        }
+    }
+
+    /// Empties the indexes, for all batches to be noted again.
+    pub(crate) fn reset_indexes(&self) -> Result<(), Error> {
+        let mut indexes = self.indexes.lock();
+        indexes.offsets.truncate_where(|_| false)?;
+        indexes.times.truncate_where(|_| false)?;
+        indexes.max = None;
+        indexes.first_timestamp = None;
+        indexes.indexed_to = 0;
+        Ok(())
+    }
+
+    /// Cuts the segment at `position`, which is the start of a batch whose offsets begin at or after `offset`.
+    pub(crate) fn truncate(&self, position: u64, offset: Offset) -> Result<(), Error> {
+        self.file.set_len(position).at("truncate", &self.path)?;
+        self.size.store(position, Ordering::Release);
+        let relative = offset.0 - self.base_offset.0;
+        let mut indexes = self.indexes.lock();
+        indexes
+            .offsets
+            .truncate_where(|e| (e.relative as i64) < relative && (e.position as u64) < position)?;
+        indexes.times.truncate_where(|e| (e.relative as i64) < relative)?;
+        indexes.indexed_to = indexes.offsets.last().map_or(0, |e| e.position as u64);
+        indexes.max = indexes.times.last().map(|e| (e.timestamp, self.base_offset.plus(e.relative as i64)));
+        if position == 0 {
+            indexes.first_timestamp = None;
+        }
+        let from = indexes.indexed_to;
+        drop(indexes);
+        // Timestamps behind the last entry are in no index.
+        let mut scan = self.scan(from, position, Scan::SEQUENTIAL);
+        while let Step::Batch { header, .. } = scan.step()? {
+            self.observe(&header);
+        }
+        Ok(())
+    }
+
+    /// Completes the indexes; nothing more will be appended, or not soon.
+    pub(crate) fn seal(&self) -> Result<(), Error> {
+        let mut indexes = self.indexes.lock();
+        self.note_time(&mut indexes)?;
+        indexes.offsets.rest()?;
+        indexes.times.rest()
+    }
+
+    /// Makes log and indexes durable.
+    pub(crate) fn sync(&self) -> Result<(), Error> {
+        self.file.sync_data().at("sync", &self.path)?;
+        let mut indexes = self.indexes.lock();
+        indexes.offsets.sync()?;
+        indexes.times.sync()
+    }
+
+    /// When the log file was last written to, in milliseconds since 1970.
+    pub(crate) fn modified_ms(&self) -> Result<i64, Error> {
+        let stat = rustix::fs::fstat(&*self.file).at("stat", &self.path)?;
+        Ok(stat.st_mtime as i64 * 1000 + stat.st_mtime_nsec as i64 / 1_000_000)
+    }
+
+    /// Renames all files of the segment so that the next start takes them for deleted; returns the new names.
+    pub(crate) fn mark_deleted(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut indexes = self.indexes.lock();
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        let mut renamed = Vec::new();
+        let kinds = [files::LOG, files::OFFSET_INDEX, files::TIME_INDEX, files::TXN_INDEX, files::SNAPSHOT];
+        for kind in kinds {
+            let path = files::path(dir, self.base_offset, kind);
+            let target = files::with_suffix(&path, files::DELETED);
+            if files::rename(&path, &target)? {
+                renamed.push(target);
+            }
+        }
+        let offsets = files::with_suffix(indexes.offsets.path(), files::DELETED);
+        let times = files::with_suffix(indexes.times.path(), files::DELETED);
+        indexes.offsets.renamed(offsets);
+        indexes.times.renamed(times);
+        Ok(renamed)
+    }
+}
+
+/// Whether indexes fit the log file: the last entries must be possible, and not the zeros of a file that was never
+/// trimmed.
+fn sane(offsets: &IndexFile<OffsetEntry>, times: &IndexFile<TimeEntry>, size: u64) -> bool {
+    let offsets_fit = match offsets.last() {
+        None => true,
+        Some(last) => last.relative >= 0 && last.position > 0 && (last.position as u64) < size,
+    };
+    let times_fit = match times.last() {
+        None => true,
+        Some(last) => {
+            last.relative >= 0 && last.timestamp >= 0 && size > 0 && (last.timestamp > 0 || times.len() == 1)
+        }
+    };
+    offsets_fit && times_fit
+}

@@ -60,11 +60,27 @@ pub fn text_of(what: &str, output: &Output) -> Result<String> {
     Ok(out)
 }
 
+/// The flags that Kafka's own start script gives to a broker.
+pub fn tuned_java(heap: &str, class: &str) -> Result<Command> {
+    let mut command = Command::new("java");
+    command.arg(format!("-Xms{heap}")).arg(format!("-Xmx{heap}"));
+    command.args([
+        "-server",
+        "-XX:+UseG1GC",
+        "-XX:MaxGCPauseMillis=20",
+        "-XX:InitiatingHeapOccupancyPercent=35",
+    ]);
+    command.args(["-XX:+ExplicitGCInvokesConcurrent", "-XX:MaxInlineLevel=15", "-Djava.awt.headless=true"]);
+    command.arg("-cp").arg(lib()?.join("*")).arg(class);
+    Ok(command)
+}
+
 /// A running node of Apache Kafka in a folder of its own.
 pub struct Kafka {
     process: Process,
     dir: TempDir,
     port: u16,
+    tuned: bool,
 }
 
 impl Kafka {
@@ -75,6 +91,15 @@ impl Kafka {
 
     /// The same with more lines in `server.properties`.
     pub fn start_with(settings: &[(&str, &str)]) -> Result<Self> {
+        Self::start_as(settings, false)
+    }
+
+    /// A node with the memory and the flags of Kafka's own start script, as benchmarks want it.
+    pub fn start_tuned() -> Result<Self> {
+        Self::start_as(&[], true)
+    }
+
+    fn start_as(settings: &[(&str, &str)], tuned: bool) -> Result<Self> {
         let dir = TempDir::with_prefix("kafka-")?;
         let (port, controller) = (free_port()?, free_port()?);
         let mut lines = format!(
@@ -93,8 +118,8 @@ impl Kafka {
         std::fs::write(&config, lines)?;
         let config = config.to_string_lossy().into_owned();
         tool("kafka.tools.StorageTool", &["format", "-t", "AqueductTestsAAAAAAAAA", "-c", &config])?;
-        let process = launch(dir.path())?;
-        let mut kafka = Self { process, dir, port };
+        let process = launch(dir.path(), tuned)?;
+        let mut kafka = Self { process, dir, port, tuned };
         kafka.wait()?;
         Ok(kafka)
     }
@@ -102,6 +127,11 @@ impl Kafka {
     fn wait(&mut self) -> Result<()> {
         let port = self.port;
         self.process.wait_until(Duration::from_secs(90), || accepts(port))
+    }
+
+    /// Port for clients.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// `host:port` for clients.
@@ -132,13 +162,13 @@ impl Kafka {
     /// Starts the node again on the same port and data.
     pub fn restart(&mut self) -> Result<()> {
         self.process.kill();
-        self.process = launch(self.dir.path())?;
+        self.process = launch(self.dir.path(), self.tuned)?;
         self.wait()
     }
 }
 
-fn launch(dir: &Path) -> Result<Process> {
-    let mut command = java("512m", "kafka.Kafka")?;
+fn launch(dir: &Path, tuned: bool) -> Result<Process> {
+    let mut command = if tuned { tuned_java("1g", "kafka.Kafka")? } else { java("512m", "kafka.Kafka")? };
     command.arg(dir.join("server.properties"));
     Process::start("Apache Kafka", &mut command, &dir.join("log"))
 }

@@ -1,6 +1,7 @@
 //! Launchers of the real servers that tests and benchmarks run against. Each finds what `cargo xtask setup` installed
 //! and fails, saying so, where it is missing.
 
+pub mod aqueduct;
 pub mod install;
 pub mod kafka;
 pub mod process;

@@ -3,13 +3,13 @@
 use std::fmt;
 
 macro_rules! error_codes {
-    ($($code:literal $variant:ident $name:literal $retriable:ident $message:literal;)*) => {
+    ($($(#[$attr:meta])? $code:literal $variant:ident $name:literal $retriable:ident $message:literal;)*) => {
         /// An error code of the protocol, from -1 to 136.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         #[repr(i16)]
         pub enum ErrorCode {
-            $(#[doc = $message] $variant = $code,)*
+            $(#[doc = $message] $(#[$attr])? $variant = $code,)*
         }
 
         const ALL: &[ErrorCode] = &[$(ErrorCode::$variant,)*];
@@ -37,7 +37,7 @@ macro_rules! error_codes {
 
 error_codes! {
     -1 UnknownServerError "UNKNOWN_SERVER_ERROR" fatal "an unexpected failure inside the server; its log says more";
-    0 None "NONE" fatal "no error";
+    #[default] 0 None "NONE" fatal "no error";
     1 OffsetOutOfRange "OFFSET_OUT_OF_RANGE" fatal "the offset lies outside of what the partition holds";
     2 CorruptMessage "CORRUPT_MESSAGE" retriable "a record batch is damaged or malformed, or a record of a compacted topic has no key";
     3 UnknownTopicOrPartition "UNKNOWN_TOPIC_OR_PARTITION" retriable "the topic or partition does not exist here";
@@ -174,12 +174,6 @@ error_codes! {
     134 GroupDeletionFailed "GROUP_DELETION_FAILED" fatal "the group could not be deleted; the group's own message says why";
     135 StreamsTopologyDescriptionUpdateFailed "STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED" fatal "the description of the topology could not be stored; the message says why";
     136 ControllerIdNotRegistered "CONTROLLER_ID_NOT_REGISTERED" fatal "the controller id is not registered";
-}
-
-impl Default for ErrorCode {
-    fn default() -> Self {
-        Self::None
-    }
 }
 
 impl ErrorCode {

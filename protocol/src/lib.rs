@@ -5,6 +5,7 @@
 //!   the version.
 //! - [`records`]: views over record batches (magic 2) that borrow the request's bytes, a builder, and compression.
 //! - [`api`], [`header`], [`frame`], [`error_code`]: the table of APIs, headers, whole frames, and Kafka's error codes.
+//! - [`fetch_plan`]: the Fetch response as bytes to write and file slices to send.
 //! - [`ids`]: newtypes for the wire's numbers.
 //!
 //! Strings and bytes that are decoded are slices of the buffer they came from ([`bytestring::ByteString`],
@@ -13,6 +14,7 @@
 pub mod api;
 pub mod codec;
 pub mod error_code;
+pub mod fetch_plan;
 pub mod frame;
 pub mod header;
 pub mod ids;

@@ -38,7 +38,6 @@ impl Encode for AddPartitionsToTxnRequest {
         } else if !self.transactions.is_empty() {
             return Err(write::not_in_version("AddPartitionsToTxnRequest.Transactions", version));
         }
-
         if version <= 3 {
             write::string(
                 buf,
@@ -52,19 +51,16 @@ impl Encode for AddPartitionsToTxnRequest {
                 version,
             ));
         }
-
         if version <= 3 {
             buf.put_i64(self.v3_and_below_producer_id);
         } else if self.v3_and_below_producer_id != 0 {
             return Err(write::not_in_version("AddPartitionsToTxnRequest.V3AndBelowProducerId", version));
         }
-
         if version <= 3 {
             buf.put_i16(self.v3_and_below_producer_epoch);
         } else if self.v3_and_below_producer_epoch != 0 {
             return Err(write::not_in_version("AddPartitionsToTxnRequest.V3AndBelowProducerEpoch", version));
         }
-
         if version <= 3 {
             write::array(
                 buf,
@@ -76,7 +72,6 @@ impl Encode for AddPartitionsToTxnRequest {
         } else if !self.v3_and_below_topics.is_empty() {
             return Err(write::not_in_version("AddPartitionsToTxnRequest.V3AndBelowTopics", version));
         }
-
         if flexible {
             buf.put_u8(0);
         }

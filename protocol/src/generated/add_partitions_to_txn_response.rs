@@ -39,7 +39,6 @@ impl Encode for AddPartitionsToTxnResponse {
         } else if !self.results_by_transaction.is_empty() {
             return Err(write::not_in_version("AddPartitionsToTxnResponse.ResultsByTransaction", version));
         }
-
         if version <= 3 {
             write::array(
                 buf,
@@ -54,7 +53,6 @@ impl Encode for AddPartitionsToTxnResponse {
                 version,
             ));
         }
-
         if flexible {
             buf.put_u8(0);
         }

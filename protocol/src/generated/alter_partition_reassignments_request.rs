@@ -35,7 +35,6 @@ impl Encode for AlterPartitionReassignmentsRequest {
                 version,
             ));
         }
-
         write::array(buf, true, &self.topics, "AlterPartitionReassignmentsRequest.Topics", |buf, v| {
             v.encode(buf, version)
         })?;

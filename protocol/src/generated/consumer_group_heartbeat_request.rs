@@ -73,7 +73,6 @@ impl Encode for ConsumerGroupHeartbeatRequest {
         } else if self.subscribed_topic_regex.is_some() {
             return Err(write::not_in_version("ConsumerGroupHeartbeatRequest.SubscribedTopicRegex", version));
         }
-
         write::nullable_string(
             buf,
             true,

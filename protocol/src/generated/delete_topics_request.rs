@@ -30,7 +30,6 @@ impl Encode for DeleteTopicsRequest {
         } else if !self.topics.is_empty() {
             return Err(write::not_in_version("DeleteTopicsRequest.Topics", version));
         }
-
         if version <= 5 {
             write::array(buf, flexible, &self.topic_names, "DeleteTopicsRequest.TopicNames", |buf, v| {
                 write::string(buf, flexible, v, "DeleteTopicsRequest.TopicNames")

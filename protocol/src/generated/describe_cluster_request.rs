@@ -32,13 +32,11 @@ impl Encode for DescribeClusterRequest {
         } else if self.endpoint_type != 1 {
             return Err(write::not_in_version("DescribeClusterRequest.EndpointType", version));
         }
-
         if version >= 2 {
             buf.put_u8(self.include_fenced_brokers.into());
         } else if self.include_fenced_brokers {
             return Err(write::not_in_version("DescribeClusterRequest.IncludeFencedBrokers", version));
         }
-
         buf.put_u8(0);
         Ok(())
     }

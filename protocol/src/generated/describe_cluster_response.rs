@@ -53,7 +53,6 @@ impl Encode for DescribeClusterResponse {
         } else if self.endpoint_type != 1 {
             return Err(write::not_in_version("DescribeClusterResponse.EndpointType", version));
         }
-
         write::string(buf, true, &self.cluster_id, "DescribeClusterResponse.ClusterId")?;
         buf.put_i32(self.controller_id);
         write::array(buf, true, &self.brokers, "DescribeClusterResponse.Brokers", |buf, v| {
@@ -122,7 +121,6 @@ impl Encode for DescribeClusterBroker {
                 version,
             ));
         }
-
         buf.put_u8(0);
         Ok(())
     }

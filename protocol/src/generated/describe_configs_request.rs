@@ -30,7 +30,6 @@ impl Encode for DescribeConfigsRequest {
         } else if self.include_documentation {
             return Err(write::not_in_version("DescribeConfigsRequest.IncludeDocumentation", version));
         }
-
         if flexible {
             buf.put_u8(0);
         }

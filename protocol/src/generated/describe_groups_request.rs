@@ -28,7 +28,6 @@ impl Encode for DescribeGroupsRequest {
         } else if self.include_authorized_operations {
             return Err(write::not_in_version("DescribeGroupsRequest.IncludeAuthorizedOperations", version));
         }
-
         if flexible {
             buf.put_u8(0);
         }

@@ -98,7 +98,6 @@ impl Encode for DescribedGroup {
         } else if self.error_message.is_some() {
             return Err(write::not_in_version("DescribeGroupsResponse.DescribedGroup.ErrorMessage", version));
         }
-
         write::string(buf, flexible, &self.group_id, "DescribeGroupsResponse.DescribedGroup.GroupId")?;
         write::string(buf, flexible, &self.group_state, "DescribeGroupsResponse.DescribedGroup.GroupState")?;
         write::string(
@@ -128,7 +127,6 @@ impl Encode for DescribedGroup {
                 version,
             ));
         }
-
         if flexible {
             buf.put_u8(0);
         }

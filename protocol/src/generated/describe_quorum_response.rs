@@ -48,7 +48,6 @@ impl Encode for DescribeQuorumResponse {
         } else if !self.nodes.is_empty() {
             return Err(write::not_in_version("DescribeQuorumResponse.Nodes", version));
         }
-
         buf.put_u8(0);
         Ok(())
     }
@@ -254,7 +253,6 @@ impl Encode for ReplicaState {
                 version,
             ));
         }
-
         buf.put_i64(self.log_end_offset);
         if version >= 1 {
             buf.put_i64(self.last_fetch_timestamp);

@@ -32,7 +32,6 @@ impl Encode for ElectLeadersRequest {
         } else if self.election_type != 0 {
             return Err(write::not_in_version("ElectLeadersRequest.ElectionType", version));
         }
-
         write::nullable_array(
             buf,
             flexible,

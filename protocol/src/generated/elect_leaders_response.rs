@@ -27,7 +27,6 @@ impl Encode for ElectLeadersResponse {
         } else if self.error_code != 0 {
             return Err(write::not_in_version("ElectLeadersResponse.ErrorCode", version));
         }
-
         write::array(
             buf,
             flexible,

@@ -61,7 +61,6 @@ impl Encode for FetchRequest {
         } else if self.replica_id != -1 {
             return Err(write::not_in_version("FetchRequest.ReplicaId", version));
         }
-
         buf.put_i32(self.max_wait_ms);
         buf.put_i32(self.min_bytes);
         buf.put_i32(self.max_bytes);
@@ -84,7 +83,6 @@ impl Encode for FetchRequest {
         } else if !self.forgotten_topics_data.is_empty() {
             return Err(write::not_in_version("FetchRequest.ForgottenTopicsData", version));
         }
-
         if version >= 11 {
             write::string(buf, flexible, &self.rack_id, "FetchRequest.RackId")?;
         }
@@ -95,7 +93,7 @@ impl Encode for FetchRequest {
             tags.end(0, "FetchRequest.ClusterId")?;
         }
         if self.replica_state != ReplicaState::default() {
-            if !(version >= 15) {
+            if version < 15 {
                 return Err(write::not_in_version("FetchRequest.ReplicaState", version));
             }
             let buf = tags.start();
@@ -291,7 +289,6 @@ impl Encode for FetchPartition {
         } else if self.last_fetched_epoch != -1 {
             return Err(write::not_in_version("FetchRequest.FetchPartition.LastFetchedEpoch", version));
         }
-
         if version >= 5 {
             buf.put_i64(self.log_start_offset);
         }

@@ -35,13 +35,12 @@ impl Encode for FetchResponse {
         } else if self.session_id != 0 {
             return Err(write::not_in_version("FetchResponse.SessionId", version));
         }
-
         write::array(buf, flexible, &self.responses, "FetchResponse.Responses", |buf, v| {
             v.encode(buf, version)
         })?;
         let mut tags = write::Tags::default();
         if !self.node_endpoints.is_empty() {
-            if !(version >= 16) {
+            if version < 16 {
                 return Err(write::not_in_version("FetchResponse.NodeEndpoints", version));
             }
             let buf = tags.start();
@@ -212,11 +211,10 @@ impl Encode for PartitionData {
         } else if self.preferred_read_replica != -1 {
             return Err(write::not_in_version("FetchResponse.PartitionData.PreferredReadReplica", version));
         }
-
         write::nullable_bytes(buf, flexible, self.records.as_deref(), "FetchResponse.PartitionData.Records")?;
         let mut tags = write::Tags::default();
         if self.diverging_epoch != EpochEndOffset::default() {
-            if !(version >= 12) {
+            if version < 12 {
                 return Err(write::not_in_version("FetchResponse.PartitionData.DivergingEpoch", version));
             }
             let buf = tags.start();
@@ -224,7 +222,7 @@ impl Encode for PartitionData {
             tags.end(0, "FetchResponse.PartitionData.DivergingEpoch")?;
         }
         if self.current_leader != LeaderIdAndEpoch::default() {
-            if !(version >= 12) {
+            if version < 12 {
                 return Err(write::not_in_version("FetchResponse.PartitionData.CurrentLeader", version));
             }
             let buf = tags.start();
@@ -232,7 +230,7 @@ impl Encode for PartitionData {
             tags.end(1, "FetchResponse.PartitionData.CurrentLeader")?;
         }
         if self.snapshot_id != SnapshotId::default() {
-            if !(version >= 12) {
+            if version < 12 {
                 return Err(write::not_in_version("FetchResponse.PartitionData.SnapshotId", version));
             }
             let buf = tags.start();

@@ -28,13 +28,11 @@ impl Encode for FindCoordinatorRequest {
         } else if !self.key.is_empty() {
             return Err(write::not_in_version("FindCoordinatorRequest.Key", version));
         }
-
         if version >= 1 {
             buf.put_i8(self.key_type);
         } else if self.key_type != 0 {
             return Err(write::not_in_version("FindCoordinatorRequest.KeyType", version));
         }
-
         if version >= 4 {
             write::array(
                 buf,
@@ -46,7 +44,6 @@ impl Encode for FindCoordinatorRequest {
         } else if !self.coordinator_keys.is_empty() {
             return Err(write::not_in_version("FindCoordinatorRequest.CoordinatorKeys", version));
         }
-
         if flexible {
             buf.put_u8(0);
         }

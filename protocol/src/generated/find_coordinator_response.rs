@@ -53,7 +53,6 @@ impl Encode for FindCoordinatorResponse {
         } else if self.error_code != 0 {
             return Err(write::not_in_version("FindCoordinatorResponse.ErrorCode", version));
         }
-
         if (1..=3).contains(&version) {
             write::nullable_string(
                 buf,
@@ -67,19 +66,16 @@ impl Encode for FindCoordinatorResponse {
         } else if self.node_id != 0 {
             return Err(write::not_in_version("FindCoordinatorResponse.NodeId", version));
         }
-
         if version <= 3 {
             write::string(buf, flexible, &self.host, "FindCoordinatorResponse.Host")?;
         } else if !self.host.is_empty() {
             return Err(write::not_in_version("FindCoordinatorResponse.Host", version));
         }
-
         if version <= 3 {
             buf.put_i32(self.port);
         } else if self.port != 0 {
             return Err(write::not_in_version("FindCoordinatorResponse.Port", version));
         }
-
         if version >= 4 {
             write::array(buf, true, &self.coordinators, "FindCoordinatorResponse.Coordinators", |buf, v| {
                 v.encode(buf, version)
@@ -87,7 +83,6 @@ impl Encode for FindCoordinatorResponse {
         } else if !self.coordinators.is_empty() {
             return Err(write::not_in_version("FindCoordinatorResponse.Coordinators", version));
         }
-
         if flexible {
             buf.put_u8(0);
         }

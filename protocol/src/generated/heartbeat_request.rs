@@ -35,7 +35,6 @@ impl Encode for HeartbeatRequest {
         } else if self.group_instance_id.is_some() {
             return Err(write::not_in_version("HeartbeatRequest.GroupInstanceId", version));
         }
-
         if flexible {
             buf.put_u8(0);
         }

@@ -52,25 +52,21 @@ impl Encode for InitProducerIdRequest {
         } else if self.producer_id != -1 {
             return Err(write::not_in_version("InitProducerIdRequest.ProducerId", version));
         }
-
         if version >= 3 {
             buf.put_i16(self.producer_epoch);
         } else if self.producer_epoch != -1 {
             return Err(write::not_in_version("InitProducerIdRequest.ProducerEpoch", version));
         }
-
         if version >= 6 {
             buf.put_u8(self.enable2_pc.into());
         } else if self.enable2_pc {
             return Err(write::not_in_version("InitProducerIdRequest.Enable2Pc", version));
         }
-
         if version >= 6 {
             buf.put_u8(self.keep_prepared_txn.into());
         } else if self.keep_prepared_txn {
             return Err(write::not_in_version("InitProducerIdRequest.KeepPreparedTxn", version));
         }
-
         if flexible {
             buf.put_u8(0);
         }

@@ -46,13 +46,11 @@ impl Encode for InitProducerIdResponse {
         } else if self.ongoing_txn_producer_id != -1 {
             return Err(write::not_in_version("InitProducerIdResponse.OngoingTxnProducerId", version));
         }
-
         if version >= 6 {
             buf.put_i16(self.ongoing_txn_producer_epoch);
         } else if self.ongoing_txn_producer_epoch != -1 {
             return Err(write::not_in_version("InitProducerIdResponse.OngoingTxnProducerEpoch", version));
         }
-
         if flexible {
             buf.put_u8(0);
         }

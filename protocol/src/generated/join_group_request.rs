@@ -59,7 +59,6 @@ impl Encode for JoinGroupRequest {
         } else if self.group_instance_id.is_some() {
             return Err(write::not_in_version("JoinGroupRequest.GroupInstanceId", version));
         }
-
         write::string(buf, flexible, &self.protocol_type, "JoinGroupRequest.ProtocolType")?;
         write::array(buf, flexible, &self.protocols, "JoinGroupRequest.Protocols", |buf, v| {
             v.encode(buf, version)

@@ -76,7 +76,6 @@ impl Encode for JoinGroupResponse {
         } else if self.skip_assignment {
             return Err(write::not_in_version("JoinGroupResponse.SkipAssignment", version));
         }
-
         write::string(buf, flexible, &self.member_id, "JoinGroupResponse.MemberId")?;
         write::array(buf, flexible, &self.members, "JoinGroupResponse.Members", |buf, v| {
             v.encode(buf, version)

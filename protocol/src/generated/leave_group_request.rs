@@ -28,7 +28,6 @@ impl Encode for LeaveGroupRequest {
         } else if !self.member_id.is_empty() {
             return Err(write::not_in_version("LeaveGroupRequest.MemberId", version));
         }
-
         if version >= 3 {
             write::array(buf, flexible, &self.members, "LeaveGroupRequest.Members", |buf, v| {
                 v.encode(buf, version)
@@ -36,7 +35,6 @@ impl Encode for LeaveGroupRequest {
         } else if !self.members.is_empty() {
             return Err(write::not_in_version("LeaveGroupRequest.Members", version));
         }
-
         if flexible {
             buf.put_u8(0);
         }

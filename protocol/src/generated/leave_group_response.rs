@@ -33,7 +33,6 @@ impl Encode for LeaveGroupResponse {
         } else if !self.members.is_empty() {
             return Err(write::not_in_version("LeaveGroupResponse.Members", version));
         }
-
         if flexible {
             buf.put_u8(0);
         }

@@ -31,7 +31,6 @@ impl Encode for ListConfigResourcesRequest {
         } else if !self.resource_types.is_empty() {
             return Err(write::not_in_version("ListConfigResourcesRequest.ResourceTypes", version));
         }
-
         buf.put_u8(0);
         Ok(())
     }

@@ -28,7 +28,6 @@ impl Encode for ListGroupsRequest {
         } else if !self.states_filter.is_empty() {
             return Err(write::not_in_version("ListGroupsRequest.StatesFilter", version));
         }
-
         if version >= 5 {
             write::array(buf, true, &self.types_filter, "ListGroupsRequest.TypesFilter", |buf, v| {
                 write::string(buf, true, v, "ListGroupsRequest.TypesFilter")
@@ -36,7 +35,6 @@ impl Encode for ListGroupsRequest {
         } else if !self.types_filter.is_empty() {
             return Err(write::not_in_version("ListGroupsRequest.TypesFilter", version));
         }
-
         if flexible {
             buf.put_u8(0);
         }

@@ -29,7 +29,6 @@ impl Encode for ListOffsetsRequest {
         } else if self.isolation_level != 0 {
             return Err(write::not_in_version("ListOffsetsRequest.IsolationLevel", version));
         }
-
         write::array(buf, flexible, &self.topics, "ListOffsetsRequest.Topics", |buf, v| {
             v.encode(buf, version)
         })?;

@@ -132,7 +132,6 @@ impl Encode for ListOffsetsPartitionResponse {
                 version,
             ));
         }
-
         if flexible {
             buf.put_u8(0);
         }

@@ -51,7 +51,6 @@ impl Encode for ListTransactionsRequest {
         } else if self.duration_filter != -1 {
             return Err(write::not_in_version("ListTransactionsRequest.DurationFilter", version));
         }
-
         if version >= 2 {
             write::nullable_string(
                 buf,
@@ -62,7 +61,6 @@ impl Encode for ListTransactionsRequest {
         } else if self.transactional_id_pattern.is_some() {
             return Err(write::not_in_version("ListTransactionsRequest.TransactionalIdPattern", version));
         }
-
         buf.put_u8(0);
         Ok(())
     }

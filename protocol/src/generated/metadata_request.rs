@@ -46,19 +46,16 @@ impl Encode for MetadataRequest {
         } else if !self.allow_auto_topic_creation {
             return Err(write::not_in_version("MetadataRequest.AllowAutoTopicCreation", version));
         }
-
         if (8..=10).contains(&version) {
             buf.put_u8(self.include_cluster_authorized_operations.into());
         } else if self.include_cluster_authorized_operations {
             return Err(write::not_in_version("MetadataRequest.IncludeClusterAuthorizedOperations", version));
         }
-
         if version >= 8 {
             buf.put_u8(self.include_topic_authorized_operations.into());
         } else if self.include_topic_authorized_operations {
             return Err(write::not_in_version("MetadataRequest.IncludeTopicAuthorizedOperations", version));
         }
-
         if flexible {
             buf.put_u8(0);
         }

@@ -64,7 +64,6 @@ impl Encode for MetadataResponse {
         } else if self.cluster_authorized_operations != i32::MIN {
             return Err(write::not_in_version("MetadataResponse.ClusterAuthorizedOperations", version));
         }
-
         if version >= 13 {
             buf.put_i16(self.error_code);
         }
@@ -226,7 +225,6 @@ impl Encode for MetadataResponseTopic {
                 version,
             ));
         }
-
         if flexible {
             buf.put_u8(0);
         }

@@ -52,7 +52,6 @@ impl Encode for OffsetCommitRequest {
         } else if self.group_instance_id.is_some() {
             return Err(write::not_in_version("OffsetCommitRequest.GroupInstanceId", version));
         }
-
         if version <= 4 {
             buf.put_i64(self.retention_time_ms);
         }

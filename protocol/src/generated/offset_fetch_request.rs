@@ -42,7 +42,6 @@ impl Encode for OffsetFetchRequest {
         } else if !self.group_id.is_empty() {
             return Err(write::not_in_version("OffsetFetchRequest.GroupId", version));
         }
-
         if version <= 7 {
             write::not_null(version >= 2 || self.topics.is_some(), "OffsetFetchRequest.Topics", version)?;
             write::nullable_array(
@@ -55,7 +54,6 @@ impl Encode for OffsetFetchRequest {
         } else if self.topics.as_ref().is_none_or(|v| !v.is_empty()) {
             return Err(write::not_in_version("OffsetFetchRequest.Topics", version));
         }
-
         if version >= 8 {
             write::array(buf, true, &self.groups, "OffsetFetchRequest.Groups", |buf, v| {
                 v.encode(buf, version)
@@ -63,13 +61,11 @@ impl Encode for OffsetFetchRequest {
         } else if !self.groups.is_empty() {
             return Err(write::not_in_version("OffsetFetchRequest.Groups", version));
         }
-
         if version >= 7 {
             buf.put_u8(self.require_stable.into());
         } else if self.require_stable {
             return Err(write::not_in_version("OffsetFetchRequest.RequireStable", version));
         }
-
         if flexible {
             buf.put_u8(0);
         }

@@ -36,7 +36,6 @@ impl Encode for OffsetFetchResponse {
         } else if !self.topics.is_empty() {
             return Err(write::not_in_version("OffsetFetchResponse.Topics", version));
         }
-
         if (2..=7).contains(&version) {
             buf.put_i16(self.error_code);
         }
@@ -47,7 +46,6 @@ impl Encode for OffsetFetchResponse {
         } else if !self.groups.is_empty() {
             return Err(write::not_in_version("OffsetFetchResponse.Groups", version));
         }
-
         if flexible {
             buf.put_u8(0);
         }

@@ -28,7 +28,7 @@ impl Encode for ProduceResponse {
         buf.put_i32(self.throttle_time_ms);
         let mut tags = write::Tags::default();
         if !self.node_endpoints.is_empty() {
-            if !(version >= 10) {
+            if version < 10 {
                 return Err(write::not_in_version("ProduceResponse.NodeEndpoints", version));
             }
             let buf = tags.start();
@@ -197,7 +197,7 @@ impl Encode for PartitionProduceResponse {
         }
         let mut tags = write::Tags::default();
         if self.current_leader != LeaderIdAndEpoch::default() {
-            if !(version >= 10) {
+            if version < 10 {
                 return Err(write::not_in_version(
                     "ProduceResponse.PartitionProduceResponse.CurrentLeader",
                     version,

@@ -40,7 +40,6 @@ impl Encode for SyncGroupRequest {
         } else if self.group_instance_id.is_some() {
             return Err(write::not_in_version("SyncGroupRequest.GroupInstanceId", version));
         }
-
         if version >= 5 {
             write::nullable_string(
                 buf,

@@ -53,13 +53,11 @@ impl Encode for TxnOffsetCommitRequest {
         } else if self.generation_id_or_member_epoch != -1 {
             return Err(write::not_in_version("TxnOffsetCommitRequest.GenerationIdOrMemberEpoch", version));
         }
-
         if version >= 3 {
             write::string(buf, true, &self.member_id, "TxnOffsetCommitRequest.MemberId")?;
         } else if !self.member_id.is_empty() {
             return Err(write::not_in_version("TxnOffsetCommitRequest.MemberId", version));
         }
-
         if version >= 3 {
             write::nullable_string(
                 buf,
@@ -70,7 +68,6 @@ impl Encode for TxnOffsetCommitRequest {
         } else if self.group_instance_id.is_some() {
             return Err(write::not_in_version("TxnOffsetCommitRequest.GroupInstanceId", version));
         }
-
         write::array(buf, flexible, &self.topics, "TxnOffsetCommitRequest.Topics", |buf, v| {
             v.encode(buf, version)
         })?;

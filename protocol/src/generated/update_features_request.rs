@@ -35,7 +35,6 @@ impl Encode for UpdateFeaturesRequest {
         } else if self.validate_only {
             return Err(write::not_in_version("UpdateFeaturesRequest.ValidateOnly", version));
         }
-
         buf.put_u8(0);
         Ok(())
     }
@@ -94,13 +93,11 @@ impl Encode for FeatureUpdateKey {
                 version,
             ));
         }
-
         if version >= 1 {
             buf.put_i8(self.upgrade_type);
         } else if self.upgrade_type != 1 {
             return Err(write::not_in_version("UpdateFeaturesRequest.FeatureUpdateKey.UpgradeType", version));
         }
-
         buf.put_u8(0);
         Ok(())
     }

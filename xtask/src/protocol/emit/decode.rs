@@ -21,7 +21,7 @@ pub fn write(out: &mut String, m: &Message, s: &Struct<'_>, structs: &[Struct<'_
             _ if f.tag.is_some() => writeln!(literal, "{name}: {default},"),
             When::Always => writeln!(literal, "{name}: {read},"),
             When::Never => Ok(()),
-            When::If(cond) => writeln!(literal, "{name}: if {cond} {{ {read} }} else {{ {default} }},"),
+            When::If(cond, _) => writeln!(literal, "{name}: if {cond} {{ {read} }} else {{ {default} }},"),
         };
     }
     literal.push('}');
@@ -73,7 +73,7 @@ fn tags(m: &Message, s: &Struct<'_>, tagged: &[&&Field], structs: &[Struct<'_>])
     let mut out = format!("read::tags(buf, {name}, |tag, buf| {{\nmatch tag {{\n");
     for f in tagged {
         let guard = match when(f.versions, s.versions.intersect(m.flexible)) {
-            When::If(cond) => format!(" if {cond}"),
+            When::If(cond, _) => format!(" if {cond}"),
             _ => String::new(),
         };
         let _ = writeln!(
@@ -116,7 +116,7 @@ fn value(m: &Message, s: &Struct<'_>, f: &Field, structs: &[Struct<'_>]) -> Stri
     match when(f.nullable, present) {
         When::Always => plain,
         When::Never => format!("read::not_null(false, {plain}, version, {path})?"),
-        When::If(cond) => format!("read::not_null({cond}, {plain}, version, {path})?"),
+        When::If(cond, _) => format!("read::not_null({cond}, {plain}, version, {path})?"),
     }
 }
 

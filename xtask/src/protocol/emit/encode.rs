@@ -44,7 +44,7 @@ fn untagged(out: &mut String, m: &Message, s: &Struct<'_>, f: &Field) {
     match when(f.versions, s.versions) {
         When::Always => out.push_str(&code),
         When::Never => {}
-        When::If(cond) => {
+        When::If(cond, _) => {
             let _ = writeln!(out, "if {cond} {{\n{code}\n}}{}", not_in_version(m, s, f, " else if"));
         }
     }
@@ -57,7 +57,7 @@ fn not_in_version(m: &Message, s: &Struct<'_>, f: &Field, prefix: &str) -> Strin
     }
     let this = format!("self.{}", field_name(&f.name));
     let differs = not_default(f, s.versions, &this);
-    format!("{prefix} {differs} {{\nreturn Err(write::not_in_version({}, version));\n}}\n", path(m, s, f))
+    format!("{prefix} {differs} {{\nreturn Err(write::not_in_version({}, version));\n}}", path(m, s, f))
 }
 
 /// The name that errors give to a field.
@@ -79,7 +79,7 @@ fn value(m: &Message, s: &Struct<'_>, f: &Field) -> String {
             When::Never => {
                 let _ = writeln!(out, "write::not_null({this}.is_some(), {path}, version)?;");
             }
-            When::If(cond) => {
+            When::If(cond, _) => {
                 let _ = writeln!(out, "write::not_null({cond} || {this}.is_some(), {path}, version)?;");
             }
         }
@@ -145,7 +145,7 @@ fn tagged(out: &mut String, m: &Message, s: &Struct<'_>) {
         match block {
             When::Always => out.push_str("buf.put_u8(0);\n"),
             When::Never => {}
-            When::If(_) => out.push_str("if flexible {\nbuf.put_u8(0);\n}\n"),
+            When::If(..) => out.push_str("if flexible {\nbuf.put_u8(0);\n}\n"),
         }
         return;
     }
@@ -163,13 +163,13 @@ fn tagged(out: &mut String, m: &Message, s: &Struct<'_>) {
                 let _ = writeln!(out, "if {differs} {{\n{put}}}");
             }
             When::Never => {}
-            When::If(cond) if f.ignorable => {
+            When::If(cond, _) if f.ignorable => {
                 let _ = writeln!(out, "if {cond} && {differs} {{\n{put}}}");
             }
-            When::If(cond) => {
+            When::If(_, absent) => {
                 let _ = writeln!(
                     out,
-                    "if {differs} {{\nif !({cond}) {{\nreturn Err(write::not_in_version({}, version));\n}}\n{put}}}",
+                    "if {differs} {{\nif {absent} {{\nreturn Err(write::not_in_version({}, version));\n}}\n{put}}}",
                     path(m, s, f)
                 );
             }

@@ -69,8 +69,8 @@ fn visit<'a>(
 pub enum When {
     Always,
     Never,
-    /// A Rust condition on `version`.
-    If(String),
+    /// A Rust condition on `version`, and its opposite.
+    If(String, String),
 }
 
 /// When `range` holds, given that the version is in `within`.
@@ -81,13 +81,15 @@ pub fn when(range: Versions, within: Versions) -> When {
     } else if range.covers(within) {
         When::Always
     } else if range.min <= within.min {
-        When::If(format!("version <= {}", range.max))
+        When::If(format!("version <= {}", range.max), format!("version > {}", range.max))
     } else if range.max >= within.max {
-        When::If(format!("version >= {}", range.min))
+        When::If(format!("version >= {}", range.min), format!("version < {}", range.min))
     } else if range.min == range.max {
-        When::If(format!("version == {}", range.min))
+        When::If(format!("version == {}", range.min), format!("version != {}", range.min))
     } else {
-        When::If(format!("({}..={}).contains(&version)", range.min, range.max))
+        let inside = format!("({}..={}).contains(&version)", range.min, range.max);
+        let outside = format!("!{inside}");
+        When::If(inside, outside)
     }
 }
 
@@ -96,7 +98,7 @@ pub fn flexible_expr(m: &Message, f: &Field, within: Versions) -> &'static str {
     match when(f.flexible.unwrap_or(m.flexible), within.intersect(f.versions)) {
         When::Always => "true",
         When::Never => "false",
-        When::If(_) => "flexible",
+        When::If(..) => "flexible",
     }
 }
 

@@ -208,3 +208,32 @@ fn field_name(name: &str) -> String {
 fn has_word(code: &str, word: &str) -> bool {
     code.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|w| w == word)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_snake_case() {
+        for (kafka, ours) in [
+            ("ISRNodes", "isr_nodes"),
+            ("V3AndBelowTopics", "v3_and_below_topics"),
+            ("IsKRaftControllerEnabled", "is_k_raft_controller_enabled"),
+            ("Type", "r#type"),
+            ("ThrottleTimeMs", "throttle_time_ms"),
+        ] {
+            assert_eq!(field_name(kafka), ours);
+        }
+    }
+
+    #[test]
+    fn a_field_that_every_version_has_is_written_without_a_test() {
+        let facts = "TinyRequest request key=7 versions=2-5 flexible=4+\n  \
+                     Always int32 0+\n  Late int16 3+ ignorable\n  Gone bool 0-1\n";
+        let m = super::super::facts::parse(facts).expect("well formed");
+        let code = message(&m).expect("fits");
+        assert!(code.contains(") -> Result<(), EncodeError> {\nwrite::check_version(\"TinyRequest\", version, 2, 5)?;\n\
+            let flexible = version >= 4;\nbuf.put_i32(self.always);\nif version >= 3 {\nbuf.put_i16(self.late);"), "{code}");
+        assert!(!code.contains("gone"));
+    }
+}

@@ -137,3 +137,34 @@ fn parse_field(line: &str) -> Result<Field> {
     }
     Ok(field)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+AddThingsRequest request key=24 versions=0-5 flexible=3+ unstable
+  Things []Thing 4+ tag=0
+    Name string 4+ nullable=5+ flexible=none default=null ignorable
+    Parts []Part 4+
+  Parts []Part 0-3
+struct Part 0+
+  Index int32 0+ default=-1
+";
+
+    #[test]
+    fn facts_print_as_they_were_read() {
+        let message = parse(TEXT).expect("well formed");
+        assert_eq!(message.fields[0].fields[0].name, "Name");
+        assert_eq!(message.fields[1].name, "Parts");
+        assert_eq!(message.shared[0].fields[0].default.as_deref(), Some("-1"));
+        assert_eq!(print(&message), TEXT);
+    }
+
+    #[test]
+    fn a_bad_line_is_named() {
+        let text = TEXT.replace("int32", "int33");
+        let error = format!("{:#}", parse(&text).expect_err("no such type"));
+        assert!(error.contains("Index int33") && error.contains("unknown type"), "{error}");
+    }
+}

@@ -202,3 +202,27 @@ fn field(map: &Map<String, Value>) -> Result<Field> {
 fn text<'a>(map: &'a Map<String, Value>, key: &str) -> Result<&'a str> {
     map.get(key).and_then(Value::as_str).with_context(|| format!("{key} is missing"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_is_reduced_to_its_facts() {
+        let text = r#"{ // a comment
+            "apiKey": 0, "type": "request", "name": "ProduceRequest", "validVersions": "3-13",
+            "flexibleVersions": "9+", "fields": [
+            { "name": "see", "type": "[]string", "versions": "3+", "taggedVersions": "3+", "tag": 1,
+              "about": "https://example.org/ \" // is text" } ] }"#;
+        let json = serde_json::from_str(&without_comments(text)).expect("JSON without its comments");
+        let message = message(&json).expect("well formed").expect("wanted");
+        let expected = "ProduceRequest request key=0 versions=3-13 flexible=9+\n  See []string 3+ tag=1\n";
+        assert_eq!(super::super::facts::print(&message), expected);
+    }
+
+    #[test]
+    fn other_messages_are_left_out() {
+        let json = serde_json::json!({ "apiKey": 4, "type": "request", "name": "LeaderAndIsrRequest" });
+        assert_eq!(message(&json).expect("not looked at"), None);
+    }
+}

@@ -4,6 +4,8 @@ mod table;
 
 use std::time::Duration;
 
+use aqueduct_protocol::records::Compression;
+
 use crate::backoff::Backoff;
 use crate::error::Error;
 
@@ -207,6 +209,18 @@ impl ClientConfig {
     /// Whether the producer is idempotent: what was set, else on where the other settings allow it.
     pub fn idempotent(&self) -> bool {
         self.enable_idempotence.unwrap_or(self.idempotence_allowed())
+    }
+
+    /// The codec of batches, and its level where one was set.
+    pub(crate) fn compression(&self) -> (Compression, Option<i32>) {
+        let levels = self.compression_levels;
+        match self.compression_type {
+            CompressionType::None => (Compression::None, None),
+            CompressionType::Gzip => (Compression::Gzip, levels.gzip),
+            CompressionType::Snappy => (Compression::Snappy, None),
+            CompressionType::Lz4 => (Compression::Lz4, levels.lz4),
+            CompressionType::Zstd => (Compression::Zstd, levels.zstd),
+        }
     }
 
     fn idempotence_allowed(&self) -> bool {

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::Offset;
 use aqueduct_protocol::{DecodeError, EncodeError};
 
@@ -94,11 +95,69 @@ impl std::fmt::Display for Detail {
     }
 }
 
-/// PLACEHOLDER
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ErrorCode(pub i16);
-impl std::fmt::Display for ErrorCode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
+impl Error {
+    /// An error code in an answer; `None` where the code says that there is no error.
+    pub(crate) fn of_code(
+        broker: &str,
+        api: &'static str,
+        what: impl FnOnce() -> String,
+        code: i16,
+        message: Option<&str>,
+    ) -> Option<Self> {
+        match ErrorCode::from_code(code) {
+            ErrorCode::None => None,
+            code => Some(Self::Api {
+                broker: broker.to_owned(),
+                api,
+                what: what(),
+                code,
+                message: Detail(message.map(str::to_owned)),
+            }),
+        }
+    }
+
+    /// The error code in the answer that this is about, if it is about one.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Api { code, .. } | Self::NotAMember { code, .. } => Some(*code),
+            Self::Timeout { last: Some(last), .. } | Self::NoBroker { last, .. } => last.code(),
+            _ => None,
+        }
+    }
+
+    /// Whether the same call may succeed later, with nothing changed on this side.
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::Connect { .. }
+            | Self::NoBroker { .. }
+            | Self::Disconnected { .. }
+            | Self::RequestTimeout { .. }
+            | Self::Timeout { .. }
+            | Self::UnknownTopic { .. } => true,
+            Self::Api { code, .. } => code.is_retriable(),
+            _ => false,
+        }
+    }
+
+    /// Whether metadata is out of date: a leader or coordinator is not where it was thought to be.
+    pub(crate) fn asks_for_metadata(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Disconnected { .. } | Self::RequestTimeout { .. } => true,
+            Self::Api { code, .. } => matches!(
+                code,
+                ErrorCode::UnknownTopicOrPartition
+                    | ErrorCode::LeaderNotAvailable
+                    | ErrorCode::NotLeaderOrFollower
+                    | ErrorCode::ReplicaNotAvailable
+                    | ErrorCode::KafkaStorageError
+                    | ErrorCode::ListenerNotFound
+                    | ErrorCode::FencedLeaderEpoch
+                    | ErrorCode::UnknownLeaderEpoch
+                    | ErrorCode::UnknownTopicId
+                    | ErrorCode::InconsistentTopicId
+                    | ErrorCode::FetchSessionTopicIdError
+            ),
+            _ => false,
+        }
     }
 }

@@ -16,10 +16,13 @@ mod backoff;
 mod client;
 mod config;
 mod consumer;
+mod coordinator;
 mod error;
 mod group;
 mod metadata;
+mod net;
 mod producer;
+mod retry;
 mod types;
 
 pub use admin::{
@@ -27,7 +30,7 @@ pub use admin::{
     GroupListing, GroupMemberDescription, ListedOffset, NewTopic, PartitionDescription, TopicDescription,
 };
 pub use backoff::Backoff;
-pub use client::{Client, Lane};
+pub use client::Client;
 pub use config::{
     Acks, AssignmentStrategy, ClientConfig, CompressionLevels, CompressionType, IsolationLevel, OffsetReset,
 };

@@ -1,10 +1,16 @@
 //! What the client knows of the cluster.
 
+mod image;
+mod keeper;
+
 use std::collections::HashMap;
 use std::time::Instant;
 
+use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, Uuid};
 use bytestring::ByteString;
+
+pub(crate) use keeper::{Ask, Keeper};
 
 /// A broker and where it listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +60,8 @@ pub struct Metadata {
     pub controller: Option<BrokerId>,
     pub brokers: HashMap<BrokerId, Broker>,
     pub topics: HashMap<ByteString, TopicMetadata>,
+    /// Topics that the broker answered with an error instead.
+    pub errors: HashMap<ByteString, ErrorCode>,
     /// When it was received.
     pub received: Instant,
     /// Rises with every image.
@@ -61,6 +69,23 @@ pub struct Metadata {
 }
 
 impl Metadata {
+    pub(crate) fn empty() -> Self {
+        Self {
+            cluster_id: None,
+            controller: None,
+            brokers: HashMap::new(),
+            topics: HashMap::new(),
+            errors: HashMap::new(),
+            received: Instant::now(),
+            generation: 0,
+        }
+    }
+
+    /// The broker that leads the partition, if it has a leader and that is known.
+    pub(crate) fn leader(&self, topic: &str, partition: PartitionIndex) -> Option<&Broker> {
+        self.brokers.get(&self.partition(topic, partition)?.leader?)
+    }
+
     /// The topic, if it is known.
     pub fn topic(&self, name: &str) -> Option<&TopicMetadata> {
         self.topics.get(name)

@@ -31,6 +31,6 @@ pub use error::RecordError;
 pub use header::{Attributes, BatchHeader, HEADER_LEN, LENGTH_PREFIX, NO_TIMESTAMP, TimestampType};
 pub use patch::{
     compute_crc, extend_crc, patch_base_offset, patch_crc, patch_crc_value, patch_leader_epoch,
-    patch_max_timestamp, patch_timestamps,
+    patch_max_timestamp, patch_producer, patch_timestamps,
 };
 pub use record::{Header, RawRecord, Record, Records};

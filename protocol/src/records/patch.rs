@@ -1,8 +1,11 @@
 //! What a broker may change in a batch in place.
 
-use crate::ids::{LeaderEpoch, Offset};
+use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 
-use super::header::{ATTRIBUTES_AT, Attributes, CRC_AT, LEADER_EPOCH_AT, MAX_TIMESTAMP_AT, TimestampType};
+use super::header::{
+    ATTRIBUTES_AT, Attributes, BASE_SEQUENCE_AT, CRC_AT, LEADER_EPOCH_AT, MAX_TIMESTAMP_AT, PRODUCER_EPOCH_AT,
+    PRODUCER_ID_AT, TimestampType,
+};
 use super::{HEADER_LEN, RecordError};
 
 /// Sets the base offset; the checksum does not cover it.
@@ -32,6 +35,20 @@ pub fn patch_timestamps(head: &mut [u8], kind: TimestampType, timestamp: i64) ->
 /// Sets the checksum.
 pub fn patch_crc_value(head: &mut [u8], crc: u32) -> Result<(), RecordError> {
     put(head, CRC_AT, &crc.to_be_bytes())
+}
+
+/// Sets the idempotent producer and the sequence number of the first record, and the checksum, which covers them. `batch`
+/// is exactly one batch.
+pub fn patch_producer(
+    batch: &mut [u8],
+    id: ProducerId,
+    epoch: ProducerEpoch,
+    base_sequence: i32,
+) -> Result<(), RecordError> {
+    put(batch, PRODUCER_ID_AT, &id.0.to_be_bytes())?;
+    put(batch, PRODUCER_EPOCH_AT, &epoch.0.to_be_bytes())?;
+    put(batch, BASE_SEQUENCE_AT, &base_sequence.to_be_bytes())?;
+    patch_crc(batch)
 }
 
 /// Writes the checksum that the bytes have. `batch` is exactly one batch.

@@ -1,0 +1,357 @@
+//! One socket to one broker: requests are written in the order in which they come, and answers matched in that order.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use aqueduct_protocol::{Request, frame, header};
+use bytes::{Buf as _, Bytes, BytesMut};
+use bytestring::ByteString;
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::handshake::{self, Failure};
+use super::versions::Versions;
+use crate::config::ClientConfig;
+use crate::error::{Detail, Error, Result};
+
+/// Requests that wait to be written.
+const QUEUE: usize = 128;
+/// Requests that wait for their answers; more are not written until some have come.
+const MAX_IN_FLIGHT: usize = 256;
+/// No answer is larger: Kafka's own limit is what an int32 holds, and fetches are bounded far below.
+const MAX_RESPONSE: usize = 1 << 30;
+/// How much room for an answer is made at once, whatever its size claims to be.
+const READ_STEP: usize = 1 << 20;
+
+/// A live connection; clones share it. It is closed when the last clone and the last pending answer are dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    shared: Arc<Shared>,
+    outgoing: mpsc::Sender<Outgoing>,
+    _driver: Arc<Driver>,
+}
+
+/// What callers and driver share.
+#[derive(Debug)]
+struct Shared {
+    broker: String,
+    client_id: ByteString,
+    versions: Versions,
+    correlation: AtomicI32,
+    /// Why the connection ended.
+    ended: OnceLock<String>,
+    in_flight: Mutex<VecDeque<InFlight>>,
+    /// An answer came or a request went out.
+    moved: Notify,
+}
+
+/// Ends the driver with the last handle.
+#[derive(Debug)]
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+#[derive(Debug)]
+struct Outgoing {
+    frame: BytesMut,
+    correlation: i32,
+    api: &'static str,
+    timeout: Duration,
+    /// `false` for Produce with `acks=0`.
+    answered: bool,
+    respond: oneshot::Sender<Result<Bytes>>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    correlation: i32,
+    api: &'static str,
+    timeout: Duration,
+    deadline: Instant,
+    respond: oneshot::Sender<Result<Bytes>>,
+}
+
+/// The answer to a request that is on its way; dropping it only loses the answer.
+#[must_use = "the answer tells whether the request was done"]
+#[derive(Debug)]
+pub(crate) struct PendingResponse<R> {
+    receiver: oneshot::Receiver<Result<Bytes>>,
+    connection: Connection,
+    version: i16,
+    request: PhantomData<fn() -> R>,
+}
+
+impl Connection {
+    /// Connects to `broker` (`host:port`) and learns what it speaks.
+    pub(crate) async fn open(broker: String, config: Arc<ClientConfig>) -> Result<Self> {
+        let limit = config.socket_connection_setup_timeout;
+        let opened = tokio::time::timeout(limit, Self::connect(&broker, &config)).await;
+        let (stream, versions) = opened.unwrap_or_else(|_| {
+            let why = format!("no connection within {limit:?} (socket.connection.setup.timeout.ms)");
+            let source = Arc::new(io::Error::new(io::ErrorKind::TimedOut, why));
+            Err(Error::Connect { broker: broker.clone(), source })
+        })?;
+        let shared = Arc::new(Shared {
+            broker,
+            client_id: config.client_id.as_str().into(),
+            versions,
+            correlation: AtomicI32::new(1),
+            ended: OnceLock::new(),
+            in_flight: Mutex::new(VecDeque::new()),
+            moved: Notify::new(),
+        });
+        let (outgoing, queue) = mpsc::channel(QUEUE);
+        let driver = tokio::spawn(drive(stream, shared.clone(), queue, config.connections_max_idle));
+        Ok(Self { shared, outgoing, _driver: Arc::new(Driver(driver)) })
+    }
+
+    async fn connect(broker: &str, config: &ClientConfig) -> Result<(TcpStream, Versions)> {
+        let failed =
+            |source: io::Error| Error::Connect { broker: broker.to_owned(), source: Arc::new(source) };
+        let mut stream = TcpStream::connect(broker).await.map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        let api = "ApiVersions";
+        let versions = handshake::api_versions(&mut stream, &config.client_id.as_str().into()).await;
+        let versions = versions.map_err(|failure| match failure {
+            Failure::Io(source) => failed(source),
+            Failure::Decode(source) => Error::Decode { broker: broker.to_owned(), api, source },
+            Failure::Code(code) => Error::Api {
+                broker: broker.to_owned(),
+                api,
+                what: "this connection".to_owned(),
+                code,
+                message: Detail::default(),
+            },
+        })?;
+        Ok((stream, versions))
+    }
+
+    /// `host:port` of the broker.
+    pub(crate) fn broker(&self) -> &str {
+        &self.shared.broker
+    }
+
+    /// Whether the connection has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.ended.get().is_some() || self.outgoing.is_closed()
+    }
+
+    /// The newest common version of `R`, `cap` at most.
+    pub(crate) fn version<R: Request>(&self, cap: i16) -> Result<i16> {
+        self.shared.versions.choose::<R>(cap).ok_or_else(|| Error::UnsupportedVersion {
+            broker: self.shared.broker.clone(),
+            api: R::NAME,
+            ours: format!("{} to {}", R::MIN_VERSION, R::MAX_VERSION.min(cap)),
+        })
+    }
+
+    /// Puts a request into the queue at once, so that requests go out in the order of these calls. `timeout` counts from
+    /// when it is written. With `answered` false the answer is empty and comes when the request is written.
+    ///
+    /// Errors where the connection has ended or the queue is full.
+    pub(crate) fn start<R: Request>(
+        &self,
+        version: i16,
+        request: &R,
+        timeout: Duration,
+        answered: bool,
+    ) -> Result<PendingResponse<R>> {
+        let (outgoing, pending) = self.prepare(version, request, timeout, answered)?;
+        self.outgoing.try_send(outgoing).map_err(|_| self.disconnected(R::NAME))?;
+        Ok(pending)
+    }
+
+    /// Sends a request and waits for its answer. `make` is given the version.
+    pub(crate) async fn call<R: Request>(
+        &self,
+        cap: i16,
+        make: impl FnOnce(i16) -> R,
+        timeout: Duration,
+    ) -> Result<R::Response> {
+        let version = self.version::<R>(cap)?;
+        let (outgoing, pending) = self.prepare(version, &make(version), timeout, true)?;
+        self.outgoing.send(outgoing).await.map_err(|_| self.disconnected(R::NAME))?;
+        pending.await
+    }
+
+    fn prepare<R: Request>(
+        &self,
+        version: i16,
+        request: &R,
+        timeout: Duration,
+        answered: bool,
+    ) -> Result<(Outgoing, PendingResponse<R>)> {
+        let correlation = self.shared.correlation.fetch_add(1, Ordering::Relaxed);
+        let mut frame = BytesMut::new();
+        let client_id = Some(&self.shared.client_id);
+        frame::encode_request(&mut frame, request, version, correlation, client_id)
+            .map_err(|source| Error::Encode { broker: self.shared.broker.clone(), api: R::NAME, source })?;
+        let (respond, receiver) = oneshot::channel();
+        let outgoing = Outgoing { frame, correlation, api: R::NAME, timeout, answered, respond };
+        let pending = PendingResponse { receiver, connection: self.clone(), version, request: PhantomData };
+        Ok((outgoing, pending))
+    }
+
+    fn disconnected(&self, api: &'static str) -> Error {
+        let why = self.shared.ended.get().map_or("closed", String::as_str).to_owned();
+        Error::Disconnected { broker: self.shared.broker.clone(), api, why }
+    }
+}
+
+impl<R: Request> PendingResponse<R> {
+    /// Waits until the request is written, for those that are not answered.
+    pub(crate) async fn written(self) -> Result<()> {
+        match self.receiver.await {
+            Ok(written) => written.map(|_| ()),
+            Err(_) => Err(self.connection.disconnected(R::NAME)),
+        }
+    }
+}
+
+impl<R: Request> Future for PendingResponse<R> {
+    type Output = Result<R::Response>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let received = ready!(Pin::new(&mut self.receiver).poll(cx));
+        let body = match received {
+            Ok(answer) => answer?,
+            Err(_) => return Poll::Ready(Err(self.connection.disconnected(R::NAME))),
+        };
+        let decoded = frame::decode_response::<R>(body, self.version).map_err(|source| Error::Decode {
+            broker: self.connection.broker().to_owned(),
+            api: R::NAME,
+            source,
+        });
+        Poll::Ready(decoded.map(|(_, response)| response))
+    }
+}
+
+/// Runs the connection until it fails, idles too long, is left by its peer or by its last handle.
+async fn drive(stream: TcpStream, shared: Arc<Shared>, queue: mpsc::Receiver<Outgoing>, max_idle: Duration) {
+    let (reader, writer) = stream.into_split();
+    let why = tokio::select! {
+        why = write(writer, &shared, queue) => why,
+        why = read(reader, &shared) => why,
+        why = watch(&shared, max_idle) => why,
+    };
+    tracing::debug!(broker = shared.broker, why, "connection ended");
+    shared.ended.get_or_init(|| why.clone());
+    let left = std::mem::take(&mut *shared.in_flight.lock());
+    for call in left {
+        let timed_out = call.deadline <= Instant::now();
+        let (broker, api) = (shared.broker.clone(), call.api);
+        let error = if timed_out {
+            Error::RequestTimeout { broker, api, after: call.timeout }
+        } else {
+            Error::Disconnected { broker, api, why: why.clone() }
+        };
+        // Whoever asked may have gone.
+        let _ = call.respond.send(Err(error));
+    }
+}
+
+async fn write(mut writer: OwnedWriteHalf, shared: &Shared, mut queue: mpsc::Receiver<Outgoing>) -> String {
+    while let Some(call) = queue.recv().await {
+        while shared.in_flight.lock().len() >= MAX_IN_FLIGHT {
+            shared.moved.notified().await;
+        }
+        let Outgoing { frame, correlation, api, timeout, answered, respond } = call;
+        let mut unanswered = None;
+        if answered {
+            let deadline = Instant::now() + timeout;
+            let call = InFlight { correlation, api, timeout, deadline, respond };
+            shared.in_flight.lock().push_back(call);
+        } else {
+            unanswered = Some(respond);
+        }
+        shared.moved.notify_waiters();
+        if let Err(error) = writer.write_all(&frame).await {
+            return error.to_string();
+        }
+        if let Some(respond) = unanswered {
+            let _ = respond.send(Ok(Bytes::new()));
+        }
+    }
+    "closed".to_owned()
+}
+
+async fn read(mut reader: OwnedReadHalf, shared: &Shared) -> String {
+    let mut buffer = BytesMut::with_capacity(64 * 1024);
+    loop {
+        let size = match fill(&mut reader, &mut buffer, 4).await {
+            Ok(true) => buffer.get_i32(),
+            Ok(false) => return "the broker closed it".to_owned(),
+            Err(error) => return error.to_string(),
+        };
+        let Some(size) = usize::try_from(size).ok().filter(|size| (4..=MAX_RESPONSE).contains(size)) else {
+            return format!("an answer of {size} bytes");
+        };
+        match fill(&mut reader, &mut buffer, size).await {
+            Ok(true) => {}
+            Ok(false) => return "the broker closed it within an answer".to_owned(),
+            Err(error) => return error.to_string(),
+        }
+        let body = buffer.split_to(size).freeze();
+        let Some(call) = shared.in_flight.lock().pop_front() else {
+            return "an answer that nothing asked for".to_owned();
+        };
+        match header::peek_correlation_id(&body) {
+            Ok(correlation) if correlation == call.correlation => {}
+            _ => return "an answer to another request than the oldest".to_owned(),
+        }
+        let _ = call.respond.send(Ok(body));
+        shared.moved.notify_waiters();
+    }
+}
+
+/// Reads until `buffer` holds `wanted` bytes; `false` at the end of the stream. Room grows with what has come.
+async fn fill(reader: &mut OwnedReadHalf, buffer: &mut BytesMut, wanted: usize) -> io::Result<bool> {
+    while buffer.len() < wanted {
+        let missing = wanted - buffer.len();
+        buffer.reserve(missing.min(READ_STEP.max(buffer.len())));
+        if reader.read_buf(buffer).await? == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Ends when the oldest request has waited too long, or nothing has moved for `max_idle`.
+async fn watch(shared: &Shared, max_idle: Duration) -> String {
+    loop {
+        let moved = shared.moved.notified();
+        let oldest = shared.in_flight.lock().front().map(|call| (call.deadline, call.api, call.timeout));
+        match oldest {
+            // A later request cannot be due before its predecessor is answered, so that nothing else need wake this.
+            Some((deadline, api, timeout)) => {
+                tokio::time::sleep_until(deadline).await;
+                let still =
+                    shared.in_flight.lock().front().is_some_and(|call| call.deadline <= Instant::now());
+                if still {
+                    return format!("no answer to {api} within {timeout:?}");
+                }
+            }
+            None => {
+                if tokio::time::timeout(max_idle, moved).await.is_err() {
+                    return "idle".to_owned();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Which version of each API a broker and this client have in common.
+
+use std::collections::HashMap;
+
+use aqueduct_protocol::Request;
+use aqueduct_protocol::api::Api;
+use aqueduct_protocol::messages::api_versions_response::ApiVersion;
+
+/// The versions that a broker serves, as its ApiVersions answer lists them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Versions {
+    ranges: HashMap<i16, (i16, i16)>,
+}
+
+impl Versions {
+    pub(crate) fn new(listed: &[ApiVersion]) -> Self {
+        Self { ranges: listed.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect() }
+    }
+
+    /// The newest version of `R` that both sides speak and that is not above `cap`; `None` where there is none.
+    pub(crate) fn choose<R: Request>(&self, cap: i16) -> Option<i16> {
+        let (min, max) = *self.ranges.get(&R::API_KEY)?;
+        let ours = Api::find(R::API_KEY).map_or(R::MAX_VERSION, |api| api.max_stable);
+        let version = max.min(ours).min(cap);
+        (version >= min && version >= R::MIN_VERSION).then_some(version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aqueduct_protocol::messages::{FetchRequest, ProduceRequest};
+
+    use super::*;
+
+    #[test]
+    fn takes_the_newest_common_version_under_the_cap() {
+        let versions = Versions::new(&[
+            ApiVersion { api_key: 0, min_version: 0, max_version: 99 },
+            ApiVersion { api_key: 1, min_version: 0, max_version: 3 },
+        ]);
+        assert_eq!(versions.choose::<ProduceRequest>(i16::MAX), Some(ProduceRequest::MAX_VERSION));
+        assert_eq!(versions.choose::<ProduceRequest>(9), Some(9));
+        assert_eq!(versions.choose::<ProduceRequest>(2), None);
+        assert_eq!(versions.choose::<FetchRequest>(i16::MAX), None, "the broker is too old");
+        assert_eq!(Versions::default().choose::<FetchRequest>(i16::MAX), None);
+    }
+}

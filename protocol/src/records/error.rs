@@ -42,6 +42,9 @@ pub enum RecordError {
     /// A record's place in the batch is not the one that its offset claims.
     #[error("record {index} of the batch at offset {base_offset} has offset delta {found}")]
     WrongOffsetDelta { base_offset: i64, index: i32, found: i32 },
+    /// The batch's offsets do not follow those before it, or overlap those after it.
+    #[error("base offset {found} where {expected} or a little more was expected")]
+    WrongBaseOffset { found: i64, expected: i64 },
     /// The batch has no room for another record.
     #[error("batch of {size} bytes cannot take a record of {record} bytes more")]
     BatchFull { size: usize, record: usize },

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use aqueduct_protocol::ids::Offset;
-use aqueduct_protocol::records::RecordError;
+use aqueduct_protocol::records::{BatchHeader, RecordError};
 
 use super::read::read_batch;
 use super::{Log, Recovery, Writer};
@@ -48,7 +48,7 @@ impl Loader<'_> {
             end = match sound {
                 Some(end) => end,
                 None => {
-                    let (recovered, cut) = self.recover(segment)?;
+                    let (recovered, cut) = self.recover(segment, next_base)?;
                     if cut && next_base.is_some() {
                         self.drop_from(&mut segments, index + 1)?;
                         end = recovered;
@@ -164,11 +164,14 @@ impl Loader<'_> {
 
     /// Reads a segment, builds its indexes anew and cuts it before the first batch that is not sound. Returns the offset
     /// after it and whether it was cut.
-    fn recover(&mut self, segment: &Segment) -> Result<(Offset, bool), Error> {
+    fn recover(&mut self, segment: &Segment, next_base: Option<Offset>) -> Result<(Offset, bool), Error> {
         segment.reset_indexes()?;
         let size = segment.size();
         let mut scan = segment.scan(0, size, Scan::SEQUENTIAL);
         let mut end = segment.base_offset;
+        // The last batch, if offsets leap to it, and the offset before the leap. Compaction leaves such gaps, and so does
+        // damage to a base offset, which no checksum covers.
+        let mut leap = None;
         let mut new_epochs = false;
         let torn = loop {
             let (position, header) = match scan.step()? {
@@ -176,15 +179,17 @@ impl Loader<'_> {
                 Step::End => break None,
                 Step::Torn(error) => break Some((scan.position(), error)),
             };
-            if header.base_offset < end || header.last_offset_delta < 0 {
-                let (length, left) = (header.base_offset.0, (size - position) as usize);
-                break Some((position, RecordError::BadLength { field: "base offset", length, left }));
+            if let Err(error) = self.check_offsets(&header, end, next_base) {
+                let (position, before) = leap.unwrap_or((position, end));
+                end = before;
+                break Some((position, error));
             }
             if let Err(error) = scan.check_crc(position, &header)? {
                 break Some((position, error));
             }
             segment.note(position, &header, self.config)?;
             new_epochs |= self.epochs.insert(header.leader_epoch, header.base_offset);
+            leap = (header.base_offset > end).then_some((position, end));
             end = header.next_offset();
         };
         if let Some((position, error)) = &torn {
@@ -197,6 +202,21 @@ impl Loader<'_> {
             self.epochs.store()?;
         }
         Ok((end, torn.is_some()))
+    }
+
+    /// Whether a batch may stand where the offsets have come to `end`.
+    fn check_offsets(
+        &self,
+        header: &BatchHeader,
+        end: Offset,
+        next_base: Option<Offset>,
+    ) -> Result<(), RecordError> {
+        let overlaps = next_base.is_some_and(|next| header.last_offset() >= next);
+        if header.base_offset >= end && header.last_offset_delta >= 0 && !overlaps {
+            return Ok(());
+        }
+        let (found, expected) = (header.base_offset.0, end.0);
+        Err(RecordError::WrongBaseOffset { found, expected })
     }
 
     fn find_epochs(&mut self, segments: &[Segment]) -> Result<(), Error> {

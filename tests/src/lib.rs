@@ -4,4 +4,5 @@
 pub mod aqueduct;
 pub mod install;
 pub mod kafka;
+pub mod mariadb;
 pub mod process;

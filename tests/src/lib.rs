@@ -2,7 +2,9 @@
 //! and fails, saying so, where it is missing.
 
 pub mod aqueduct;
+pub mod elasticsearch;
 pub mod install;
 pub mod kafka;
 pub mod mariadb;
+pub mod postgres;
 pub mod process;

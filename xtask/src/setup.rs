@@ -14,6 +14,7 @@ pub fn run() -> Result<()> {
     system_packages()?;
     kafka()?;
     protocol::bring_jars()?;
+    elasticsearch()?;
     python()?;
     node()?;
     Ok(())
@@ -111,6 +112,14 @@ fn kafka() -> Result<()> {
         }
         Ok(())
     })
+}
+
+fn elasticsearch() -> Result<()> {
+    let dir = home().join("elasticsearch");
+    let source = workspace().join("tests/java/elasticsearch");
+    let version =
+        fs::read_to_string(source.join("pom.xml"))? + &fs::read_to_string(source.join("TestNode.java"))?;
+    once(&dir, &version, || aqueduct_tests::elasticsearch::install(&dir))
 }
 
 /// Stock Python clients in an environment of their own.

@@ -8,7 +8,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use aqueduct_protocol::api::ApiKey;
+use aqueduct_protocol::fetch_plan::Chunks;
 use aqueduct_protocol::{DecodeError, EncodeError, Request, frame};
+use aqueduct_storage::Slice;
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
@@ -37,6 +40,8 @@ pub(crate) struct Client {
 pub(crate) enum Answer {
     /// One frame, its size included.
     Frame(BytesMut),
+    /// One frame in pieces, some of them still in files.
+    Chunks(Chunks<Slice>),
     /// Nothing: the client asked for no answer.
     Nothing,
 }
@@ -85,10 +90,51 @@ macro_rules! row {
     };
 }
 
-pub(crate) mod describe_cluster;
+mod alter_configs;
+pub(crate) mod api_versions;
+mod create_partitions;
+mod create_topics;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_log_dirs;
+mod describe_topic_partitions;
+mod fetch;
+mod find_coordinator;
+mod incremental_alter_configs;
+mod init_producer_id;
+mod list_config_resources;
+mod list_offsets;
+mod metadata;
+mod offset_for_leader_epoch;
+mod produce;
+mod shared;
+
+pub(crate) use shared::own;
 
 /// Every API that is served, by key.
-pub(crate) const APIS: &[Row] = &[row!(DescribeClusterRequest, 0..=2, describe_cluster)];
+pub(crate) const APIS: &[Row] = &[
+    Row { key: ApiKey::PRODUCE, name: "Produce", min: 0, served: 3, max: 13, handle: produce::serve },
+    Row { key: ApiKey::FETCH, name: "Fetch", min: 4, served: 4, max: 18, handle: fetch::serve },
+    row!(ListOffsetsRequest, 1..=11, list_offsets),
+    row!(MetadataRequest, 0..=13, metadata),
+    row!(FindCoordinatorRequest, 0..=6, find_coordinator),
+    row!(ApiVersionsRequest, 0..=5, api_versions),
+    row!(CreateTopicsRequest, 2..=7, create_topics),
+    row!(DeleteTopicsRequest, 1..=6, delete_topics),
+    row!(DeleteRecordsRequest, 0..=2, delete_records),
+    row!(InitProducerIdRequest, 0..=5, init_producer_id),
+    row!(OffsetForLeaderEpochRequest, 2..=4, offset_for_leader_epoch),
+    row!(DescribeConfigsRequest, 1..=4, describe_configs),
+    row!(AlterConfigsRequest, 0..=2, alter_configs),
+    row!(DescribeLogDirsRequest, 1..=5, describe_log_dirs),
+    row!(CreatePartitionsRequest, 0..=3, create_partitions),
+    row!(IncrementalAlterConfigsRequest, 0..=1, incremental_alter_configs),
+    row!(DescribeClusterRequest, 0..=2, describe_cluster),
+    row!(ListConfigResourcesRequest, 0..=1, list_config_resources),
+    row!(DescribeTopicPartitionsRequest, 0..=0, describe_topic_partitions),
+];
 
 /// The row of an API.
 pub(crate) fn find(key: i16) -> Option<&'static Row> {

@@ -1,16 +1,29 @@
 //! A Kafka-compatible broker node.
 //!
+//! [`Broker::start`] takes [`Options`] and gives a [`Handle`]; several may run in one process.
+//!
 //! - [`config`]: the table of every key, `server.properties`, and the typed [`config::Settings`].
 //! - [`metadata`]: the image of the cluster and the backend that changes it.
 //! - `api`: the table of APIs served, one file each.
 //! - `network`: listener, connections, frames, `sendfile`.
+//! - `partitions`, `partition`, `fetch`: logs that are open, and who reads or waits for them.
 
 mod api;
+mod broker;
 pub mod clock;
 pub mod config;
+mod error;
+mod fetch;
+mod housekeeping;
 pub mod metadata;
+mod metrics;
+mod network;
 mod node;
+mod partition;
+mod partitions;
+mod recompress;
 mod state_log;
 mod tasks;
 
-pub mod coordinator;
+pub use broker::{Broker, Handle, Options};
+pub use error::Error;

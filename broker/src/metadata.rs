@@ -14,8 +14,10 @@ mod local;
 mod record;
 
 pub use backend::{MetadataBackend, MetadataError};
-pub use command::{Command, ConfigOp, NewPartitions, Outcome, Placement, Rejection, decide};
+pub use command::{
+    Command, ConfigOp, NewPartitions, Outcome, Placement, Rejection, check_topic_name, decide,
+};
 pub use effective::{EffectiveConfig, Source, Synonym};
-pub use image::{BrokerImage, MetadataImage, PartitionImage, Resource, TopicImage};
+pub use image::{BrokerImage, MetadataImage, PartitionImage, Resource, TopicImage, is_internal};
 pub use local::LocalMetadata;
 pub use record::Record;

@@ -1,16 +1,120 @@
 //! What the handlers of one node share.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use aqueduct_protocol::ids::{ProducerId, Uuid};
+use bytestring::ByteString;
+use tokio::sync::Mutex;
+
+use crate::api::own;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::metadata::MetadataBackend;
+use crate::fetch::sessions::Sessions;
+use crate::metadata::{
+    Command, EffectiveConfig, MetadataBackend, MetadataError, MetadataImage, Outcome, Placement, is_internal,
+};
+use crate::metrics::Metrics;
+use crate::network::Limits;
+use crate::partitions::Partitions;
 use crate::tasks::Tasks;
+
+/// The topic that holds committed offsets and group state.
+pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// One running node. Services are cheap handles; a component takes clones of those that it needs.
 pub(crate) struct Node {
     pub settings: Arc<Settings>,
     pub metadata: Arc<dyn MetadataBackend>,
+    pub partitions: Arc<Partitions>,
+    pub fetch_sessions: Sessions,
+    pub producer_ids: ProducerIds,
+    pub limits: Arc<Limits>,
+    pub metrics: Metrics,
     pub clock: Clock,
     pub tasks: Tasks,
+}
+
+impl Node {
+    /// Looks up which config value counts, in `image` and in this broker's file.
+    pub fn effective<'a>(&'a self, image: &'a MetadataImage) -> EffectiveConfig<'a> {
+        EffectiveConfig { image, broker: self.settings.node_id, file: &self.settings.properties }
+    }
+
+    /// Creates topics that were asked for and are missing, with the broker's defaults or, for internal ones, their own
+    /// settings. What fails is logged: the client finds the topic missing still, and asks again.
+    pub async fn create_missing_topics(&self, names: &[&str]) {
+        let commands = names.iter().map(|name| self.creation(name)).collect();
+        for (name, outcome) in names.iter().zip(self.metadata.submit(commands).await) {
+            match outcome {
+                Ok(_) => tracing::info!(topic = name, "topic created on demand"),
+                Err(error) => tracing::warn!(topic = name, %error, "topic was not created on demand"),
+            }
+        }
+    }
+
+    fn creation(&self, name: &str) -> Command {
+        let settings = &self.settings;
+        let (mut partitions, mut replication_factor) =
+            (settings.num_partitions, settings.default_replication_factor);
+        let mut configs = BTreeMap::new();
+        if is_internal(name) {
+            let mut set = |key: &'static str, value: &str| {
+                configs.insert(ByteString::from_static(key), own(value));
+            };
+            set("cleanup.policy", "compact");
+            set("compression.type", "producer");
+            set("segment.bytes", &settings.groups.offsets_segment_bytes.to_string());
+            if name == OFFSETS_TOPIC {
+                partitions = settings.groups.offsets_partitions;
+                // Kafka's default of 3 suits a cluster; one node holds one replica.
+                let brokers = self.metadata.image().brokers.len() as i16;
+                replication_factor = settings.groups.offsets_replication_factor.min(brokers.max(1));
+            }
+        }
+        Command::CreateTopic {
+            name: own(name),
+            id: random_uuid(),
+            partitions: Placement::Count { partitions, replication_factor },
+            configs,
+        }
+    }
+}
+
+/// A new identity, of the kind that Kafka gives topics: random, and its text never begins with a dash.
+pub(crate) fn random_uuid() -> Uuid {
+    loop {
+        let mut id: [u8; 16] = rand::random();
+        id[6] = id[6] & 0x0f | 0x40;
+        id[8] = id[8] & 0x3f | 0x80;
+        let id = Uuid(id);
+        if !id.to_string().starts_with('-') {
+            return id;
+        }
+    }
+}
+
+/// Hands out producer ids from blocks that are taken from the metadata.
+#[derive(Debug, Default)]
+pub(crate) struct ProducerIds(Mutex<std::ops::Range<i64>>);
+
+impl ProducerIds {
+    const BLOCK: i64 = 1000;
+
+    /// The next id that no producer has had.
+    pub async fn next(&self, metadata: &dyn MetadataBackend) -> Result<ProducerId, MetadataError> {
+        let mut block = self.0.lock().await;
+        if let Some(id) = block.next() {
+            return Ok(ProducerId(id));
+        }
+        let command = Command::AllocateProducerIds { count: Self::BLOCK };
+        match metadata.submit(vec![command]).await.pop() {
+            Some(Ok(Outcome::ProducerIds(first))) => {
+                *block = first + 1..first + Self::BLOCK;
+                Ok(ProducerId(first))
+            }
+            Some(Err(error)) => Err(error),
+            _ => Err(MetadataError::Stopping),
+        }
+    }
 }

@@ -27,5 +27,6 @@ pub use error::{Error, RecordIssue};
 pub use log::{AppendInfo, Log, Recovery, Slice, TimestampedOffset};
 pub use log_dir::{FoundLog, LogDir};
 pub use meta_properties::MetaProperties;
+pub use partition_metadata::read as read_topic_id;
 pub use topic_partition::TopicPartition;
 pub use validate::Origin;

@@ -12,8 +12,8 @@ pub(crate) fn write(dir: &Path, id: Uuid) -> Result<(), Error> {
     files::write_atomically(&dir.join(NAME), format!("version: 0\ntopic_id: {id}").as_bytes())
 }
 
-/// The topic's id; `None` where there is no file.
-pub(crate) fn read(dir: &Path) -> Result<Option<Uuid>, Error> {
+/// The id of the topic that the log in `dir` belongs to; `None` where there is no file.
+pub fn read(dir: &Path) -> Result<Option<Uuid>, Error> {
     let path = dir.join(NAME);
     let Some(text) = files::read_text(&path)? else { return Ok(None) };
     let value =

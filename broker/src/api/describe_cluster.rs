@@ -1,27 +1,27 @@
 //! DescribeCluster (KIP-700, KIP-919, KIP-1073), versions 0 to 2: the brokers of the cluster and its id.
 
+use std::sync::Arc;
+
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use aqueduct_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
 
 use super::Context;
+use super::shared::{CLUSTER_OPERATIONS, OPERATIONS_NOT_ASKED};
+use crate::metadata::BrokerImage;
 
-/// Stands for "authorized operations were not asked for".
-pub(super) const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
-/// Every operation on the cluster: create, alter, describe, cluster-action, describe-configs, alter-configs,
-/// idempotent-write, as bits.
-const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
-/// `endpoint_type` of brokers.
+/// `endpoint_type` of brokers; 2 is that of controllers.
 const BROKERS: i8 = 1;
 
 pub(crate) async fn handle(context: Context, request: DescribeClusterRequest) -> DescribeClusterResponse {
     let image = context.node.metadata.image();
     if context.version >= 1 && request.endpoint_type != BROKERS {
         let (code, message) = match request.endpoint_type {
-            2 => {
-                (ErrorCode::MismatchedEndpointType, "The request was sent to an endpoint of the wrong type.")
-            }
-            _ => (ErrorCode::UnsupportedEndpointType, "Unsupported endpoint type."),
+            2 => (
+                ErrorCode::MismatchedEndpointType,
+                "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER",
+            ),
+            _ => (ErrorCode::UnsupportedEndpointType, "Unsupported endpoint type"),
         };
         return DescribeClusterResponse {
             error_code: code.code(),
@@ -29,23 +29,23 @@ pub(crate) async fn handle(context: Context, request: DescribeClusterRequest) ->
             ..Default::default()
         };
     }
-    let broker = |broker: &std::sync::Arc<crate::metadata::BrokerImage>| DescribeClusterBroker {
+    let broker = |broker: &Arc<BrokerImage>| DescribeClusterBroker {
         broker_id: broker.id.0,
         host: broker.host.clone(),
         port: broker.port.into(),
         rack: broker.rack.clone(),
         ..Default::default()
     };
+    let operations = match request.include_cluster_authorized_operations {
+        true => CLUSTER_OPERATIONS,
+        false => OPERATIONS_NOT_ASKED,
+    };
     DescribeClusterResponse {
         endpoint_type: BROKERS,
         cluster_id: image.cluster_id.clone(),
         controller_id: context.node.settings.node_id.0,
         brokers: image.brokers.values().map(broker).collect(),
-        cluster_authorized_operations: if request.include_cluster_authorized_operations {
-            CLUSTER_OPERATIONS
-        } else {
-            OPERATIONS_NOT_ASKED
-        },
+        cluster_authorized_operations: operations,
         ..Default::default()
     }
 }

@@ -47,7 +47,10 @@ pub struct Settings {
     pub auto_create_topics: bool,
     pub delete_topics: bool,
     pub retention_check_interval: Duration,
+    /// Between two writes of the high watermarks.
     pub checkpoint_interval: Duration,
+    /// Between two writes of recovery points and log start offsets.
+    pub recovery_checkpoint_interval: Duration,
     pub producer_id_expiration_ms: i64,
     pub producer_id_check_interval: Duration,
     pub groups: GroupSettings,
@@ -136,10 +139,8 @@ impl Settings {
             request_max_bytes,
             queued_max_request_bytes: if queued > 0 { queued as usize } else { 128 << 20 }
                 .max(request_max_bytes),
-            send_buffer: u32::try_from(read.int("socket.send.buffer.bytes")).ok().filter(|size| *size > 0),
-            receive_buffer: u32::try_from(read.int("socket.receive.buffer.bytes"))
-                .ok()
-                .filter(|size| *size > 0),
+            send_buffer: read.buffer("socket.send.buffer.bytes"),
+            receive_buffer: read.buffer("socket.receive.buffer.bytes"),
             listen_backlog: read.int("socket.listen.backlog.size") as u32,
             max_idle: u64::try_from(read.long("connections.max.idle.ms")).ok().map(Duration::from_millis),
             max_connections: read.int("max.connections") as usize,
@@ -153,6 +154,7 @@ impl Settings {
             delete_topics: read.boolean("delete.topic.enable"),
             retention_check_interval: read.millis("log.retention.check.interval.ms"),
             checkpoint_interval: read.millis("replica.high.watermark.checkpoint.interval.ms"),
+            recovery_checkpoint_interval: read.millis("log.flush.offset.checkpoint.interval.ms"),
             producer_id_expiration_ms: read.long("producer.id.expiration.ms"),
             producer_id_check_interval: read.millis("producer.id.expiration.check.interval.ms"),
             groups: GroupSettings {
@@ -195,6 +197,12 @@ impl Reader<'_> {
 
     fn int(&self, name: &str) -> i32 {
         self.text(name).parse().expect("validated as a number")
+    }
+
+    /// Only a size that was asked for is set: the kernel's own sizing serves better than the default of old.
+    fn buffer(&self, name: &str) -> Option<u32> {
+        self.0.get(name)?;
+        u32::try_from(self.int(name)).ok().filter(|size| *size > 0)
     }
 
     fn boolean(&self, name: &str) -> bool {

@@ -121,6 +121,8 @@ pub struct TopicConfig {
     pub delete: bool,
     /// Codec that the log is stored in; `None` keeps the producer's.
     pub compression: Option<String>,
+    /// Of gzip, lz4 and zstd.
+    pub compression_levels: (i32, i32, i32),
     pub file_delete_delay: Duration,
     pub flush_messages: i64,
     pub flush_ms: i64,
@@ -158,6 +160,11 @@ impl TopicConfig {
         Self {
             compact: policy.contains(&"compact"),
             delete: policy.contains(&"delete"),
+            compression_levels: (
+                int("compression.gzip.level"),
+                int("compression.lz4.level"),
+                int("compression.zstd.level"),
+            ),
             compression: (compression.trim() != "producer").then(|| compression.trim().to_owned()),
             file_delete_delay: Duration::from_millis(long("file.delete.delay.ms") as u64),
             flush_messages: long("flush.messages"),

@@ -13,6 +13,8 @@ use super::Record;
 pub struct MetadataImage {
     /// Rises with every change.
     pub version: u64,
+    /// Rises with every change of a configuration.
+    pub configs_version: u64,
     pub cluster_id: ByteString,
     pub brokers: BTreeMap<BrokerId, Arc<BrokerImage>>,
     topics: BTreeMap<ByteString, Arc<TopicImage>>,
@@ -130,6 +132,7 @@ impl MetadataImage {
                 }
             }
             Record::Config { resource, values } => {
+                self.configs_version += 1;
                 if values.is_empty() {
                     self.configs.remove(resource);
                 } else {
@@ -234,7 +237,7 @@ mod tests {
         image.apply(&Record::Config { resource: Resource::Topic("bb".into()), values });
         let mut copy = MetadataImage::new("c".into());
         image.to_records().iter().for_each(|record| copy.apply(record));
-        copy.version = image.version;
+        (copy.version, copy.configs_version) = (image.version, image.configs_version);
         assert_eq!(copy, image);
         assert!(copy.topic("a").is_none());
     }

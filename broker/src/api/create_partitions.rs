@@ -1,0 +1,60 @@
+//! CreatePartitions (KIP-195), versions 0 to 3: adds partitions to topics.
+
+use std::collections::HashSet;
+
+use aqueduct_protocol::error_code::ErrorCode;
+use aqueduct_protocol::ids::BrokerId;
+use aqueduct_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use aqueduct_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
+use aqueduct_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
+
+use super::Context;
+use super::shared::{failure, own};
+use crate::metadata::{Command, NewPartitions, decide};
+
+pub(crate) async fn handle(context: Context, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
+    let mut seen = HashSet::new();
+    let mut twice = HashSet::new();
+    for topic in &request.topics {
+        if !seen.insert(&*topic.name) {
+            twice.insert(&*topic.name);
+        }
+    }
+    let mut results = Vec::with_capacity(request.topics.len());
+    for topic in &request.topics {
+        let (code, message) = if twice.contains(&*topic.name) {
+            (ErrorCode::InvalidRequest, Some("Duplicate topic name.".to_owned()))
+        } else {
+            grow(&context, topic, request.validate_only).await
+        };
+        results.push(CreatePartitionsTopicResult {
+            name: topic.name.clone(),
+            error_code: code.code(),
+            error_message: message.map(Into::into),
+        });
+    }
+    CreatePartitionsResponse { results, ..Default::default() }
+}
+
+async fn grow(context: &Context, topic: &CreatePartitionsTopic, check: bool) -> (ErrorCode, Option<String>) {
+    let replicas = |list: &Vec<_>| {
+        let of = |assignment: &aqueduct_protocol::messages::create_partitions_request::CreatePartitionsAssignment| {
+            assignment.broker_ids.iter().map(|id| BrokerId(*id)).collect()
+        };
+        list.iter().map(of).collect()
+    };
+    let partitions = NewPartitions { total: topic.count, assigned: topic.assignments.as_ref().map(replicas) };
+    let command = Command::CreatePartitions { topic: own(&topic.name), partitions };
+    let metadata = &context.node.metadata;
+    let outcome = match check {
+        true => decide(&metadata.image(), &command).map(|_| ()).map_err(Into::into),
+        false => metadata.submit(vec![command]).await.pop().map_or(Ok(()), |outcome| outcome.map(|_| ())),
+    };
+    match outcome {
+        Ok(()) => (ErrorCode::None, None),
+        Err(error) => {
+            let (code, message) = failure(error);
+            (code, Some(message))
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! DeleteRecords (KIP-107), versions 0 to 2: moves the log start offset up.
+
+use aqueduct_protocol::error_code::ErrorCode;
+use aqueduct_protocol::ids::{Offset, PartitionIndex};
+use aqueduct_protocol::messages::delete_records_response::{
+    DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
+};
+use aqueduct_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
+
+use super::Context;
+
+/// Stands for the high watermark.
+const UP_TO_THE_END: i64 = -1;
+
+pub(crate) async fn handle(context: Context, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for wanted in topic.partitions {
+            let done = delete(&context, &topic.name, wanted.partition_index, wanted.offset).await;
+            partitions.push(DeleteRecordsPartitionResult {
+                partition_index: wanted.partition_index,
+                low_watermark: done.map_or(-1, |start| start.0),
+                error_code: done.err().map_or(0, ErrorCode::code),
+            });
+        }
+        topics.push(DeleteRecordsTopicResult { name: topic.name, partitions });
+    }
+    DeleteRecordsResponse { topics, ..Default::default() }
+}
+
+async fn delete(context: &Context, topic: &str, index: i32, offset: i64) -> Result<Offset, ErrorCode> {
+    if context.node.metadata.image().topic(topic).is_some_and(|topic| topic.is_internal()) {
+        return Err(ErrorCode::InvalidTopicException);
+    }
+    let partition = context.node.partitions.by_name(topic, PartitionIndex(index)).await?;
+    if !partition.log.config().delete {
+        return Err(ErrorCode::PolicyViolation);
+    }
+    let offset = match offset {
+        UP_TO_THE_END => partition.log.high_watermark(),
+        0.. => Offset(offset),
+        _ => return Err(ErrorCode::OffsetOutOfRange),
+    };
+    let now_ms = context.node.clock.now_ms();
+    let node = context.node.clone();
+    let work = tokio::task::spawn_blocking(move || {
+        let done = partition.log.delete_records_before(offset).map_err(|error| partition.code(&error))?;
+        if let Err(error) = partition.log.apply_retention(now_ms) {
+            tracing::warn!(partition = %partition.log.partition(), %error, "deleted records stay on disk for now");
+        }
+        // The answer must hold after a crash too.
+        node.partitions.checkpoint(crate::partitions::Checkpoint::LogStarts).map_err(|error| {
+            tracing::error!(%error, "log start offsets are not written");
+            ErrorCode::KafkaStorageError
+        })?;
+        Ok(done)
+    });
+    work.await.unwrap_or(Err(ErrorCode::KafkaStorageError))
+}

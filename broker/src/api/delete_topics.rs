@@ -1,0 +1,98 @@
+//! DeleteTopics (KIP-4, KIP-516), versions 1 to 6, by name or by id.
+
+use aqueduct_protocol::error_code::ErrorCode;
+use aqueduct_protocol::messages::delete_topics_request::DeleteTopicState;
+use aqueduct_protocol::messages::delete_topics_response::DeletableTopicResult;
+use aqueduct_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
+
+use super::Context;
+use super::shared::{failure, own};
+use crate::metadata::{Command, MetadataImage, Rejection};
+
+pub(crate) async fn handle(context: Context, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
+    let node = &context.node;
+    let wanted: Vec<DeleteTopicState> = match context.version {
+        6.. => request.topics,
+        _ => request
+            .topic_names
+            .into_iter()
+            .map(|name| DeleteTopicState { name: Some(name), ..Default::default() })
+            .collect(),
+    };
+    if !node.settings.delete_topics {
+        let code = match context.version {
+            3.. => ErrorCode::TopicDeletionDisabled,
+            _ => ErrorCode::InvalidRequest,
+        };
+        let refuse =
+            |topic| failed(topic, Rejection::new(code, "delete.topic.enable is false on this broker"));
+        return DeleteTopicsResponse {
+            responses: wanted.into_iter().map(refuse).collect(),
+            ..Default::default()
+        };
+    }
+    let image = node.metadata.image();
+    let mut responses: Vec<DeletableTopicResult> = Vec::with_capacity(wanted.len());
+    for topic in wanted {
+        let deleted = match find(&image, &topic) {
+            Ok((id, name)) => match node.metadata.submit(vec![Command::DeleteTopic { id }]).await.pop() {
+                Some(Err(error)) => {
+                    let (code, message) = failure(error);
+                    Err(Rejection::new(code, message))
+                }
+                _ => {
+                    node.partitions.remove_topic(id).await;
+                    Ok(DeletableTopicResult { name: Some(name), topic_id: id, ..Default::default() })
+                }
+            },
+            Err(rejection) => Err(rejection),
+        };
+        responses.push(deleted.unwrap_or_else(|rejection| failed(topic, rejection)));
+    }
+    DeleteTopicsResponse { responses, ..Default::default() }
+}
+
+fn find(
+    image: &MetadataImage,
+    wanted: &DeleteTopicState,
+) -> Result<(aqueduct_protocol::ids::Uuid, bytestring::ByteString), Rejection> {
+    let topic = match &wanted.name {
+        Some(_) if !wanted.topic_id.is_zero() => {
+            return Err(Rejection::new(
+                ErrorCode::InvalidRequest,
+                "You may not specify both topic name and topic id.",
+            ));
+        }
+        None if wanted.topic_id.is_zero() => {
+            return Err(Rejection::new(
+                ErrorCode::InvalidRequest,
+                "Neither topic name nor id were specified.",
+            ));
+        }
+        Some(name) => image.topic(name).ok_or_else(|| {
+            Rejection::new(
+                ErrorCode::UnknownTopicOrPartition,
+                "This server does not host this topic-partition.",
+            )
+        })?,
+        None => image.topic_by_id(wanted.topic_id).ok_or_else(|| {
+            Rejection::new(ErrorCode::UnknownTopicId, "This server does not host this topic ID.")
+        })?,
+    };
+    if topic.is_internal() {
+        return Err(Rejection::new(
+            ErrorCode::InvalidTopicException,
+            format!("{} holds the state of a coordinator and may not be deleted.", topic.name),
+        ));
+    }
+    Ok((topic.id, own(&topic.name)))
+}
+
+fn failed(topic: DeleteTopicState, rejection: Rejection) -> DeletableTopicResult {
+    DeletableTopicResult {
+        name: topic.name,
+        topic_id: topic.topic_id,
+        error_code: rejection.code.code(),
+        error_message: Some(rejection.message.into()),
+    }
+}

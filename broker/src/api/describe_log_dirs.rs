@@ -1,0 +1,94 @@
+//! DescribeLogDirs (KIP-113, KIP-827, KIP-1066), versions 1 to 5: which partitions are in which log directory, and how
+//! large they are.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use aqueduct_protocol::error_code::ErrorCode;
+use aqueduct_protocol::messages::describe_log_dirs_response::{
+    DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
+use aqueduct_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
+use bytestring::ByteString;
+
+use super::Context;
+use crate::node::Node;
+
+pub(crate) async fn handle(context: Context, request: DescribeLogDirsRequest) -> DescribeLogDirsResponse {
+    let wanted: Option<HashSet<(ByteString, i32)>> = request.topics.map(|topics| {
+        topics
+            .into_iter()
+            .flat_map(|topic| topic.partitions.into_iter().map(move |index| (topic.topic.clone(), index)))
+            .collect()
+    });
+    let node = context.node.clone();
+    match tokio::task::spawn_blocking(move || describe(&node, wanted.as_ref())).await {
+        Ok(results) => DescribeLogDirsResponse { results, ..Default::default() },
+        Err(_) => {
+            DescribeLogDirsResponse { error_code: ErrorCode::KafkaStorageError.code(), ..Default::default() }
+        }
+    }
+}
+
+type Topics = BTreeMap<Arc<str>, Vec<DescribeLogDirsPartition>>;
+
+fn describe(node: &Node, wanted: Option<&HashSet<(ByteString, i32)>>) -> Vec<DescribeLogDirsResult> {
+    let directories = node.partitions.directories();
+    let mut by_directory: Vec<Topics> = vec![Topics::new(); directories.len()];
+    let open: BTreeMap<_, _> = node
+        .partitions
+        .all_open()
+        .into_iter()
+        .filter(|partition| !partition.is_deleted())
+        .map(|partition| (partition.log.partition().clone(), partition))
+        .collect();
+    for (partition, directory) in directories.held() {
+        let index = partition.partition.0;
+        if wanted.is_some_and(|wanted| !wanted.contains(&(ByteString::from(&*partition.topic), index))) {
+            continue;
+        }
+        let partition_size = match open.get(&partition) {
+            Some(open) => open.log.size() as i64,
+            None => size_on_disk(&directories.path(directory, &partition)),
+        };
+        let described = DescribeLogDirsPartition {
+            partition_index: index,
+            partition_size,
+            offset_lag: 0,
+            is_future_key: false,
+        };
+        by_directory[directory].entry(partition.topic.clone()).or_default().push(described);
+    }
+    directories.paths().zip(by_directory).map(|(path, topics)| result(path, topics)).collect()
+}
+
+fn result(path: &Path, topics: Topics) -> DescribeLogDirsResult {
+    let (total_bytes, usable_bytes) = match rustix::fs::statvfs(path) {
+        Ok(space) => {
+            let bytes =
+                |blocks: u64| i64::try_from(blocks.saturating_mul(space.f_frsize)).unwrap_or(i64::MAX);
+            (bytes(space.f_blocks), bytes(space.f_bavail))
+        }
+        Err(_) => (-1, -1),
+    };
+    let topic = |(name, mut partitions): (Arc<str>, Vec<DescribeLogDirsPartition>)| {
+        partitions.sort_by_key(|partition| partition.partition_index);
+        DescribeLogDirsTopic { name: (&*name).into(), partitions }
+    };
+    DescribeLogDirsResult {
+        log_dir: path.display().to_string().into(),
+        topics: topics.into_iter().map(topic).collect(),
+        total_bytes,
+        usable_bytes,
+        ..Default::default()
+    }
+}
+
+/// The size of the segments of a log that is not open.
+fn size_on_disk(path: &Path) -> i64 {
+    let Ok(entries) = std::fs::read_dir(path) else { return 0 };
+    let is_log = |entry: &std::fs::DirEntry| entry.path().extension().is_some_and(|kind| kind == "log");
+    let sizes = entries.flatten().filter(is_log).filter_map(|entry| entry.metadata().ok());
+    sizes.map(|metadata| metadata.len() as i64).sum()
+}

@@ -1,0 +1,98 @@
+//! DescribeTopicPartitions (KIP-966), version 0: topics page by page.
+
+use std::collections::BTreeSet;
+
+use aqueduct_protocol::error_code::ErrorCode;
+use aqueduct_protocol::ids::BrokerId;
+use aqueduct_protocol::messages::describe_topic_partitions_response::{
+    Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
+};
+use aqueduct_protocol::messages::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
+
+use super::Context;
+use super::shared::TOPIC_OPERATIONS;
+use crate::metadata::{MetadataImage, PartitionImage, TopicImage, check_topic_name};
+
+pub(crate) async fn handle(
+    context: Context,
+    request: DescribeTopicPartitionsRequest,
+) -> DescribeTopicPartitionsResponse {
+    let image = context.node.metadata.image();
+    let limit = context.node.settings.max_request_partitions;
+    let limit = usize::try_from(request.response_partition_limit).unwrap_or(0).clamp(1, limit);
+    let (first, skip) = match &request.cursor {
+        Some(cursor) => (&*cursor.topic_name, usize::try_from(cursor.partition_index).unwrap_or(0)),
+        None => ("", 0),
+    };
+    let names: BTreeSet<&str> = match request.topics.is_empty() {
+        true => image.topics_from(first).map(|topic| &*topic.name).collect(),
+        false => request.topics.iter().map(|topic| &*topic.name).filter(|name| *name >= first).collect(),
+    };
+    let mut response = DescribeTopicPartitionsResponse::default();
+    let mut left = limit;
+    for name in names {
+        if left == 0 {
+            response.next_cursor = Some(Cursor { topic_name: name.into(), partition_index: 0 });
+            break;
+        }
+        let Some(topic) = image.topic(name) else {
+            response.topics.push(missing(name));
+            continue;
+        };
+        let from = if name == first { skip.min(topic.partitions.len()) } else { 0 };
+        let count = (topic.partitions.len() - from).min(left);
+        response.topics.push(known(&image, topic, from, count));
+        left -= count;
+        if from + count < topic.partitions.len() {
+            let partition_index = (from + count) as i32;
+            response.next_cursor = Some(Cursor { topic_name: topic.name.clone(), partition_index });
+            break;
+        }
+    }
+    response
+}
+
+fn missing(name: &str) -> DescribeTopicPartitionsResponseTopic {
+    let code = match check_topic_name(name) {
+        Ok(()) => ErrorCode::UnknownTopicOrPartition,
+        Err(_) => ErrorCode::InvalidTopicException,
+    };
+    DescribeTopicPartitionsResponseTopic {
+        error_code: code.code(),
+        name: Some(name.into()),
+        topic_authorized_operations: super::shared::OPERATIONS_NOT_ASKED,
+        ..Default::default()
+    }
+}
+
+fn known(
+    image: &MetadataImage,
+    topic: &TopicImage,
+    from: usize,
+    count: usize,
+) -> DescribeTopicPartitionsResponseTopic {
+    let partition = |(index, partition): (usize, &PartitionImage)| {
+        let alive = |id: &BrokerId| image.brokers.contains_key(id);
+        let numbers = |ids: &[BrokerId]| ids.iter().map(|id| id.0).collect();
+        let led = alive(&partition.leader);
+        DescribeTopicPartitionsResponsePartition {
+            error_code: if led { 0 } else { ErrorCode::LeaderNotAvailable.code() },
+            partition_index: index as i32,
+            leader_id: if led { partition.leader.0 } else { -1 },
+            leader_epoch: partition.leader_epoch.0,
+            replica_nodes: numbers(&partition.replicas),
+            isr_nodes: numbers(&partition.isr),
+            eligible_leader_replicas: Some(Vec::new()),
+            last_known_elr: Some(Vec::new()),
+            offline_replicas: partition.replicas.iter().filter(|id| !alive(id)).map(|id| id.0).collect(),
+        }
+    };
+    DescribeTopicPartitionsResponseTopic {
+        error_code: 0,
+        name: Some(topic.name.clone()),
+        topic_id: topic.id,
+        is_internal: topic.is_internal(),
+        partitions: topic.partitions.iter().enumerate().skip(from).take(count).map(partition).collect(),
+        topic_authorized_operations: TOPIC_OPERATIONS,
+    }
+}

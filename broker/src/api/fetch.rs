@@ -1,0 +1,191 @@
+//! Fetch (KIP-74, KIP-98, KIP-227, KIP-320, KIP-516), versions 4 to 18.
+//!
+//! Records go from the log's files to the socket; this file decides which, and waits for them where there are none.
+
+use std::time::Duration;
+
+use aqueduct_protocol::Decode;
+use aqueduct_protocol::fetch_plan::{FetchPlan, FetchTopic};
+use aqueduct_protocol::ids::Uuid;
+use aqueduct_protocol::messages::FetchRequest;
+use aqueduct_protocol::messages::fetch_request;
+use aqueduct_storage::Slice;
+use bytes::Bytes;
+use bytestring::ByteString;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Answer, Context, HandlerFuture, own};
+use crate::fetch::context::FetchContext;
+use crate::fetch::read::{Outcome, Reader, Target};
+use crate::fetch::session::{PartitionKey, Position, TopicKey};
+use crate::fetch::waiters::Waiter;
+use crate::metadata::MetadataImage;
+
+/// Versions from which topics go by id.
+const IDS_SINCE: i16 = 13;
+const READ_COMMITTED: i8 = 1;
+
+/// Decodes, handles and encodes; not the plain way, because the records stay in their files.
+pub(crate) fn serve(context: Context, mut body: Bytes) -> HandlerFuture {
+    Box::pin(async move {
+        let (version, correlation_id) = (context.version, context.correlation_id);
+        let request = FetchRequest::decode(&mut body, version)?;
+        drop(body);
+        let plan = handle(&context, request).await;
+        Ok(Answer::Chunks(plan.into_frame(version, correlation_id)?))
+    })
+}
+
+async fn handle(context: &Context, request: FetchRequest) -> FetchPlan<Slice> {
+    let node = &context.node;
+    let by_id = context.version >= IDS_SINCE;
+    let is_follower = request.replica_id >= 0 || request.replica_state.replica_id >= 0;
+    let wanted = wanted(&request.topics, by_id);
+    let forgotten = forgotten(&request.forgotten_topics_data, by_id);
+    let now_ms = node.clock.now_ms();
+    let (id, epoch) = match context.version {
+        7.. => (request.session_id, request.session_epoch),
+        _ => (0, -1),
+    };
+    let session =
+        match FetchContext::begin(&node.fetch_sessions, (id, epoch), by_id, wanted, forgotten, now_ms) {
+            Ok(session) => session,
+            Err(code) => return FetchPlan { error_code: code.code(), ..Default::default() },
+        };
+    let mut reader = Reader {
+        targets: targets(context, session.positions(), is_follower).await,
+        max_bytes: usize::try_from(request.max_bytes).unwrap_or(0).min(node.settings.fetch_max_bytes),
+        committed_only: request.isolation_level == READ_COMMITTED,
+        version: context.version,
+    };
+    let max_wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
+    let outcomes = read_or_wait(context, &mut reader, min_bytes, max_wait).await;
+    for outcome in &outcomes {
+        node.metrics.bytes_out.inc_by(outcome.length() as u64);
+        if outcome.is_error() {
+            node.metrics.fetch_failures.inc();
+        }
+    }
+    let keys = reader.targets.into_iter().map(|target| (target.key, target.name, target.position));
+    let (session_id, told) = session.finish(&node.fetch_sessions, keys.zip(outcomes), node.clock.now_ms());
+    FetchPlan { session_id, topics: topics(told), ..Default::default() }
+}
+
+/// Reads, and waits for more as long as that is worth while and allowed.
+async fn read_or_wait(
+    context: &Context,
+    reader: &mut Reader,
+    min_bytes: usize,
+    max_wait: Duration,
+) -> Vec<Outcome> {
+    let deadline = Instant::now() + max_wait;
+    loop {
+        let (outcomes, bytes) = reader.read();
+        let at_once = max_wait.is_zero()
+            || bytes >= min_bytes
+            || !reader.targets.iter().any(|target| target.partition.is_ok())
+            || outcomes.iter().any(Outcome::ends_the_wait);
+        if at_once || Instant::now() >= deadline {
+            return outcomes;
+        }
+        let waiter = Waiter::new((min_bytes - bytes) as i64);
+        let _waiting = reader.wait(&waiter);
+        // What was appended between reading and registering woke nobody.
+        if !reader.is_current(&outcomes) {
+            continue;
+        }
+        let woken = tokio::select! {
+            woken = timeout_at(deadline, waiter.woken()) => woken.is_ok(),
+            () = context.node.tasks.stopping() => false,
+        };
+        if !woken {
+            return outcomes;
+        }
+    }
+}
+
+async fn targets(
+    context: &Context,
+    positions: Vec<(PartitionKey, Position)>,
+    is_follower: bool,
+) -> Vec<Target> {
+    let image = context.node.metadata.image();
+    let mut targets = Vec::with_capacity(positions.len());
+    for (key, position) in positions {
+        targets.push(target(context, &image, key, position, is_follower).await);
+    }
+    targets
+}
+
+async fn target(
+    context: &Context,
+    image: &MetadataImage,
+    key: PartitionKey,
+    position: Position,
+    is_follower: bool,
+) -> Target {
+    use aqueduct_protocol::error_code::ErrorCode;
+    use aqueduct_protocol::ids::PartitionIndex;
+
+    let (topic, unknown) = match &key.topic {
+        TopicKey::Name(name) => (image.topic(name), ErrorCode::UnknownTopicOrPartition),
+        TopicKey::Id(id) => (image.topic_by_id(*id), ErrorCode::UnknownTopicId),
+    };
+    let name = topic.map(|topic| topic.name.clone());
+    let partition = match topic {
+        None => Err(unknown),
+        // A follower of ours would be in the replica list, which has this node alone.
+        Some(_) if is_follower => Err(ErrorCode::NotLeaderOrFollower),
+        Some(topic) => context.node.partitions.get(topic, PartitionIndex(key.index)).await,
+    };
+    Target { key, name, position, partition }
+}
+
+fn wanted(topics: &[fetch_request::FetchTopic], by_id: bool) -> Vec<(PartitionKey, Position)> {
+    let mut wanted = Vec::with_capacity(topics.iter().map(|topic| topic.partitions.len()).sum());
+    for topic in topics {
+        let key = topic_key(&topic.topic, topic.topic_id, by_id);
+        wanted.extend(topic.partitions.iter().map(|partition| {
+            let position = Position {
+                current_leader_epoch: partition.current_leader_epoch,
+                fetch_offset: partition.fetch_offset,
+                last_fetched_epoch: partition.last_fetched_epoch,
+                max_bytes: partition.partition_max_bytes,
+            };
+            (PartitionKey { topic: key.clone(), index: partition.partition }, position)
+        }));
+    }
+    wanted
+}
+
+fn forgotten(topics: &[fetch_request::ForgottenTopic], by_id: bool) -> Vec<PartitionKey> {
+    let mut forgotten = Vec::new();
+    for topic in topics {
+        let key = topic_key(&topic.topic, topic.topic_id, by_id);
+        forgotten
+            .extend(topic.partitions.iter().map(|index| PartitionKey { topic: key.clone(), index: *index }));
+    }
+    forgotten
+}
+
+fn topic_key(name: &str, id: Uuid, by_id: bool) -> TopicKey {
+    if by_id { TopicKey::Id(id) } else { TopicKey::Name(own(name)) }
+}
+
+/// Neighbours of one topic are put under one head.
+fn topics(told: Vec<(PartitionKey, Option<ByteString>, Outcome)>) -> Vec<FetchTopic<Slice>> {
+    let mut topics: Vec<FetchTopic<Slice>> = Vec::new();
+    for (key, known_name, outcome) in told {
+        let (topic, topic_id) = match key.topic {
+            TopicKey::Name(name) => (name, Uuid::ZERO),
+            TopicKey::Id(id) => (known_name.unwrap_or_default(), id),
+        };
+        let partition = outcome.into_response(key.index);
+        match topics.last_mut() {
+            Some(last) if last.topic == topic && last.topic_id == topic_id => last.partitions.push(partition),
+            _ => topics.push(FetchTopic { topic, topic_id, partitions: vec![partition] }),
+        }
+    }
+    topics
+}

@@ -1,0 +1,69 @@
+//! FindCoordinator (KIP-98, KIP-699, KIP-890), versions 0 to 6: where a group is coordinated. Transactions and share
+//! groups are not served.
+
+use aqueduct_protocol::error_code::ErrorCode;
+use aqueduct_protocol::messages::find_coordinator_response::Coordinator;
+use aqueduct_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
+use bytestring::ByteString;
+
+use super::Context;
+use crate::node::OFFSETS_TOPIC;
+
+const GROUP: i8 = 0;
+
+pub(crate) async fn handle(context: Context, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
+    if context.version >= 4 {
+        let mut coordinators = Vec::with_capacity(request.coordinator_keys.len());
+        for key in request.coordinator_keys {
+            coordinators.push(find(&context, key, request.key_type).await);
+        }
+        return FindCoordinatorResponse { coordinators, ..Default::default() };
+    }
+    let found = find(&context, request.key, request.key_type).await;
+    FindCoordinatorResponse {
+        error_code: found.error_code,
+        error_message: found.error_message,
+        node_id: found.node_id,
+        host: found.host,
+        port: found.port,
+        ..Default::default()
+    }
+}
+
+async fn find(context: &Context, key: ByteString, key_type: i8) -> Coordinator {
+    let failed = |key: ByteString, code: ErrorCode, message: Option<&str>| Coordinator {
+        key,
+        node_id: -1,
+        port: -1,
+        error_code: code.code(),
+        error_message: message.map(Into::into),
+        ..Default::default()
+    };
+    let node = &context.node;
+    if key_type != GROUP {
+        let message = match key_type {
+            1 => "this broker does not serve transactions",
+            2 => "this broker does not serve share groups",
+            _ => "unknown coordinator key type",
+        };
+        return failed(key, ErrorCode::InvalidRequest, Some(message));
+    }
+    if key.is_empty() {
+        return failed(key, ErrorCode::InvalidGroupId, None);
+    }
+    if node.metadata.image().topic(OFFSETS_TOPIC).is_none() {
+        node.create_missing_topics(&[OFFSETS_TOPIC]).await;
+    }
+    let image = node.metadata.image();
+    let broker = image.topic(OFFSETS_TOPIC).and_then(|_| image.brokers.get(&node.settings.node_id));
+    match broker {
+        Some(broker) => Coordinator {
+            key,
+            node_id: broker.id.0,
+            host: broker.host.clone(),
+            port: broker.port.into(),
+            ..Default::default()
+        },
+        None => failed(key, ErrorCode::CoordinatorNotAvailable, None),
+    }
+}

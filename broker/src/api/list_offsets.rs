@@ -1,0 +1,112 @@
+//! ListOffsets (KIP-79, KIP-207, KIP-320, KIP-405, KIP-734, KIP-1023), versions 1 to 11: offsets by timestamp or by name.
+
+use aqueduct_protocol::error_code::ErrorCode;
+use aqueduct_protocol::ids::{LeaderEpoch, Offset, PartitionIndex};
+use aqueduct_protocol::messages::list_offsets_request::ListOffsetsPartition;
+use aqueduct_protocol::messages::list_offsets_response::{
+    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
+};
+use aqueduct_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use aqueduct_storage::{Error, TimestampedOffset};
+
+use super::Context;
+use super::shared::check_leader_epoch;
+use crate::partition::Partition;
+
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
+const READ_COMMITTED: i8 = 1;
+
+pub(crate) async fn handle(context: Context, request: ListOffsetsRequest) -> ListOffsetsResponse {
+    let committed_only = request.isolation_level == READ_COMMITTED;
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for wanted in topic.partitions {
+            let found = find(&context, &topic.name, &wanted, committed_only).await;
+            partitions.push(response(wanted.partition_index, found));
+        }
+        topics.push(ListOffsetsTopicResponse { name: topic.name, partitions });
+    }
+    ListOffsetsResponse { topics, ..Default::default() }
+}
+
+fn response(
+    partition_index: i32,
+    found: Result<Option<TimestampedOffset>, ErrorCode>,
+) -> ListOffsetsPartitionResponse {
+    let none = TimestampedOffset { offset: Offset(-1), timestamp: -1, leader_epoch: LeaderEpoch(-1) };
+    let (error_code, found) = match found {
+        Ok(found) => (0, found.unwrap_or(none)),
+        Err(code) => (code.code(), none),
+    };
+    ListOffsetsPartitionResponse {
+        partition_index,
+        error_code,
+        timestamp: found.timestamp,
+        offset: found.offset.0,
+        leader_epoch: found.leader_epoch.0,
+    }
+}
+
+async fn find(
+    context: &Context,
+    topic: &str,
+    wanted: &ListOffsetsPartition,
+    committed_only: bool,
+) -> Result<Option<TimestampedOffset>, ErrorCode> {
+    let partition = context.node.partitions.by_name(topic, PartitionIndex(wanted.partition_index)).await?;
+    check_leader_epoch(&partition, wanted.current_leader_epoch)?;
+    let timestamp = wanted.timestamp;
+    if timestamp < LATEST_TIERED.min(EARLIEST_PENDING_UPLOAD) || context.version < since(timestamp) {
+        return Err(ErrorCode::UnsupportedVersion);
+    }
+    let log = &partition.log;
+    let named =
+        |offset: Offset, leader_epoch| Ok(Some(TimestampedOffset { offset, timestamp: -1, leader_epoch }));
+    match timestamp {
+        LATEST => named(partition.readable_end(committed_only), partition.leader_epoch),
+        EARLIEST | EARLIEST_LOCAL => {
+            let start = log.log_start_offset();
+            named(start, log.epoch_at(start).unwrap_or(LeaderEpoch(-1)))
+        }
+        // Without tiered storage nothing is tiered, and nothing waits for it.
+        LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(None),
+        _ => search(partition, timestamp, committed_only).await,
+    }
+}
+
+/// The version in which a special timestamp came.
+fn since(timestamp: i64) -> i16 {
+    match timestamp {
+        MAX_TIMESTAMP => 7,
+        EARLIEST_LOCAL => 8,
+        LATEST_TIERED => 9,
+        EARLIEST_PENDING_UPLOAD => 11,
+        _ => 1,
+    }
+}
+
+/// Looks into the log, which may mean reading from disk.
+async fn search(
+    partition: std::sync::Arc<Partition>,
+    timestamp: i64,
+    committed_only: bool,
+) -> Result<Option<TimestampedOffset>, ErrorCode> {
+    let work = tokio::task::spawn_blocking(move || {
+        let found = match timestamp {
+            MAX_TIMESTAMP => partition.log.max_timestamp(),
+            _ => partition.log.offset_for_timestamp(timestamp),
+        };
+        let end = partition.readable_end(committed_only);
+        found.map(|found| found.filter(|found| found.offset < end)).map_err(|error: Error| {
+            tracing::warn!(partition = %partition.log.partition(), %error, "offset of a timestamp cannot be found");
+            partition.code(&error)
+        })
+    });
+    work.await.unwrap_or(Err(ErrorCode::KafkaStorageError))
+}

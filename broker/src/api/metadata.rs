@@ -1,0 +1,149 @@
+//! Metadata (KIP-430, KIP-516), versions 0 to 13: brokers, topics, partitions and their leaders; creates topics that are
+//! asked for and missing, where that is enabled.
+
+use std::sync::Arc;
+
+use aqueduct_protocol::error_code::ErrorCode;
+use aqueduct_protocol::ids::BrokerId;
+use aqueduct_protocol::messages::metadata_request::MetadataRequestTopic;
+use aqueduct_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use aqueduct_protocol::messages::{MetadataRequest, MetadataResponse};
+
+use super::Context;
+use super::shared::{CLUSTER_OPERATIONS, OPERATIONS_NOT_ASKED, TOPIC_OPERATIONS};
+use crate::metadata::{BrokerImage, MetadataImage, PartitionImage, TopicImage, check_topic_name};
+
+pub(crate) async fn handle(context: Context, request: MetadataRequest) -> MetadataResponse {
+    let version = context.version;
+    let node = &context.node;
+    if request.allow_auto_topic_creation && node.settings.auto_create_topics {
+        create_missing(&context, &request).await;
+    }
+    let image = node.metadata.image();
+    let topics = match &request.topics {
+        None => image.topics().map(|topic| known(&image, topic)).collect(),
+        // Before version 1 there is no null, and nothing named means all.
+        Some(named) if named.is_empty() && version == 0 => image.topics().map(|t| known(&image, t)).collect(),
+        Some(named) => named.iter().map(|wanted| one(&image, wanted, version)).collect(),
+    };
+    let mut response = MetadataResponse {
+        brokers: image.brokers.values().map(broker).collect(),
+        cluster_id: Some(image.cluster_id.clone()),
+        controller_id: node.settings.node_id.0,
+        topics,
+        cluster_authorized_operations: OPERATIONS_NOT_ASKED,
+        ..Default::default()
+    };
+    if request.include_cluster_authorized_operations {
+        response.cluster_authorized_operations = CLUSTER_OPERATIONS;
+    }
+    if request.include_topic_authorized_operations {
+        for topic in response.topics.iter_mut().filter(|topic| topic.error_code == 0) {
+            topic.topic_authorized_operations = TOPIC_OPERATIONS;
+        }
+    }
+    response
+}
+
+async fn create_missing(context: &Context, request: &MetadataRequest) {
+    let image = context.node.metadata.image();
+    let missing: Vec<&str> = request
+        .topics
+        .iter()
+        .flatten()
+        .filter(|topic| topic.topic_id.is_zero())
+        .filter_map(|topic| topic.name.as_deref())
+        .filter(|name| image.topic(name).is_none() && check_topic_name(name).is_ok())
+        .collect();
+    if !missing.is_empty() {
+        context.node.create_missing_topics(&missing).await;
+    }
+}
+
+fn one(image: &MetadataImage, wanted: &MetadataRequestTopic, version: i16) -> MetadataResponseTopic {
+    let failed = |code: ErrorCode| MetadataResponseTopic {
+        error_code: code.code(),
+        name: wanted.name.clone().or_else(|| (version < 12).then(Default::default)),
+        topic_id: wanted.topic_id,
+        topic_authorized_operations: OPERATIONS_NOT_ASKED,
+        ..Default::default()
+    };
+    if version < 12 && (wanted.name.is_none() || !wanted.topic_id.is_zero()) {
+        return failed(ErrorCode::InvalidRequest);
+    }
+    match &wanted.name {
+        Some(name) if wanted.topic_id.is_zero() => match image.topic(name) {
+            Some(topic) => known(image, topic),
+            None if check_topic_name(name).is_err() => failed(ErrorCode::InvalidTopicException),
+            None => failed(ErrorCode::UnknownTopicOrPartition),
+        },
+        _ => match image.topic_by_id(wanted.topic_id) {
+            Some(topic) => known(image, topic),
+            None => MetadataResponseTopic { name: None, ..failed(ErrorCode::UnknownTopicId) },
+        },
+    }
+}
+
+fn known(image: &MetadataImage, topic: &Arc<TopicImage>) -> MetadataResponseTopic {
+    let partition = |(index, partition): (usize, &PartitionImage)| {
+        let alive = image.brokers.contains_key(&partition.leader);
+        MetadataResponsePartition {
+            error_code: if alive { 0 } else { ErrorCode::LeaderNotAvailable.code() },
+            partition_index: index as i32,
+            leader_id: if alive { partition.leader.0 } else { -1 },
+            leader_epoch: partition.leader_epoch.0,
+            replica_nodes: numbers(&partition.replicas),
+            isr_nodes: numbers(&partition.isr),
+            offline_replicas: partition
+                .replicas
+                .iter()
+                .filter(|id| !image.brokers.contains_key(id))
+                .map(|id| id.0)
+                .collect(),
+        }
+    };
+    MetadataResponseTopic {
+        error_code: 0,
+        name: Some(topic.name.clone()),
+        topic_id: topic.id,
+        is_internal: topic.is_internal(),
+        partitions: topic.partitions.iter().enumerate().map(partition).collect(),
+        topic_authorized_operations: OPERATIONS_NOT_ASKED,
+    }
+}
+
+fn numbers(brokers: &[BrokerId]) -> Vec<i32> {
+    brokers.iter().map(|id| id.0).collect()
+}
+
+fn broker(broker: &Arc<BrokerImage>) -> MetadataResponseBroker {
+    MetadataResponseBroker {
+        node_id: broker.id.0,
+        host: broker.host.clone(),
+        port: broker.port.into(),
+        rack: broker.rack.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aqueduct_protocol::ids::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn names_and_ids_that_are_unknown_or_bad_get_their_codes() {
+        let image = MetadataImage::default();
+        let code = |name: Option<&str>, id: u8, version| {
+            let wanted = MetadataRequestTopic { topic_id: Uuid([id; 16]), name: name.map(Into::into) };
+            let topic = one(&image, &wanted, version);
+            (ErrorCode::from_code(topic.error_code), topic.name.is_some())
+        };
+        assert_eq!(code(Some("t"), 0, 13), (ErrorCode::UnknownTopicOrPartition, true));
+        assert_eq!(code(Some("ä"), 0, 13), (ErrorCode::InvalidTopicException, true));
+        assert_eq!(code(None, 3, 13), (ErrorCode::UnknownTopicId, false));
+        assert_eq!(code(None, 3, 10), (ErrorCode::InvalidRequest, true));
+    }
+}

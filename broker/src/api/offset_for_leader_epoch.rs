@@ -1,0 +1,51 @@
+//! OffsetForLeaderEpoch (KIP-101, KIP-279, KIP-320), versions 2 to 4: where a leader epoch ends.
+
+use aqueduct_protocol::error_code::ErrorCode;
+use aqueduct_protocol::ids::{LeaderEpoch, Offset, PartitionIndex};
+use aqueduct_protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderPartition;
+use aqueduct_protocol::messages::offset_for_leader_epoch_response::{
+    EpochEndOffset, OffsetForLeaderTopicResult,
+};
+use aqueduct_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
+
+use super::Context;
+use super::shared::check_leader_epoch;
+
+pub(crate) async fn handle(
+    context: Context,
+    request: OffsetForLeaderEpochRequest,
+) -> OffsetForLeaderEpochResponse {
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for wanted in topic.partitions {
+            let found = find(&context, &topic.topic, &wanted).await;
+            let (error_code, (epoch, end)) = match found {
+                Ok(found) => (0, found.unwrap_or((LeaderEpoch(-1), Offset(-1)))),
+                Err(code) => (code.code(), (LeaderEpoch(-1), Offset(-1))),
+            };
+            partitions.push(EpochEndOffset {
+                error_code,
+                partition: wanted.partition,
+                leader_epoch: epoch.0,
+                end_offset: end.0,
+            });
+        }
+        topics.push(OffsetForLeaderTopicResult { topic: topic.topic, partitions });
+    }
+    OffsetForLeaderEpochResponse { topics, ..Default::default() }
+}
+
+async fn find(
+    context: &Context,
+    topic: &str,
+    wanted: &OffsetForLeaderPartition,
+) -> Result<Option<(LeaderEpoch, Offset)>, ErrorCode> {
+    let partition = context.node.partitions.by_name(topic, PartitionIndex(wanted.partition)).await?;
+    check_leader_epoch(&partition, wanted.current_leader_epoch)?;
+    if wanted.leader_epoch == partition.leader_epoch.0 {
+        // The current reign goes on, even if nothing was written in it yet.
+        return Ok(Some((partition.leader_epoch, partition.log.log_end_offset())));
+    }
+    Ok(partition.log.epoch_end_offset(LeaderEpoch(wanted.leader_epoch)))
+}

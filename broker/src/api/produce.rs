@@ -1,0 +1,194 @@
+//! Produce (KIP-98, KIP-467, KIP-516, KIP-951), versions 3 to 13; versions 0 to 2 are advertised because old librdkafka
+//! looks for them before it compresses, and refused.
+
+use std::sync::Arc;
+
+use aqueduct_protocol::error_code::ErrorCode;
+use aqueduct_protocol::ids::PartitionIndex;
+use aqueduct_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use aqueduct_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+};
+use aqueduct_protocol::messages::{ProduceRequest, ProduceResponse};
+use aqueduct_protocol::records::{BatchHeader, Compression};
+use aqueduct_protocol::{Decode, frame};
+use aqueduct_storage::{AppendInfo, Error, Origin};
+use bytes::{Bytes, BytesMut};
+
+use super::{Answer, Context, HandlerFuture, Refusal};
+use crate::metadata::{MetadataImage, TopicImage};
+use crate::partition::Partition;
+use crate::recompress::recompress;
+
+/// Versions from which zstd may be used.
+const ZSTD_SINCE: i16 = 7;
+/// Versions from which topics go by id.
+const IDS_SINCE: i16 = 13;
+/// The one client that may write to internal topics.
+const ADMIN_CLIENT: &str = "__admin_client";
+
+/// Decodes, handles and encodes; not the plain way, because a producer may want no answer.
+pub(crate) fn serve(context: Context, mut body: Bytes) -> HandlerFuture {
+    Box::pin(async move {
+        let (version, correlation_id) = (context.version, context.correlation_id);
+        let request = ProduceRequest::decode(&mut body, version)?;
+        drop(body);
+        let acks = request.acks;
+        let response = handle(&context, request).await;
+        if acks == 0 {
+            let partitions = || response.responses.iter().flat_map(|topic| &topic.partition_responses);
+            return match partitions().find(|partition| partition.error_code != 0) {
+                None => Ok(Answer::Nothing),
+                Some(failed) => {
+                    Err(Refusal::Unacknowledged(ErrorCode::from_code(failed.error_code).name().to_owned()))
+                }
+            };
+        }
+        let mut out = BytesMut::with_capacity(128);
+        let key = aqueduct_protocol::api::ApiKey::PRODUCE;
+        frame::encode_response(&mut out, &response, key, version, correlation_id)?;
+        Ok(Answer::Frame(out))
+    })
+}
+
+async fn handle(context: &Context, request: ProduceRequest) -> ProduceResponse {
+    let image = context.node.metadata.image();
+    let whole = refusal_of_all(&request);
+    let mut responses = Vec::with_capacity(request.topic_data.len());
+    for topic in request.topic_data {
+        responses.push(produce_topic(context, &image, topic, whole).await);
+    }
+    ProduceResponse { responses, ..Default::default() }
+}
+
+/// What is wrong with the request as a whole.
+fn refusal_of_all(request: &ProduceRequest) -> Option<(ErrorCode, &'static str)> {
+    if request.transactional_id.is_some() {
+        return Some((ErrorCode::InvalidRequest, "this broker does not serve transactions"));
+    }
+    if !matches!(request.acks, -1..=1) {
+        return Some((ErrorCode::InvalidRequiredAcks, "acks must be -1, 0 or 1"));
+    }
+    None
+}
+
+async fn produce_topic(
+    context: &Context,
+    image: &MetadataImage,
+    data: TopicProduceData,
+    whole: Option<(ErrorCode, &'static str)>,
+) -> TopicProduceResponse {
+    let by_id = context.version >= IDS_SINCE;
+    let topic = if by_id { image.topic_by_id(data.topic_id) } else { image.topic(&data.name) };
+    let mut partition_responses = Vec::with_capacity(data.partition_data.len());
+    for partition in data.partition_data {
+        let index = partition.index;
+        let response = match (whole, topic) {
+            (Some((code, why)), _) => failed(index, code, Some(why.to_owned())),
+            (None, Some(topic)) => produce_partition(context, topic, partition).await,
+            (None, None) if by_id => failed(index, ErrorCode::UnknownTopicId, None),
+            (None, None) => failed(index, ErrorCode::UnknownTopicOrPartition, None),
+        };
+        if response.error_code != 0 {
+            context.node.metrics.produce_failures.inc();
+        }
+        partition_responses.push(response);
+    }
+    TopicProduceResponse { name: data.name, topic_id: data.topic_id, partition_responses }
+}
+
+async fn produce_partition(
+    context: &Context,
+    topic: &Arc<TopicImage>,
+    data: PartitionProduceData,
+) -> PartitionProduceResponse {
+    let index = data.index;
+    let partition = match context.node.partitions.get(topic, PartitionIndex(index)).await {
+        Ok(partition) => partition,
+        Err(code) => return failed(index, code, None),
+    };
+    let refused = |code, why: &str| PartitionProduceResponse {
+        log_start_offset: partition.log.log_start_offset().0,
+        ..failed(index, code, Some(why.to_owned()))
+    };
+    if topic.is_internal() && context.client_id.as_deref() != Some(ADMIN_CLIENT) {
+        return refused(ErrorCode::InvalidTopicException, "internal topics are written by the broker only");
+    }
+    let mut records = data.records.unwrap_or_default();
+    let count = match BatchHeader::parse(&records) {
+        Ok(header) => {
+            if header.attributes.is_transactional() {
+                return refused(ErrorCode::InvalidTxnState, "this broker does not serve transactions");
+            }
+            let zstd = header.attributes.compression().is_ok_and(|codec| codec == Compression::Zstd);
+            if zstd && context.version < ZSTD_SINCE {
+                return refused(
+                    ErrorCode::UnsupportedCompressionType,
+                    "zstd needs Produce version 7 or newer",
+                );
+            }
+            header.record_count
+        }
+        Err(_) => 0,
+    };
+    if let Some(target) = partition.compression() {
+        match recompress(&records, target) {
+            Ok(Some(changed)) => records = changed,
+            Ok(None) => {}
+            Err(error) => return refused(ErrorCode::CorruptMessage, &error.to_string()),
+        }
+    }
+    let size = records.len();
+    match partition.append(records, Origin::Client) {
+        Ok(info) => {
+            if !info.duplicate {
+                context.node.metrics.messages_in.inc_by(count.max(0) as u64);
+                context.node.metrics.bytes_in.inc_by(size as u64);
+            }
+            appended(index, info)
+        }
+        Err(error) => rejected(index, &partition, &error),
+    }
+}
+
+fn appended(index: i32, info: AppendInfo) -> PartitionProduceResponse {
+    PartitionProduceResponse {
+        index,
+        base_offset: info.first_offset.0,
+        log_append_time_ms: info.log_append_time,
+        log_start_offset: info.log_start_offset.0,
+        ..Default::default()
+    }
+}
+
+fn rejected(index: i32, partition: &Partition, error: &Error) -> PartitionProduceResponse {
+    let code = partition.code(error);
+    let record_errors = error
+        .record_issues()
+        .iter()
+        .map(|issue| BatchIndexAndErrorMessage {
+            batch_index: issue.index,
+            batch_index_error_message: Some(issue.message.clone().into()),
+        })
+        .collect();
+    if code == ErrorCode::KafkaStorageError {
+        tracing::error!(partition = %partition.log.partition(), %error, "append failed");
+    }
+    PartitionProduceResponse {
+        log_start_offset: partition.log.log_start_offset().0,
+        record_errors,
+        ..failed(index, code, Some(error.to_string()))
+    }
+}
+
+fn failed(index: i32, code: ErrorCode, message: Option<String>) -> PartitionProduceResponse {
+    PartitionProduceResponse {
+        index,
+        error_code: code.code(),
+        base_offset: -1,
+        log_append_time_ms: -1,
+        log_start_offset: -1,
+        error_message: message.map(Into::into),
+        ..Default::default()
+    }
+}

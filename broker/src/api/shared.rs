@@ -1,0 +1,121 @@
+//! What several APIs need.
+
+use std::cmp::Ordering;
+
+use aqueduct_protocol::error_code::ErrorCode;
+use aqueduct_protocol::ids::BrokerId;
+use bytestring::ByteString;
+
+use super::Context;
+use crate::metadata::{Command, MetadataError, Rejection, Resource, decide};
+use crate::partition::Partition;
+
+/// Stands for "authorized operations were not asked for".
+pub(super) const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
+
+const CREATE: i32 = 1 << 5;
+const DESCRIBE: i32 = 1 << 8;
+const ALTER: i32 = 1 << 7;
+const DESCRIBE_CONFIGS: i32 = 1 << 10;
+const ALTER_CONFIGS: i32 = 1 << 11;
+
+/// Every operation on the cluster as bits; nothing is forbidden to anybody.
+pub(super) const CLUSTER_OPERATIONS: i32 =
+    CREATE | ALTER | DESCRIBE | 1 << 9 | DESCRIBE_CONFIGS | ALTER_CONFIGS | 1 << 12;
+/// Every operation on a topic as bits.
+pub(super) const TOPIC_OPERATIONS: i32 =
+    1 << 3 | 1 << 4 | CREATE | 1 << 6 | ALTER | DESCRIBE | DESCRIBE_CONFIGS | ALTER_CONFIGS;
+
+/// A copy that does not keep the request's buffer alive; for everything that outlives the request.
+pub(crate) fn own(text: &str) -> ByteString {
+    ByteString::from(text.to_owned())
+}
+
+/// Code and message of a failed command.
+pub(super) fn failure(error: MetadataError) -> (ErrorCode, String) {
+    match error {
+        MetadataError::Rejected(Rejection { code, message }) => (code, message),
+        MetadataError::Stopping => (ErrorCode::BrokerNotAvailable, error.to_string()),
+        _ => (ErrorCode::KafkaStorageError, error.to_string()),
+    }
+}
+
+/// Compares the leader epoch that a client believes in with the partition's; -1 is not compared.
+pub(super) fn check_leader_epoch(partition: &Partition, believed: i32) -> Result<(), ErrorCode> {
+    match believed.cmp(&partition.leader_epoch.0) {
+        _ if believed < 0 => Ok(()),
+        Ordering::Less => Err(ErrorCode::FencedLeaderEpoch),
+        Ordering::Greater => Err(ErrorCode::UnknownLeaderEpoch),
+        Ordering::Equal => Ok(()),
+    }
+}
+
+/// Kinds of resources that have configurations, as the wire numbers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ResourceType {
+    Topic,
+    Broker,
+    BrokerLogger,
+    ClientMetrics,
+    Group,
+    Unknown,
+}
+
+impl ResourceType {
+    pub fn from_code(code: i8) -> Self {
+        match code {
+            2 => Self::Topic,
+            4 => Self::Broker,
+            8 => Self::BrokerLogger,
+            16 => Self::ClientMetrics,
+            32 => Self::Group,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// The broker that a resource name stands for: empty for all, otherwise the id of this one.
+pub(super) fn broker_resource(name: &str, own: BrokerId) -> Result<Resource, Rejection> {
+    if name.is_empty() {
+        return Ok(Resource::Broker(None));
+    }
+    match name.parse::<i32>() {
+        Ok(id) if id == own.0 => Ok(Resource::Broker(Some(own))),
+        Ok(id) => Err(Rejection::new(
+            ErrorCode::InvalidRequest,
+            format!("Unexpected broker id, expected {own} or empty string, but received {id}"),
+        )),
+        Err(_) => Err(Rejection::new(
+            ErrorCode::InvalidRequest,
+            format!("Broker id must be an integer, but it is: {name}"),
+        )),
+    }
+}
+
+/// A resource whose configuration may be changed.
+pub(super) fn alterable_resource(context: &Context, code: i8, name: &str) -> Result<Resource, Rejection> {
+    match ResourceType::from_code(code) {
+        ResourceType::Topic => Ok(Resource::Topic(own(name))),
+        ResourceType::Broker => broker_resource(name, context.node.settings.node_id),
+        ResourceType::Group => Ok(Resource::Group(own(name))),
+        _ => Err(Rejection::new(ErrorCode::InvalidRequest, format!("Unexpected resource type {code}"))),
+    }
+}
+
+/// Carries out one command, or only finds out whether it could be.
+pub(super) async fn apply(context: &Context, command: Command, validate_only: bool) -> Result<(), Rejection> {
+    let metadata = &context.node.metadata;
+    if validate_only {
+        return decide(&metadata.image(), &command).map(|_| ());
+    }
+    match metadata.submit(vec![command]).await.pop() {
+        Some(Err(error)) => {
+            let (code, message) = failure(error);
+            Err(Rejection::new(code, message))
+        }
+        _ => {
+            context.node.partitions.apply_configs(&metadata.image());
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Starting and stopping a node.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aqueduct_protocol::ids::{BrokerId, Uuid};
+use tokio::net::TcpListener;
+
+use crate::api::own;
+use crate::clock::Clock;
+use crate::config::{ConfigError, Properties, Settings};
+use crate::error::Error;
+use crate::fetch::sessions::Sessions;
+use crate::housekeeping;
+use crate::metadata::{BrokerImage, Command, LocalMetadata, MetadataBackend};
+use crate::metrics::Metrics;
+use crate::network::{self, Limits};
+use crate::node::{Node, ProducerIds, random_uuid};
+use crate::partitions::{Directories, Partitions};
+use crate::tasks::Tasks;
+
+/// What a broker is started with: the keys of `server.properties`.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    pub properties: Properties,
+}
+
+impl Options {
+    /// A broker inside another process: on 127.0.0.1, with its data in `data_dir`; port 0 takes any free one.
+    pub fn embedded(data_dir: &Path, port: u16) -> Self {
+        let mut options = Self::default();
+        options
+            .set("node.id", "1")
+            .set("listeners", &format!("PLAINTEXT://127.0.0.1:{port}"))
+            .set("log.dirs", &data_dir.display().to_string())
+            .set("group.initial.rebalance.delay.ms", "0");
+        options
+    }
+
+    /// Sets one key.
+    pub fn set(&mut self, key: &str, value: &str) -> &mut Self {
+        self.properties.set(key, value);
+        self
+    }
+
+    /// Reads `server.properties`, then the `--set KEY=VALUE` pairs.
+    pub fn load<'a>(file: &Path, pairs: impl IntoIterator<Item = &'a str>) -> Result<Self, ConfigError> {
+        let mut properties = Properties::load(file)?;
+        for pair in pairs {
+            properties.set_pair(pair)?;
+        }
+        Ok(Self { properties })
+    }
+}
+
+/// The broker itself, before it runs.
+#[derive(Debug)]
+pub struct Broker;
+
+impl Broker {
+    /// Starts a node: checks its configuration, takes possession of its directories, and listens. Returns when clients
+    /// can connect. Needs a tokio runtime with I/O and time.
+    pub async fn start(options: Options) -> Result<Handle, Error> {
+        let settings = Arc::new(Settings::read(options.properties)?);
+        raise_file_limit();
+        let listener = listen(&settings).await?;
+        let address =
+            listener.local_addr().map_err(|source| Error::Bind { address: text(&settings), source })?;
+        let opening = settings.clone();
+        let (directories, metadata) =
+            tokio::task::spawn_blocking(move || open(&opening)).await.map_err(|_| Error::Interrupted)??;
+        let metadata: Arc<dyn MetadataBackend> = Arc::new(metadata);
+        register(&*metadata, &settings, address).await?;
+        let clock = Clock::system();
+        let partitions =
+            Arc::new(Partitions::new(settings.clone(), metadata.clone(), directories, clock.clone()));
+        let limits = Limits::new(
+            settings.max_connections,
+            settings.max_connections_per_ip,
+            settings.queued_max_request_bytes,
+        );
+        let node = Arc::new(Node {
+            fetch_sessions: Sessions::new(settings.fetch_session_slots),
+            producer_ids: ProducerIds::default(),
+            limits: Arc::new(limits),
+            metrics: Metrics::new(),
+            tasks: Tasks::default(),
+            settings,
+            metadata,
+            partitions,
+            clock,
+        });
+        node.tasks.spawn(network::run(listener, node.clone()));
+        housekeeping::start(&node);
+        tracing::info!(%address, node = node.settings.node_id.0, "broker is listening");
+        Ok(Handle { address, node })
+    }
+}
+
+/// A running node. Dropping the handle leaves the node running; [`Handle::shutdown`] stops it.
+#[derive(Clone)]
+pub struct Handle {
+    address: SocketAddr,
+    node: Arc<Node>,
+}
+
+impl Handle {
+    /// The address that is listened on; with port 0 the port that was found.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `HOST:PORT` as clients are told.
+    pub fn advertised(&self) -> String {
+        let image = self.node.metadata.image();
+        match image.brokers.get(&self.node.settings.node_id) {
+            Some(broker) => format!("{}:{}", broker.host, broker.port),
+            None => self.address.to_string(),
+        }
+    }
+
+    /// The id of the cluster.
+    pub fn cluster_id(&self) -> String {
+        self.node.metadata.image().cluster_id.to_string()
+    }
+
+    /// The number of this node.
+    pub fn node_id(&self) -> BrokerId {
+        self.node.settings.node_id
+    }
+
+    /// What `aqueduct.http.listener` says: where metrics and health are to be served, if anywhere.
+    pub fn http_listener(&self) -> Option<&str> {
+        self.node.settings.http_listener.as_deref()
+    }
+
+    /// All metrics in the OpenMetrics text format.
+    pub fn metrics(&self) -> String {
+        let node = &self.node;
+        let metrics = &node.metrics;
+        metrics.connections.set(node.limits.open() as i64);
+        metrics.open_partitions.set(node.partitions.all_open().len() as i64);
+        metrics.topics.set(node.metadata.image().topics().count() as i64);
+        metrics.fetch_sessions.set(node.fetch_sessions.count() as i64);
+        metrics.encode()
+    }
+
+    /// Resolves when the node has been told to stop.
+    pub async fn stopping(&self) {
+        self.node.tasks.stopping().await;
+    }
+
+    /// Stops: requests in progress are answered, connections closed, logs flushed and closed. Returns when all is on
+    /// disk; a second call returns at once.
+    pub async fn shutdown(&self) {
+        if self.node.tasks.is_stopping() {
+            self.node.tasks.stop().await;
+            return;
+        }
+        self.node.tasks.stop().await;
+        let partitions = self.node.partitions.clone();
+        if tokio::task::spawn_blocking(move || partitions.shut_down()).await.is_err() {
+            tracing::error!("logs were not closed: they will be recovered at the next start");
+        }
+        tracing::info!("broker has stopped");
+    }
+}
+
+fn text(settings: &Settings) -> String {
+    format!("{}:{}", settings.listener.host, settings.listener.port)
+}
+
+async fn listen(settings: &Settings) -> Result<TcpListener, Error> {
+    network::bind(settings).await.map_err(|source| Error::Bind { address: text(settings), source })
+}
+
+fn open(settings: &Settings) -> Result<(Directories, LocalMetadata), Error> {
+    let (directories, cluster_id) = Directories::open(&settings.log_dirs, settings.node_id)?;
+    let dir: &PathBuf = &settings.metadata_dir;
+    std::fs::create_dir_all(dir).map_err(|source| {
+        Error::Metadata(crate::metadata::MetadataError::Journal { path: dir.display().to_string(), source })
+    })?;
+    let metadata = LocalMetadata::open(dir, &cluster_id)?;
+    Ok((directories, metadata))
+}
+
+async fn register(
+    metadata: &dyn MetadataBackend,
+    settings: &Settings,
+    address: SocketAddr,
+) -> Result<(), Error> {
+    let advertised = &settings.advertised;
+    let broker = BrokerImage {
+        id: settings.node_id,
+        incarnation: incarnation(),
+        listener: own(&advertised.name),
+        host: own(&advertised.host),
+        port: if advertised.port == 0 { address.port() } else { advertised.port },
+        rack: settings.rack.as_deref().map(own),
+    };
+    match metadata.submit(vec![Command::RegisterBroker(broker)]).await.pop() {
+        Some(Err(error)) => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn incarnation() -> Uuid {
+    random_uuid()
+}
+
+/// Segments, indexes and connections each take a file: the soft limit is raised as far as it may.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) =
+            setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
+        tracing::debug!(%error, "limit of open files stays as it is");
+    }
+}

@@ -1,0 +1,239 @@
+//! Reading for one Fetch request: partition by partition, within its limits.
+
+use std::sync::Arc;
+
+use aqueduct_protocol::error_code::ErrorCode;
+use aqueduct_protocol::fetch_plan::{FetchPartition, Records};
+use aqueduct_protocol::ids::{LeaderEpoch, Offset};
+use aqueduct_protocol::messages::fetch_response::{EpochEndOffset, LeaderIdAndEpoch};
+use aqueduct_storage::{Error, Slice};
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+
+use super::session::{PartitionKey, Position, Told};
+use super::waiters::Waiter;
+use crate::partition::Partition;
+
+/// Up to this many bytes are copied into the response: one small write is cheaper than three calls around a `sendfile`.
+const COPY_AT_MOST: usize = 16 << 10;
+
+/// A partition to read, as far as it could be found.
+pub(crate) struct Target {
+    pub key: PartitionKey,
+    /// The topic's name, where it is known.
+    pub name: Option<ByteString>,
+    pub position: Position,
+    pub partition: Result<Arc<Partition>, ErrorCode>,
+}
+
+/// What reading a partition brought.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    error: ErrorCode,
+    high_watermark: i64,
+    last_stable_offset: i64,
+    log_start: i64,
+    diverging: Option<(LeaderEpoch, Offset)>,
+    /// On an error of leadership: who leads.
+    leader: Option<LeaderIdAndEpoch>,
+    committed_only: bool,
+    /// The end that was in force when it was read.
+    end: Offset,
+    slice: Option<Slice>,
+}
+
+/// Reads the partitions of one request, again and again while it waits.
+pub(crate) struct Reader {
+    pub targets: Vec<Target>,
+    pub max_bytes: usize,
+    pub committed_only: bool,
+    pub version: i16,
+}
+
+impl Reader {
+    /// Reads all partitions in order; returns the outcomes and the bytes of records in them.
+    pub fn read(&self) -> (Vec<Outcome>, usize) {
+        let mut bytes = 0;
+        let mut outcomes = Vec::with_capacity(self.targets.len());
+        for target in &self.targets {
+            let outcome = match &target.partition {
+                Ok(partition) => self.read_one(partition, &target.position, bytes),
+                Err(code) => Outcome::failed(*code),
+            };
+            bytes += outcome.length();
+            outcomes.push(outcome);
+        }
+        (outcomes, bytes)
+    }
+
+    /// Registers a waiter with all partitions until the guard is dropped.
+    pub fn wait<'a>(&'a self, waiter: &'a Arc<Waiter>) -> Waiting<'a> {
+        self.partitions().for_each(|partition| partition.wait(waiter));
+        Waiting { reader: self, waiter }
+    }
+
+    /// Whether no partition has got more to read since the outcomes were read.
+    pub fn is_current(&self, outcomes: &[Outcome]) -> bool {
+        self.targets.iter().zip(outcomes).all(|(target, outcome)| match &target.partition {
+            Ok(partition) => {
+                !partition.is_deleted() && partition.readable_end(self.committed_only) == outcome.end
+            }
+            Err(_) => true,
+        })
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
+        self.targets.iter().filter_map(|target| target.partition.as_ref().ok())
+    }
+
+    fn read_one(&self, partition: &Partition, position: &Position, bytes_so_far: usize) -> Outcome {
+        if partition.is_deleted() {
+            let code = match self.version {
+                13.. => ErrorCode::UnknownTopicId,
+                _ => ErrorCode::UnknownTopicOrPartition,
+            };
+            return Outcome::failed(code);
+        }
+        let leader_epoch = partition.leader_epoch;
+        let asked = position.current_leader_epoch;
+        if asked >= 0 && asked != leader_epoch.0 {
+            let code = match asked < leader_epoch.0 {
+                true => ErrorCode::FencedLeaderEpoch,
+                false => ErrorCode::UnknownLeaderEpoch,
+            };
+            return Outcome::failed(code);
+        }
+        let log = &partition.log;
+        let end = partition.readable_end(self.committed_only);
+        let mut outcome = Outcome {
+            error: ErrorCode::None,
+            high_watermark: log.high_watermark().0,
+            last_stable_offset: log.last_stable_offset().0,
+            log_start: log.log_start_offset().0,
+            diverging: None,
+            leader: None,
+            committed_only: self.committed_only,
+            end,
+            slice: None,
+        };
+        if position.last_fetched_epoch >= 0 {
+            match diverging(partition, position) {
+                Ok(None) => {}
+                Ok(found) => return Outcome { diverging: found, ..outcome },
+                Err(code) => return Outcome::failed(code),
+            }
+        }
+        let left = self.max_bytes.saturating_sub(bytes_so_far);
+        let limit = usize::try_from(position.max_bytes).unwrap_or(0).min(left);
+        match partition.read(Offset(position.fetch_offset), limit, end, bytes_so_far == 0) {
+            Ok(slice) => {
+                outcome.slice = (!slice.is_empty()).then_some(slice);
+                outcome
+            }
+            Err(error) => {
+                if !matches!(error, Error::OffsetOutOfRange { .. }) {
+                    tracing::error!(partition = %log.partition(), %error, "log cannot be read");
+                }
+                Outcome::failed(partition.code(&error))
+            }
+        }
+    }
+}
+
+/// Where the reader's history parts from the log's, if it does.
+fn diverging(partition: &Partition, position: &Position) -> Result<Option<(LeaderEpoch, Offset)>, ErrorCode> {
+    let epoch = LeaderEpoch(position.last_fetched_epoch);
+    let (found, end) = partition.log.epoch_end_offset(epoch).ok_or(ErrorCode::OffsetOutOfRange)?;
+    Ok((found < epoch || end.0 < position.fetch_offset).then_some((found, end)))
+}
+
+/// Takes a waiter out of its partitions when dropped.
+pub(crate) struct Waiting<'a> {
+    reader: &'a Reader,
+    waiter: &'a Arc<Waiter>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.reader.partitions().for_each(|partition| partition.stop_waiting(self.waiter));
+    }
+}
+
+impl Outcome {
+    fn failed(error: ErrorCode) -> Self {
+        Self {
+            error,
+            high_watermark: -1,
+            last_stable_offset: -1,
+            log_start: -1,
+            diverging: None,
+            leader: None,
+            committed_only: false,
+            end: Offset(-1),
+            slice: None,
+        }
+    }
+
+    /// Bytes of records.
+    pub fn length(&self) -> usize {
+        self.slice.as_ref().map_or(0, |slice| slice.len)
+    }
+
+    /// Whether reading failed.
+    pub fn is_error(&self) -> bool {
+        self.error != ErrorCode::None
+    }
+
+    /// Whether the client must hear of it at once. A partition that is not there next to one that is does not count.
+    pub fn ends_the_wait(&self) -> bool {
+        let unknown = matches!(self.error, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId);
+        (self.is_error() && !unknown) || self.diverging.is_some()
+    }
+
+    /// What a session remembers of it.
+    pub fn told(&self) -> Told {
+        Told {
+            error: self.is_error(),
+            has_records: self.slice.is_some(),
+            redirected: self.diverging.is_some(),
+            high_watermark: self.high_watermark,
+            log_start: self.log_start,
+        }
+    }
+
+    /// As it goes on the wire.
+    pub fn into_response(self, index: i32) -> FetchPartition<Slice> {
+        let mut response = FetchPartition {
+            partition_index: index,
+            error_code: self.error.code(),
+            high_watermark: self.high_watermark,
+            last_stable_offset: self.last_stable_offset,
+            log_start_offset: self.log_start,
+            aborted_transactions: self.committed_only.then(Vec::new),
+            ..Default::default()
+        };
+        if let Some((epoch, end)) = self.diverging {
+            response.diverging_epoch = EpochEndOffset { epoch: epoch.0, end_offset: end.0 };
+        }
+        if let Some(leader) = self.leader {
+            response.current_leader = leader;
+        }
+        if let Some(slice) = self.slice {
+            response.records = Some(match copied(&slice) {
+                Some(bytes) => Records::Inline(bytes),
+                None => Records::Files { length: slice.len, slices: vec![slice] },
+            });
+        }
+        response
+    }
+}
+
+/// The bytes of a small slice, where they can be had without waiting for the disk.
+fn copied(slice: &Slice) -> Option<Bytes> {
+    if slice.len > COPY_AT_MOST {
+        return None;
+    }
+    let mut bytes = BytesMut::zeroed(slice.len);
+    let read = slice.read_nowait(0, &mut bytes).ok().flatten()?;
+    (read == slice.len).then(|| bytes.freeze())
+}

@@ -1,0 +1,153 @@
+//! What the node counts. Handles are registered once; counting allocates nothing.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::api::APIS;
+
+/// Handles of everything that is counted, and the registry that an exporter reads.
+pub(crate) struct Metrics {
+    registry: Mutex<Registry>,
+    pub requests: Requests,
+    pub messages_in: Counter,
+    pub bytes_in: Counter,
+    pub bytes_out: Counter,
+    pub produce_failures: Counter,
+    pub fetch_failures: Counter,
+    pub connections: Gauge,
+    pub open_partitions: Gauge,
+    pub topics: Gauge,
+    pub fetch_sessions: Gauge,
+}
+
+/// Counters of each API that is served.
+pub(crate) struct Requests(Vec<RequestCounters>);
+
+struct RequestCounters {
+    key: i16,
+    count: Counter,
+    request_bytes: Counter,
+    response_bytes: Counter,
+    micros: Counter,
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("kafka");
+        let server = registry.sub_registry_with_prefix("server");
+        let counter = |registry: &mut Registry, name: &str, help: &str| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        let gauge = |registry: &mut Registry, name: &str, help: &str| {
+            let gauge: Gauge = Gauge::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let messages_in = counter(server, "brokertopicmetrics_messagesin", "Records appended for clients");
+        let bytes_in =
+            counter(server, "brokertopicmetrics_bytesin", "Bytes of record batches appended for clients");
+        let bytes_out = counter(server, "brokertopicmetrics_bytesout", "Bytes of records sent to consumers");
+        let produce_failures = counter(
+            server,
+            "brokertopicmetrics_failedproducerequests",
+            "Partitions of Produce requests that failed",
+        );
+        let fetch_failures = counter(
+            server,
+            "brokertopicmetrics_failedfetchrequests",
+            "Partitions of Fetch requests that failed",
+        );
+        let open_partitions = gauge(server, "replicamanager_openpartitions", "Partitions whose log is open");
+        let fetch_sessions =
+            gauge(server, "fetchsessioncache_numincrementalfetchsessions", "Fetch sessions held");
+        let topics = gauge(server, "replicamanager_topics", "Topics in the metadata");
+        let connections = gauge(server, "socketserver_connections", "Open client connections");
+        let requests = Requests::register(registry.sub_registry_with_prefix("network"));
+        Self {
+            registry: Mutex::new(registry),
+            requests,
+            messages_in,
+            bytes_in,
+            bytes_out,
+            produce_failures,
+            fetch_failures,
+            connections,
+            open_partitions,
+            topics,
+            fetch_sessions,
+        }
+    }
+
+    /// Everything in the OpenMetrics text format.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry.lock());
+        text
+    }
+}
+
+impl Requests {
+    fn register(registry: &mut Registry) -> Self {
+        type Labels = [(&'static str, &'static str); 1];
+        let count: Family<Labels, Counter> = Family::default();
+        let request_bytes: Family<Labels, Counter> = Family::default();
+        let response_bytes: Family<Labels, Counter> = Family::default();
+        let micros: Family<Labels, Counter> = Family::default();
+        registry.register("requestmetrics_requests", "Requests answered", count.clone());
+        registry.register("requestmetrics_requestbytes", "Bytes of requests", request_bytes.clone());
+        registry.register("requestmetrics_responsebytes", "Bytes of responses", response_bytes.clone());
+        registry.register_with_unit(
+            "requestmetrics_time",
+            "Time from a request to its answer, waiting included",
+            Unit::Other("microseconds".into()),
+            micros.clone(),
+        );
+        let of = |row: &crate::api::Row| {
+            let labels = [("request", row.name)];
+            RequestCounters {
+                key: row.key,
+                count: count.get_or_create(&labels).clone(),
+                request_bytes: request_bytes.get_or_create(&labels).clone(),
+                response_bytes: response_bytes.get_or_create(&labels).clone(),
+                micros: micros.get_or_create(&labels).clone(),
+            }
+        };
+        Self(APIS.iter().map(of).collect())
+    }
+
+    /// Counts one request.
+    pub fn record(&self, key: i16, request_bytes: usize, response_bytes: usize, time: Duration) {
+        let Ok(at) = self.0.binary_search_by_key(&key, |counters| counters.key) else { return };
+        let counters = &self.0[at];
+        counters.count.inc();
+        counters.request_bytes.inc_by(request_bytes as u64);
+        counters.response_bytes.inc_by(response_bytes as u64);
+        counters.micros.inc_by(time.as_micros() as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_show_in_the_text() {
+        let metrics = Metrics::new();
+        metrics.messages_in.inc_by(3);
+        metrics.requests.record(3, 10, 20, Duration::from_micros(5));
+        let text = metrics.encode();
+        assert!(text.contains("kafka_server_brokertopicmetrics_messagesin_total 3"), "{text}");
+        assert!(
+            text.contains("kafka_network_requestmetrics_requests_total{request=\"Metadata\"} 1"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,113 @@
+//! What one node grants its connections: how many there may be, and how much memory their requests may take.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Requests up to this size are not counted: every connection may hold one.
+const SMALL: usize = 64 << 10;
+/// One permit of the memory semaphore.
+const UNIT: usize = 1 << 10;
+
+/// Counts connections by address, and bytes of large requests.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    per_ip: usize,
+    by_ip: Mutex<HashMap<IpAddr, usize>>,
+    connections: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
+}
+
+/// Keeps a connection's place; gives it back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    limits: Arc<Limits>,
+    ip: IpAddr,
+    _total: OwnedSemaphorePermit,
+}
+
+impl Limits {
+    pub fn new(connections: usize, per_ip: usize, request_bytes: usize) -> Self {
+        Self {
+            per_ip,
+            by_ip: Mutex::default(),
+            connections: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
+            memory: Arc::new(Semaphore::new(request_bytes.div_ceil(UNIT).min(u32::MAX as usize))),
+        }
+    }
+
+    /// Waits until there may be one more connection.
+    pub async fn free(&self) -> OwnedSemaphorePermit {
+        self.connections.clone().acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    /// Takes a place for a connection from `ip`; `None` where that address has as many as it may have.
+    pub fn admit(self: &Arc<Self>, ip: IpAddr, total: OwnedSemaphorePermit) -> Option<Place> {
+        let mut by_ip = self.by_ip.lock();
+        let count = by_ip.entry(ip).or_default();
+        if *count >= self.per_ip {
+            return None;
+        }
+        *count += 1;
+        Some(Place { limits: self.clone(), ip, _total: total })
+    }
+
+    /// Waits for memory for a request of `size` bytes, to be given back with the permit. Small ones need none.
+    pub async fn memory(&self, size: usize) -> Option<OwnedSemaphorePermit> {
+        if size <= SMALL {
+            return None;
+        }
+        let units = size.div_ceil(UNIT) as u32;
+        self.memory.clone().acquire_many_owned(units).await.ok()
+    }
+
+    /// Connections that are open.
+    pub fn open(&self) -> usize {
+        self.by_ip.lock().values().sum()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut by_ip = self.limits.by_ip.lock();
+        if let Some(count) = by_ip.get_mut(&self.ip) {
+            *count -= 1;
+            if *count == 0 {
+                by_ip.remove(&self.ip);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_has_so_many_places_and_gets_them_back() {
+        let limits = Arc::new(Limits::new(10, 2, 1 << 20));
+        let ip = IpAddr::from([127, 0, 0, 1]);
+        let first = limits.admit(ip, limits.free().await).unwrap();
+        let _second = limits.admit(ip, limits.free().await).unwrap();
+        assert!(limits.admit(ip, limits.free().await).is_none());
+        assert!(limits.admit(IpAddr::from([127, 0, 0, 2]), limits.free().await).is_some());
+        drop(first);
+        assert!(limits.admit(ip, limits.free().await).is_some());
+        assert_eq!(limits.open(), 1);
+    }
+
+    #[tokio::test]
+    async fn large_requests_wait_for_memory() {
+        let limits = Limits::new(10, 2, 1 << 20);
+        assert!(limits.memory(1000).await.is_none());
+        let held = limits.memory(1 << 20).await.unwrap();
+        let waiting =
+            tokio::time::timeout(std::time::Duration::from_millis(20), limits.memory(1 << 19)).await;
+        assert!(waiting.is_err());
+        drop(held);
+        assert!(limits.memory(1 << 19).await.is_some());
+    }
+}

@@ -1,0 +1,85 @@
+//! Accepts connections and gives each a task.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use super::connection;
+use super::limits::Place;
+use crate::api::Client;
+use crate::config::Settings;
+use crate::node::Node;
+
+/// Opens the listening socket.
+pub(crate) async fn bind(settings: &Settings) -> io::Result<TcpListener> {
+    let listener = &settings.listener;
+    let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
+    let mut failure = io::Error::new(io::ErrorKind::AddrNotAvailable, "the host has no address");
+    for address in tokio::net::lookup_host((host, listener.port)).await? {
+        match open(address, settings) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn open(address: SocketAddr, settings: &Settings) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    // Buffers are inherited by accepted sockets. Left alone, the kernel sizes them by what the connection carries.
+    if let Some(size) = settings.receive_buffer {
+        socket.set_recv_buffer_size(size)?;
+    }
+    if let Some(size) = settings.send_buffer {
+        socket.set_send_buffer_size(size)?;
+    }
+    socket.bind(address)?;
+    socket.listen(settings.listen_backlog.max(1024))
+}
+
+/// Accepts until the node stops.
+pub(crate) async fn run(listener: TcpListener, node: Arc<Node>) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &node) => accepted,
+            () = node.tasks.stopping() => return,
+        };
+        let Some((stream, address, place)) = accepted else { continue };
+        let client = Arc::new(Client { host: format!("/{}", address.ip().to_canonical()) });
+        let connection_node = node.clone();
+        node.tasks.spawn(async move {
+            // A future as large as a handler's frame stays off the listener's stack.
+            let ended = Box::pin(connection::serve(stream, client, connection_node)).await;
+            drop(place);
+            if ended.is_fault() {
+                tracing::warn!(client = %address, reason = %ended, "connection closed");
+            } else {
+                tracing::debug!(client = %address, reason = %ended, "connection closed");
+            }
+        });
+    }
+}
+
+async fn accept(listener: &TcpListener, node: &Node) -> Option<(TcpStream, SocketAddr, Place)> {
+    let total = node.limits.free().await;
+    match listener.accept().await {
+        Ok((stream, address)) => {
+            let Some(place) = node.limits.admit(address.ip(), total) else {
+                tracing::warn!(client = %address, "connection refused: max.connections.per.ip is reached");
+                return None;
+            };
+            let _ = stream.set_nodelay(true);
+            Some((stream, address, place))
+        }
+        Err(error) => {
+            // Out of file descriptors, most likely: trying again at once would only spin.
+            tracing::warn!(%error, "connection could not be accepted");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            None
+        }
+    }
+}

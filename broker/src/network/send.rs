@@ -1,0 +1,181 @@
+//! Answers onto a socket: bytes from memory, slices of files by `sendfile`.
+
+use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
+
+use aqueduct_protocol::fetch_plan::Chunk;
+use bytes::{Buf, Bytes};
+use rustix::io::{Errno, ReadWriteFlags};
+use rustix::net::{SendAncillaryBuffer, SendFlags};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use aqueduct_storage::Slice;
+
+/// Writes all of `bytes`; `more` tells the kernel that more follows at once, so that it fills its packets.
+pub(crate) async fn bytes(stream: &TcpStream, mut bytes: Bytes, more: bool) -> io::Result<()> {
+    let flags = flags(more);
+    while !bytes.is_empty() {
+        let sent = write(stream, || Ok(rustix::net::send(stream, &bytes, flags)?)).await?;
+        bytes.advance(sent);
+    }
+    Ok(())
+}
+
+/// Writes the pieces of one answer in order; returns how many bytes of them came from files.
+pub(crate) async fn chunks(stream: &TcpStream, chunks: Vec<Chunk<Slice>>) -> io::Result<usize> {
+    let mut from_files = 0;
+    let mut inline: Vec<Bytes> = Vec::new();
+    for chunk in chunks {
+        match chunk {
+            Chunk::Inline(bytes) => inline.push(bytes),
+            Chunk::File(range) => {
+                gathered(stream, &mut inline, true).await?;
+                from_files += range.len;
+                file(stream, range).await?;
+            }
+        }
+    }
+    gathered(stream, &mut inline, false).await?;
+    Ok(from_files)
+}
+
+/// Writes buffers with as few calls as it takes.
+async fn gathered(stream: &TcpStream, buffers: &mut Vec<Bytes>, more: bool) -> io::Result<()> {
+    const AT_ONCE: usize = 64;
+    let mut next = 0;
+    while next < buffers.len() {
+        let last = buffers.len().min(next + AT_ONCE);
+        let more = more || last < buffers.len();
+        let mut sent = write(stream, || {
+            let slices: Vec<IoSlice<'_>> =
+                buffers[next..last].iter().map(|bytes| IoSlice::new(bytes)).collect();
+            let mut ancillary = SendAncillaryBuffer::default();
+            Ok(rustix::net::sendmsg(stream, &slices, &mut ancillary, flags(more))?)
+        })
+        .await?;
+        while next < buffers.len() && sent >= buffers[next].len() {
+            sent -= buffers[next].len();
+            next += 1;
+        }
+        if sent > 0 {
+            buffers[next].advance(sent);
+        }
+    }
+    buffers.clear();
+    Ok(())
+}
+
+/// Sends a slice of a file without taking it through this process.
+async fn file(stream: &TcpStream, range: Slice) -> io::Result<()> {
+    warm(&range).await?;
+    let (mut at, mut left) = (range.position, range.len);
+    while left > 0 {
+        let sent =
+            write(stream, || Ok(rustix::fs::sendfile(stream, range.file.as_fd(), Some(&mut at), left)?))
+                .await?;
+        if sent == 0 {
+            // The answer's size is on the wire already: only closing is left.
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "log file is shorter than it was"));
+        }
+        left -= sent;
+    }
+    Ok(())
+}
+
+/// Brings a range into the page cache on a thread that may block, where it is not there already: `sendfile` would keep
+/// this thread, and every connection on it, waiting for the disk.
+async fn warm(range: &Slice) -> io::Result<()> {
+    if range.len == 0 || (is_cached(range, range.position)? && is_cached(range, end(range) - 1)?) {
+        return Ok(());
+    }
+    let range = range.clone();
+    let touched = tokio::task::spawn_blocking(move || -> io::Result<()> {
+        let mut page = [0u8; 1];
+        let (first, end) = (range.position, end(&range));
+        let length = std::num::NonZeroU64::new(range.len as u64);
+        rustix::fs::fadvise(range.file.as_fd(), first, length, rustix::fs::Advice::WillNeed)?;
+        for at in (first..end).step_by(64 << 10) {
+            rustix::io::pread(range.file.as_fd(), &mut page, at)?;
+        }
+        Ok(())
+    });
+    touched.await.map_err(|_| io::Error::other("the node is shutting down"))?
+}
+
+fn end(range: &Slice) -> u64 {
+    range.position + range.len as u64
+}
+
+fn is_cached(range: &Slice, at: u64) -> io::Result<bool> {
+    let mut page = [0u8; 1];
+    let mut buffers = [io::IoSliceMut::new(&mut page)];
+    match rustix::io::preadv2(range.file.as_fd(), &mut buffers, at, ReadWriteFlags::NOWAIT) {
+        Ok(_) => Ok(true),
+        Err(Errno::AGAIN) => Ok(false),
+        // Not every file system can tell.
+        Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn flags(more: bool) -> SendFlags {
+    if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL }
+}
+
+async fn write(stream: &TcpStream, mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match stream.try_io(Interest::WRITABLE, &mut call) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Arc;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn pieces_arrive_in_order() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        let content: Vec<u8> = (0..3_000_000u32).map(|i| i as u8).collect();
+        file.write_all(&content).unwrap();
+        let file = Arc::new(file);
+        let range = |position, len| {
+            let base_offset = aqueduct_protocol::ids::Offset(0);
+            Chunk::File(Slice { file: file.clone(), position, len, base_offset })
+        };
+        let pieces = vec![
+            Chunk::Inline(Bytes::from_static(b"head")),
+            range(5, 2_000_000),
+            Chunk::Inline(Bytes::from_static(b"middle")),
+            Chunk::Inline(Bytes::from_static(b"!")),
+            range(0, 0),
+            range(1, 3),
+            Chunk::Inline(Bytes::from_static(b"tail")),
+        ];
+        let mut expected = b"head".to_vec();
+        expected.extend(&content[5..2_000_005]);
+        expected.extend(b"middle!\x01\x02\x03tail");
+        let sender = tokio::spawn(async move {
+            chunks(&stream, pieces).await.unwrap();
+            bytes(&stream, Bytes::from(vec![7u8; 500_000]), false).await.unwrap();
+        });
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).await.unwrap();
+        sender.await.unwrap();
+        assert_eq!(received.len(), expected.len() + 500_000);
+        assert!(received[..expected.len()] == expected[..]);
+    }
+}

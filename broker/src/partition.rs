@@ -1,0 +1,162 @@
+//! One partition as this node serves it: its log, and who waits for records in it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aqueduct_protocol::error_code::ErrorCode;
+use aqueduct_protocol::ids::{LeaderEpoch, Offset, Uuid};
+use aqueduct_storage::{AppendInfo, Error, Log, Origin, Slice};
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+use crate::clock::Clock;
+use crate::fetch::waiters::{Waiter, Waiters};
+use crate::recompress::Target;
+use crate::state_log::StateLog;
+
+/// A partition whose log is open. Shared in an `Arc`; appends come in connection order and run one at a time.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    pub topic_id: Uuid,
+    /// The reign in which this node leads it.
+    pub leader_epoch: LeaderEpoch,
+    pub log: Log,
+    /// Index of its directory among `log.dirs`.
+    pub directory: usize,
+    compression: RwLock<Option<Target>>,
+    waiters: Waiters,
+    deleted: AtomicBool,
+    clock: Clock,
+}
+
+impl Partition {
+    pub fn new(topic_id: Uuid, leader_epoch: LeaderEpoch, log: Log, directory: usize, clock: Clock) -> Self {
+        // The one replica is the whole in-sync set, so all that is in the log is committed.
+        log.set_high_watermark(log.log_end_offset());
+        Self {
+            topic_id,
+            leader_epoch,
+            log,
+            directory,
+            compression: RwLock::default(),
+            waiters: Waiters::default(),
+            deleted: AtomicBool::new(false),
+            clock,
+        }
+    }
+
+    /// The codec that the log is kept in, where that is not the producer's choice.
+    pub fn compression(&self) -> Option<Target> {
+        *self.compression.read()
+    }
+
+    /// Changes [`Partition::compression`].
+    pub fn set_compression(&self, target: Option<Target>) {
+        *self.compression.write() = target;
+    }
+
+    /// Appends one batch, moves the high watermark and wakes who waits for it. Blocks on the page cache.
+    pub fn append(self: &Arc<Self>, batch: Bytes, origin: Origin) -> Result<AppendInfo, Error> {
+        let size = batch.len();
+        let info = self.log.append_as_leader(batch, self.leader_epoch, origin, self.clock.now_ms())?;
+        if !info.duplicate {
+            self.log.set_high_watermark(info.last_offset.plus(1));
+            self.waiters.appended(size);
+        }
+        if info.rolled {
+            let partition = self.clone();
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = partition.log.flush_closed_segments() {
+                    tracing::warn!(partition = %partition.log.partition(), %error, "closed segment is not flushed");
+                }
+            });
+        }
+        Ok(info)
+    }
+
+    /// The offset up to which a consumer may read.
+    pub fn readable_end(&self, committed_only: bool) -> Offset {
+        if committed_only { self.log.last_stable_offset() } else { self.log.high_watermark() }
+    }
+
+    /// Finds records for a consumer; see [`Log::read`].
+    pub fn read(
+        &self,
+        offset: Offset,
+        max_bytes: usize,
+        end: Offset,
+        at_least_one: bool,
+    ) -> Result<Slice, Error> {
+        self.log.read(offset, max_bytes, end, at_least_one)
+    }
+
+    /// Has `waiter` woken by appends. The caller looks at the end once more afterwards.
+    pub fn wait(&self, waiter: &Arc<Waiter>) {
+        self.waiters.add(waiter);
+    }
+
+    /// Ends [`Partition::wait`].
+    pub fn stop_waiting(&self, waiter: &Arc<Waiter>) {
+        self.waiters.remove(waiter);
+    }
+
+    /// Whether its topic has been deleted.
+    pub fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
+    }
+
+    /// Takes it out of service: appends fail, waiting fetches look again.
+    pub fn delete(&self) {
+        self.deleted.store(true, Ordering::Release);
+        if let Err(error) = self.log.close() {
+            tracing::warn!(partition = %self.log.partition(), %error, "log of a deleted partition did not close");
+        }
+        self.waiters.wake();
+    }
+
+    /// The wire code of a failure, which for a deleted partition is not that of its closed log.
+    pub fn code(&self, error: &Error) -> ErrorCode {
+        if self.is_deleted() {
+            ErrorCode::UnknownTopicOrPartition
+        } else {
+            ErrorCode::from_code(error.code())
+        }
+    }
+}
+
+#[async_trait]
+impl StateLog for Arc<Partition> {
+    async fn append(&self, batch: Bytes) -> Result<Offset, ErrorCode> {
+        match Partition::append(self, batch, Origin::Coordinator) {
+            Ok(info) => Ok(info.first_offset),
+            Err(error) => {
+                tracing::warn!(partition = %self.log.partition(), %error, "coordinator state is not written");
+                Err(self.code(&error))
+            }
+        }
+    }
+
+    async fn read(&self, from: Offset, max_bytes: usize) -> Result<Bytes, ErrorCode> {
+        let partition = self.clone();
+        let read = move || {
+            let from = from.max(partition.log.log_start_offset());
+            let end = partition.log.log_end_offset();
+            let slice =
+                partition.log.read(from, max_bytes, end, true).map_err(|error| partition.code(&error))?;
+            slice.read_to_bytes().map_err(|error| {
+                tracing::warn!(partition = %partition.log.partition(), %error, "coordinator state is not readable");
+                ErrorCode::KafkaStorageError
+            })
+        };
+        tokio::task::spawn_blocking(read).await.unwrap_or(Err(ErrorCode::CoordinatorNotAvailable))
+    }
+
+    fn start_offset(&self) -> Offset {
+        self.log.log_start_offset()
+    }
+
+    fn end_offset(&self) -> Offset {
+        self.log.log_end_offset()
+    }
+}

@@ -1,0 +1,245 @@
+//! All partitions of this node. A log is opened when it is first needed, so that a node with many partitions starts
+//! fast and an unused one costs a directory.
+
+mod directories;
+mod opening;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aqueduct_protocol::error_code::ErrorCode;
+use aqueduct_protocol::ids::{BrokerId, PartitionIndex, Uuid};
+use aqueduct_storage::{Error, OffsetCheckpoint, TopicPartition};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::OnceCell;
+
+use crate::clock::Clock;
+use crate::config::{Settings, TopicConfig};
+use crate::metadata::{EffectiveConfig, MetadataBackend, MetadataImage, TopicImage};
+use crate::partition::Partition;
+
+pub(crate) use directories::Directories;
+
+/// The registry of open partitions.
+pub(crate) struct Partitions {
+    settings: Arc<Settings>,
+    metadata: Arc<dyn MetadataBackend>,
+    directories: Arc<Directories>,
+    clock: Clock,
+    open: RwLock<HashMap<(Uuid, i32), Arc<OnceCell<Arc<Partition>>>>>,
+    /// Directories of deleted partitions, with the time from which they may be removed.
+    doomed: Mutex<Vec<(i64, usize, std::path::PathBuf)>>,
+    /// After a crash, whether every log has been recovered since; only then may the next start trust them all.
+    recovered: AtomicBool,
+}
+
+impl Partitions {
+    pub fn new(
+        settings: Arc<Settings>,
+        metadata: Arc<dyn MetadataBackend>,
+        directories: Directories,
+        clock: Clock,
+    ) -> Self {
+        let recovered = AtomicBool::new(directories.all_clean());
+        let directories = Arc::new(directories);
+        Self {
+            settings,
+            metadata,
+            directories,
+            clock,
+            open: RwLock::default(),
+            doomed: Mutex::default(),
+            recovered,
+        }
+    }
+
+    /// The directories of the logs.
+    pub fn directories(&self) -> &Directories {
+        &self.directories
+    }
+
+    /// A partition that this node leads, its log opened if it was not yet.
+    pub async fn get(&self, topic: &TopicImage, index: PartitionIndex) -> Result<Arc<Partition>, ErrorCode> {
+        if let Some(cell) = self.open.read().get(&(topic.id, index.0))
+            && let Some(partition) = cell.get()
+        {
+            return Ok(partition.clone());
+        }
+        let Some(image) = topic.partition(index) else { return Err(ErrorCode::UnknownTopicOrPartition) };
+        if image.leader != self.settings.node_id {
+            let code = if image.leader == BrokerId(-1) {
+                ErrorCode::LeaderNotAvailable
+            } else {
+                ErrorCode::NotLeaderOrFollower
+            };
+            return Err(code);
+        }
+        let cell = self.open.write().entry((topic.id, index.0)).or_default().clone();
+        let partition =
+            cell.get_or_try_init(|| self.open(topic, index, image.leader_epoch)).await.map_err(|error| {
+                tracing::error!(topic = %topic.name, partition = index.0, %error, "log cannot be opened");
+                ErrorCode::KafkaStorageError
+            })?;
+        // The topic may have been deleted while its log was being opened.
+        if self.metadata.image().topic_by_id(topic.id).is_none() {
+            partition.delete();
+            return Err(ErrorCode::UnknownTopicOrPartition);
+        }
+        Ok(partition.clone())
+    }
+
+    /// A partition by the name of its topic.
+    pub async fn by_name(&self, topic: &str, index: PartitionIndex) -> Result<Arc<Partition>, ErrorCode> {
+        let image = self.metadata.image();
+        match image.topic(topic) {
+            Some(topic) => self.get(topic, index).await,
+            None => Err(ErrorCode::UnknownTopicOrPartition),
+        }
+    }
+
+    /// Every partition whose log is open.
+    pub fn all_open(&self) -> Vec<Arc<Partition>> {
+        self.open.read().values().filter_map(|cell| cell.get().cloned()).collect()
+    }
+
+    /// Takes the partitions of a deleted topic out of service; their files follow after `file.delete.delay.ms`.
+    pub async fn remove_topic(self: &Arc<Self>, id: Uuid) {
+        let mut removed = Vec::new();
+        self.open.write().retain(|(topic, _), cell| {
+            let keep = *topic != id;
+            if !keep {
+                removed.extend(cell.get().cloned());
+            }
+            keep
+        });
+        let this = self.clone();
+        let now_ms = self.clock.now_ms();
+        let work = tokio::task::spawn_blocking(move || {
+            for partition in removed {
+                partition.delete();
+            }
+            for (partition, directory) in this.directories.of_topic(id) {
+                let delay_ms = 60_000;
+                match this.directories.rename_for_delete(directory, &partition) {
+                    Ok(path) => this.doomed.lock().push((now_ms + delay_ms, directory, path)),
+                    Err(error) => {
+                        tracing::warn!(%partition, %error, "directory of a deleted partition stays")
+                    }
+                }
+            }
+        });
+        let _ = work.await;
+    }
+
+    /// Removes files that are due. Blocks.
+    pub fn reap(&self, now_ms: i64) {
+        let mut due = Vec::new();
+        self.doomed.lock().retain(|entry| {
+            let is_due = entry.0 <= now_ms;
+            if is_due {
+                due.push(entry.clone());
+            }
+            !is_due
+        });
+        for (_, directory, path) in due {
+            if let Err(error) = self.directories.remove(directory, &path) {
+                tracing::warn!(path = %path.display(), %error, "deleted directory is not removed");
+            }
+        }
+        for partition in self.all_open() {
+            if let Err(error) = partition.log.reap(now_ms) {
+                tracing::warn!(partition = %partition.log.partition(), %error, "deleted segments are not removed");
+            }
+        }
+    }
+
+    /// Gives every open log the settings that the image has for it.
+    pub fn apply_configs(&self, image: &MetadataImage) {
+        let mut by_topic = HashMap::new();
+        for partition in self.all_open() {
+            let Some(topic) = image.topic_by_id(partition.topic_id) else { continue };
+            let topic = by_topic.entry(topic.id).or_insert_with(|| self.topic_config(image, &topic.name));
+            let config = opening::log_config(topic);
+            if *partition.log.config() != config {
+                partition.log.set_config(config);
+            }
+            partition.set_compression(opening::compression(topic));
+        }
+    }
+
+    /// Opens every log on disk that belongs to a topic; after a crash that recovers them.
+    pub async fn open_all(&self) {
+        for (id, partition) in self.directories.known() {
+            let image = self.metadata.image();
+            if let Some(topic) = image.topic_by_id(id) {
+                let _ = self.get(topic, partition.partition).await;
+            }
+        }
+        self.recovered.store(true, Ordering::Release);
+    }
+
+    /// Whether logs are still as a crash left them.
+    pub fn needs_recovery(&self) -> bool {
+        !self.recovered.load(Ordering::Acquire)
+    }
+
+    /// Writes the checkpoint files of all directories, where they changed. Blocks.
+    pub fn checkpoint(&self, what: Checkpoint) -> Result<(), Error> {
+        let mut offsets: Vec<OffsetCheckpoint> = vec![OffsetCheckpoint::new(); self.directories.len()];
+        for partition in self.all_open() {
+            if partition.is_deleted() {
+                continue;
+            }
+            let log = &partition.log;
+            let offset = match what {
+                Checkpoint::HighWatermarks => log.high_watermark(),
+                Checkpoint::RecoveryPoints => log.recovery_point(),
+                Checkpoint::LogStarts => log.log_start_offset(),
+            };
+            offsets[partition.directory].insert(log.partition().clone(), offset);
+        }
+        self.directories.write_checkpoint(what, offsets)
+    }
+
+    /// Closes all logs and leaves the directories so that the next start can trust them. Blocks.
+    pub fn shut_down(&self) {
+        let mut clean = !self.needs_recovery();
+        for partition in self.all_open() {
+            if let Err(error) = partition.log.close() {
+                clean = false;
+                tracing::error!(partition = %partition.log.partition(), %error, "log did not close");
+            }
+        }
+        for what in [Checkpoint::RecoveryPoints, Checkpoint::LogStarts, Checkpoint::HighWatermarks] {
+            if let Err(error) = self.checkpoint(what) {
+                clean = false;
+                tracing::error!(%error, "checkpoint is not written");
+            }
+        }
+        if clean {
+            self.directories.mark_clean();
+        } else {
+            tracing::warn!("logs will be recovered at the next start");
+        }
+    }
+
+    fn topic_config(&self, image: &MetadataImage, topic: &str) -> TopicConfig {
+        let effective =
+            EffectiveConfig { image, broker: self.settings.node_id, file: &self.settings.properties };
+        effective.topic_config(topic)
+    }
+}
+
+/// The checkpoint files of a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Checkpoint {
+    HighWatermarks,
+    RecoveryPoints,
+    LogStarts,
+}
+
+/// `<topic>-<index>` as the storage names it.
+pub(crate) fn name(topic: &TopicImage, index: PartitionIndex) -> TopicPartition {
+    TopicPartition::new(&*topic.name, index.0)
+}

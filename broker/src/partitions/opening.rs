@@ -1,0 +1,99 @@
+//! Opening a log: where it is, how it was left, what its settings are.
+
+use std::sync::Arc;
+
+use aqueduct_protocol::ids::{LeaderEpoch, PartitionIndex};
+use aqueduct_protocol::records::{Compression, TimestampType};
+use aqueduct_storage::{Error, Log, LogConfig};
+
+use super::{Partitions, name};
+use crate::config::TopicConfig;
+use crate::metadata::TopicImage;
+use crate::partition::Partition;
+use crate::recompress::Target;
+
+/// Why a log is not open.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    #[error(transparent)]
+    Storage(#[from] Error),
+    #[error("the node is shutting down")]
+    Stopping,
+}
+
+impl Partitions {
+    pub(super) async fn open(
+        &self,
+        topic: &TopicImage,
+        index: PartitionIndex,
+        epoch: LeaderEpoch,
+    ) -> Result<Arc<Partition>, OpenError> {
+        let partition = name(topic, index);
+        let topic_id = topic.id;
+        let settings = self.topic_config(&self.metadata.image(), &topic.name);
+        let (config, target) = (log_config(&settings), compression(&settings));
+        let (directories, clock) = (self.directories.clone(), self.clock.clone());
+        let work = tokio::task::spawn_blocking(move || -> Result<Arc<Partition>, Error> {
+            let now_ms = clock.now_ms();
+            let (directory, log) = match directories.find(&partition) {
+                Some(found) if found.topic_id.is_some_and(|id| id != topic_id) => {
+                    // Left over from a topic of the same name whose deletion a crash cut short.
+                    let path = directories.rename_for_delete(found.directory, &partition)?;
+                    directories.remove(found.directory, &path)?;
+                    directories.create(&partition, topic_id, config, now_ms)?
+                }
+                Some(found) => {
+                    let recovery = directories.recovery(found.directory, &partition);
+                    let path = directories.path(found.directory, &partition);
+                    let log = Log::open(&path, config, recovery, now_ms)?;
+                    log.set_topic_id(topic_id)?;
+                    directories.note(&partition, topic_id, found.directory);
+                    (found.directory, log)
+                }
+                None => directories.create(&partition, topic_id, config, now_ms)?,
+            };
+            let partition = Partition::new(topic_id, epoch, log, directory, clock);
+            partition.set_compression(target);
+            Ok(Arc::new(partition))
+        });
+        Ok(work.await.map_err(|_| OpenError::Stopping)??)
+    }
+}
+
+/// The codec that a topic's logs are kept in, where that is not the producer's choice.
+pub(super) fn compression(topic: &TopicConfig) -> Option<Target> {
+    let (gzip, lz4, zstd) = topic.compression_levels;
+    Some(match topic.compression.as_deref()? {
+        "gzip" => (Compression::Gzip, Some(gzip)),
+        "snappy" => (Compression::Snappy, None),
+        "lz4" => (Compression::Lz4, Some(lz4)),
+        "zstd" => (Compression::Zstd, Some(zstd)),
+        _ => (Compression::None, None),
+    })
+}
+
+/// A topic's settings as its logs take them.
+pub(super) fn log_config(topic: &TopicConfig) -> LogConfig {
+    LogConfig {
+        segment_bytes: topic.segment_bytes as u64,
+        segment_ms: topic.segment_ms,
+        segment_jitter_ms: topic.segment_jitter_ms,
+        index_interval_bytes: topic.index_interval_bytes as u64,
+        segment_index_bytes: topic.segment_index_bytes as u64,
+        retention_ms: topic.retention_ms,
+        retention_bytes: topic.retention_bytes,
+        delete: topic.delete,
+        compact: topic.compact,
+        max_message_bytes: topic.max_message_bytes as usize,
+        message_timestamp_type: match topic.log_append_time {
+            true => TimestampType::LogAppendTime,
+            false => TimestampType::CreateTime,
+        },
+        message_timestamp_before_max_ms: topic.timestamp_before_max_ms,
+        message_timestamp_after_max_ms: topic.timestamp_after_max_ms,
+        flush_messages: topic.flush_messages,
+        flush_ms: topic.flush_ms,
+        file_delete_delay_ms: topic.file_delete_delay.as_millis() as i64,
+        preallocate: topic.preallocate,
+    }
+}

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, Offset, Uuid};
+use aqueduct_protocol::ids::{BrokerId, Offset, Uuid};
 use bytestring::ByteString;
 
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::metadata::{Broker, PartitionMetadata};
+use crate::offsets::ListedOffset;
 use crate::types::{OffsetAndMetadata, OffsetSpec, TopicPartition};
 
 /// A topic to create.
@@ -122,16 +123,6 @@ pub struct GroupMemberDescription {
     pub host: ByteString,
     pub metadata: bytes::Bytes,
     pub assignment: bytes::Bytes,
-}
-
-/// An offset that was looked up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ListedOffset {
-    /// -1 where no record has such a timestamp.
-    pub offset: Offset,
-    /// Timestamp of the record there; -1 where it was not looked up by timestamp.
-    pub timestamp: i64,
-    pub leader_epoch: Option<LeaderEpoch>,
 }
 
 /// Administers a cluster. Calls are retried within `default.api.timeout.ms` where that is safe.

@@ -1,101 +1,24 @@
 //! Consuming: partitions of one's own choice, or as a member of a group.
 
+mod chunk;
+mod fetch;
+mod fetcher;
+mod partition_consumer;
+mod positions;
+mod reader;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
-use aqueduct_protocol::ids::{LeaderEpoch, Offset};
-use bytes::Bytes;
+use aqueduct_protocol::ids::Offset;
 use bytestring::ByteString;
 
+pub use self::chunk::FetchedBatches;
+pub use self::partition_consumer::PartitionConsumer;
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::types::{ConsumerRecord, OffsetAndMetadata, OffsetSpec, TopicPartition};
-
-/// What one Fetch brought of one partition, as the broker stores it.
-#[derive(Debug, Clone)]
-pub struct FetchedBatches {
-    pub partition: TopicPartition,
-    /// The position that was asked for; the first batch may begin before it.
-    pub fetch_offset: Offset,
-    /// Whole record batches, one after the other; a batch cut short at the end is already taken off.
-    pub batches: Bytes,
-    pub high_watermark: Offset,
-    pub log_start_offset: Offset,
-    pub leader_epoch: LeaderEpoch,
-}
-
-/// Reads partitions that the caller assigns; no group is involved.
-///
-/// A partition without a position starts as `auto.offset.reset` says. All methods are cancel-safe: a dropped poll loses
-/// nothing.
-#[derive(Debug)]
-pub struct PartitionConsumer {}
-
-impl PartitionConsumer {
-    /// A consumer with the settings of `client` and no partitions.
-    pub fn new(_client: Client) -> Self {
-        Self {}
-    }
-
-    /// Replaces the assignment. Partitions that stay keep position and buffered records.
-    pub fn assign(&mut self, _partitions: impl IntoIterator<Item = TopicPartition>) {}
-
-    /// Assigns all partitions of `topic`; returns them.
-    pub async fn assign_topic(&mut self, _topic: &str) -> Result<Vec<TopicPartition>> {
-        Err(Error::Closed("consumer"))
-    }
-
-    /// The partitions assigned now.
-    pub fn assignment(&self) -> Vec<TopicPartition> {
-        Vec::new()
-    }
-
-    /// Sets where the next poll reads from. An error if the partition is not assigned.
-    pub fn seek(&mut self, _partition: &TopicPartition, _offset: Offset) -> Result<()> {
-        Err(Error::Closed("consumer"))
-    }
-
-    /// Sets where the next poll reads from; the offset is looked up when it is needed.
-    pub fn seek_to(&mut self, _partition: &TopicPartition, _spec: OffsetSpec) -> Result<()> {
-        Err(Error::Closed("consumer"))
-    }
-
-    /// Offset of the next record that `poll` would return; `None` until it is known.
-    pub fn position(&self, _partition: &TopicPartition) -> Option<Offset> {
-        None
-    }
-
-    /// Stops returning records of these partitions until they are resumed.
-    pub fn pause(&mut self, _partitions: &[TopicPartition]) {}
-
-    /// Ends a pause.
-    pub fn resume(&mut self, _partitions: &[TopicPartition]) {}
-
-    /// Up to `max.poll.records` records, in offset order within each partition; empty when `timeout` passed without any.
-    pub async fn poll(&mut self, _timeout: Duration) -> Result<Vec<ConsumerRecord>> {
-        Err(Error::Closed("consumer"))
-    }
-
-    /// As [`PartitionConsumer::poll`], but the bytes as they came. Do not mix both on one consumer.
-    pub async fn poll_batches(&mut self, _timeout: Duration) -> Result<Vec<FetchedBatches>> {
-        Err(Error::Closed("consumer"))
-    }
-
-    /// Reads all assigned partitions up to the ends that they have now, and gives each record to `each`.
-    pub async fn read_to_end(&mut self, _each: impl FnMut(ConsumerRecord)) -> Result<()> {
-        Err(Error::Closed("consumer"))
-    }
-
-    /// Looks up offsets of any partitions.
-    pub async fn offsets(
-        &self,
-        _partitions: &[TopicPartition],
-        _spec: OffsetSpec,
-    ) -> Result<HashMap<TopicPartition, Offset>> {
-        Err(Error::Closed("consumer"))
-    }
-}
+use crate::types::{ConsumerRecord, OffsetAndMetadata, TopicPartition};
 
 /// What a group consumer reads.
 #[derive(Debug, Clone)]

@@ -57,6 +57,9 @@ pub enum Error {
     /// A partition that the topic does not have.
     #[error("{partition} does not exist: the topic has {count} partitions")]
     UnknownPartition { partition: TopicPartition, count: usize },
+    /// A partition that nobody leads at the moment.
+    #[error("{partition} has no leader at the moment")]
+    NoLeader { partition: TopicPartition },
     /// A record that no request may carry.
     #[error(
         "record of {size} bytes for topic {topic} is larger than {setting}={limit}; raise it (and the topic's max.message.bytes) or split the record"
@@ -116,6 +119,23 @@ impl Error {
         }
     }
 
+    /// [`Error::of_code`] as a result.
+    pub(crate) fn check(
+        broker: &str,
+        api: &'static str,
+        what: impl FnOnce() -> String,
+        code: i16,
+        message: Option<&str>,
+    ) -> Result<()> {
+        Self::of_code(broker, api, what, code, message).map_or(Ok(()), Err)
+    }
+
+    /// An answer that says nothing of a thing that was asked about; the next one may.
+    pub(crate) fn left_out(broker: &str, api: &'static str, what: &dyn std::fmt::Display) -> Self {
+        let why = format!("the answer leaves out {what}");
+        Self::Disconnected { broker: broker.to_owned(), api, why }
+    }
+
     /// The error code in the answer that this is about, if it is about one.
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
@@ -133,7 +153,8 @@ impl Error {
             | Self::Disconnected { .. }
             | Self::RequestTimeout { .. }
             | Self::Timeout { .. }
-            | Self::UnknownTopic { .. } => true,
+            | Self::UnknownTopic { .. }
+            | Self::NoLeader { .. } => true,
             Self::Api { code, .. } => code.is_retriable(),
             _ => false,
         }
@@ -142,7 +163,10 @@ impl Error {
     /// Whether metadata is out of date: a leader or coordinator is not where it was thought to be.
     pub(crate) fn asks_for_metadata(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Disconnected { .. } | Self::RequestTimeout { .. } => true,
+            Self::Connect { .. }
+            | Self::Disconnected { .. }
+            | Self::RequestTimeout { .. }
+            | Self::NoLeader { .. } => true,
             Self::Api { code, .. } => matches!(
                 code,
                 ErrorCode::UnknownTopicOrPartition

@@ -1,12 +1,17 @@
 //! Membership in a classic group of any protocol type.
 
+mod calls;
+mod heartbeat;
+mod member;
+pub(crate) mod offsets;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use crate::client::Client;
-use crate::error::{Error, Result};
+pub use self::member::GroupMember;
+use crate::error::Error;
 
 /// What a member brings along.
 #[derive(Debug, Clone)]
@@ -40,6 +45,8 @@ pub struct JoinOutcome {
     pub members: Vec<JoinedMember>,
     /// The leader is to keep the assignment as it is (KIP-814, static members).
     pub skip_assignment: bool,
+    /// The coordinator had forgotten the member, which is a new one now: what was assigned before is lost.
+    pub was_lost: bool,
 }
 
 impl JoinOutcome {
@@ -71,6 +78,8 @@ pub enum SyncOutcome {
 pub enum MemberSignal {
     /// Not a member.
     Unjoined,
+    /// Joined, but not yet synced.
+    Joined,
     /// A member, and the generation stands.
     Stable,
     /// A rebalance has begun: join again within the rebalance timeout. Everything assigned is still owned.
@@ -80,62 +89,4 @@ pub enum MemberSignal {
     Lost(Error),
     /// Another process took over this `group.instance.id`, or the group may not be used: joining again is of no use.
     Fatal(Error),
-}
-
-/// Membership in a group, driven by its owner: `join`, `sync`, then wait for a signal and join again.
-///
-/// ```text
-/// join ──► JoinOutcome ──► (leader computes assignments) ──► sync ──► Assigned ──► changed() ─┐
-///   ▲                                                         │ Rejoin                        │ RebalanceNeeded, Lost
-///   └─────────────────────────────────────────────────────────┴───────────────────────────────┘
-/// ```
-/// Heartbeats are sent in the background from a successful join on until the next join, `leave` or drop. Clones are the
-/// same member.
-#[derive(Debug, Clone)]
-pub struct GroupMember {}
-
-impl GroupMember {
-    /// A member-to-be; nothing is sent yet.
-    pub fn new(_client: Client, _options: GroupMemberOptions) -> Self {
-        Self {}
-    }
-
-    /// Joins, or joins again, offering `protocols` (name, metadata) in order of preference. Returns when the coordinator
-    /// ends the round. Coordinator changes and retriable errors are handled inside, without a limit in time: drop the
-    /// future to give up; joining again afterwards is safe.
-    ///
-    /// # Errors
-    /// Fatal ones only: fenced instance, not authorised, inconsistent protocol, invalid session timeout, group full.
-    pub async fn join(&self, _protocols: Vec<(ByteString, Bytes)>) -> Result<JoinOutcome> {
-        Err(Error::Closed("group member"))
-    }
-
-    /// Hands in the leader's assignments (member id, bytes; empty for followers) and gets this member's own.
-    pub async fn sync(&self, _assignments: Vec<(ByteString, Bytes)>) -> Result<SyncOutcome> {
-        Err(Error::Closed("group member"))
-    }
-
-    /// The latest signal.
-    pub fn signal(&self) -> MemberSignal {
-        MemberSignal::Unjoined
-    }
-
-    /// Waits until the signal is other than `Stable`, and returns it. Cancel-safe.
-    pub async fn changed(&self) -> MemberSignal {
-        MemberSignal::Unjoined
-    }
-
-    /// Tells that the owner is alive, for `max_poll_interval`.
-    pub fn touch(&self) {}
-
-    /// Generation and member id of the current membership.
-    pub fn generation(&self) -> Option<(i32, ByteString)> {
-        None
-    }
-
-    /// Leaves the group, so that others need not wait for the session to expire. Static members stay. `reason` appears in
-    /// the coordinator's log.
-    pub async fn leave(&self, _reason: &str) -> Result<()> {
-        Err(Error::Closed("group member"))
-    }
 }

@@ -21,13 +21,14 @@ mod error;
 mod group;
 mod metadata;
 mod net;
+mod offsets;
 mod producer;
 mod retry;
 mod types;
 
 pub use admin::{
     Admin, ClusterDescription, ConfigEntry, ConfigOp, ConfigResource, ConfigSource, GroupDescription,
-    GroupListing, GroupMemberDescription, ListedOffset, NewTopic, PartitionDescription, TopicDescription,
+    GroupListing, GroupMemberDescription, NewTopic, PartitionDescription, TopicDescription,
 };
 pub use backoff::Backoff;
 pub use client::Client;
@@ -38,6 +39,7 @@ pub use consumer::{ConsumerEvent, FetchedBatches, GroupConsumer, PartitionConsum
 pub use error::{Error, Result};
 pub use group::{GroupMember, GroupMemberOptions, JoinOutcome, JoinedMember, MemberSignal, SyncOutcome};
 pub use metadata::{Broker, Metadata, PartitionMetadata, TopicMetadata};
+pub use offsets::ListedOffset;
 pub use producer::{Deliveries, Delivery, Producer};
 pub use types::{
     ConsumerRecord, Header, OffsetAndMetadata, OffsetSpec, ProducerRecord, RecordMetadata, TimestampType,

@@ -125,11 +125,7 @@ fn sort_out(address: &str, flying: Vec<Taken>, answer: ProduceResponse) -> Vec<(
         .map(|taken| {
             let result = match find(&taken) {
                 Some(part) => result_of(address, &taken, &part),
-                None => Err(Error::Disconnected {
-                    broker: address.to_owned(),
-                    api: API,
-                    why: format!("the answer leaves out {}", taken.partition),
-                }),
+                None => Err(Error::left_out(address, API, &taken.partition)),
             };
             (taken, result)
         })
@@ -162,8 +158,6 @@ fn result_of(address: &str, taken: &Taken, part: &PartitionProduceResponse) -> R
             "the batch has {size} bytes; raise the topic's max.message.bytes or lower batch.size"
         ));
     }
-    match Error::of_code(address, API, || taken.partition.to_string(), part.error_code, message.as_deref()) {
-        Some(error) => Err(error),
-        None => Ok(written),
-    }
+    let what = || taken.partition.to_string();
+    Error::check(address, API, what, part.error_code, message.as_deref()).map(|()| written)
 }

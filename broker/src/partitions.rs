@@ -222,6 +222,7 @@ impl Partitions {
         } else {
             tracing::warn!("logs will be recovered at the next start");
         }
+        self.directories.release();
     }
 
     fn topic_config(&self, image: &MetadataImage, topic: &str) -> TopicConfig {

@@ -2,6 +2,7 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use aqueduct_protocol::ids::Uuid;
+use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
@@ -24,7 +25,7 @@ pub struct LogDir {
     path: PathBuf,
     clean: bool,
     /// The lock goes with it.
-    _lock: File,
+    lock: Mutex<Option<File>>,
 }
 
 /// The directory of a partition's log.
@@ -45,7 +46,7 @@ impl LogDir {
         let mark = path.join(CLEAN_SHUTDOWN);
         let clean = mark.exists();
         files::remove(&mark)?;
-        Ok(Self { path: path.to_owned(), clean, _lock: lock })
+        Ok(Self { path: path.to_owned(), clean, lock: Mutex::new(Some(lock)) })
     }
 
     /// Where it is.
@@ -62,6 +63,11 @@ impl LogDir {
     pub fn mark_clean_shutdown(&self, broker_epoch: i64) -> Result<(), Error> {
         let mark = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
         files::write_atomically(&self.path.join(CLEAN_SHUTDOWN), mark.as_bytes())
+    }
+
+    /// Gives the directory up, so that another process (or this one, anew) may have it. After this nothing may be written.
+    pub fn release(&self) {
+        self.lock.lock().take();
     }
 
     /// The logs in this directory. What is left of deleted topics is removed on the way; other names are left alone.

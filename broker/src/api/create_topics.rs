@@ -141,6 +141,7 @@ fn created(
     };
     CreatableTopicResult {
         name: topic.name.clone(),
+        error_message: None,
         topic_id: if validate_only { Default::default() } else { topic.id },
         num_partitions: topic.partitions.len() as i32,
         replication_factor: topic.partitions.first().map_or(0, |partition| partition.replicas.len()) as i16,

@@ -62,7 +62,8 @@ async fn find(context: &Context, key: ByteString, key_type: i8) -> Coordinator {
             node_id: broker.id.0,
             host: broker.host.clone(),
             port: broker.port.into(),
-            ..Default::default()
+            error_code: 0,
+            error_message: None,
         },
         None => failed(key, ErrorCode::CoordinatorNotAvailable, None),
     }

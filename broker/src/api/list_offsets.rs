@@ -20,6 +20,8 @@ const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 const READ_COMMITTED: i8 = 1;
+/// Versions from which the answer holds leader epochs.
+const EPOCHS_SINCE: i16 = 4;
 
 pub(crate) async fn handle(context: Context, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let committed_only = request.isolation_level == READ_COMMITTED;
@@ -27,7 +29,12 @@ pub(crate) async fn handle(context: Context, request: ListOffsetsRequest) -> Lis
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for wanted in topic.partitions {
-            let found = find(&context, &topic.name, &wanted, committed_only).await;
+            let mut found = find(&context, &topic.name, &wanted, committed_only).await;
+            if let Ok(Some(found)) = &mut found
+                && context.version < EPOCHS_SINCE
+            {
+                found.leader_epoch = LeaderEpoch(-1);
+            }
             partitions.push(response(wanted.partition_index, found));
         }
         topics.push(ListOffsetsTopicResponse { name: topic.name, partitions });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::fetch_plan::{FetchPartition, Records};
 use aqueduct_protocol::ids::{LeaderEpoch, Offset};
-use aqueduct_protocol::messages::fetch_response::{EpochEndOffset, LeaderIdAndEpoch};
+use aqueduct_protocol::messages::fetch_response::EpochEndOffset;
 use aqueduct_storage::{Error, Slice};
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
@@ -30,12 +30,12 @@ pub(crate) struct Target {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     error: ErrorCode,
+    /// The topic was deleted under the fetch.
+    is_gone: bool,
     high_watermark: i64,
     last_stable_offset: i64,
     log_start: i64,
     diverging: Option<(LeaderEpoch, Offset)>,
-    /// On an error of leadership: who leads.
-    leader: Option<LeaderIdAndEpoch>,
     committed_only: bool,
     /// The end that was in force when it was read.
     end: Offset,
@@ -92,7 +92,7 @@ impl Reader {
                 13.. => ErrorCode::UnknownTopicId,
                 _ => ErrorCode::UnknownTopicOrPartition,
             };
-            return Outcome::failed(code);
+            return Outcome { is_gone: true, ..Outcome::failed(code) };
         }
         let leader_epoch = partition.leader_epoch;
         let asked = position.current_leader_epoch;
@@ -107,11 +107,11 @@ impl Reader {
         let end = partition.readable_end(self.committed_only);
         let mut outcome = Outcome {
             error: ErrorCode::None,
+            is_gone: false,
             high_watermark: log.high_watermark().0,
             last_stable_offset: log.last_stable_offset().0,
             log_start: log.log_start_offset().0,
             diverging: None,
-            leader: None,
             committed_only: self.committed_only,
             end,
             slice: None,
@@ -163,11 +163,11 @@ impl Outcome {
     fn failed(error: ErrorCode) -> Self {
         Self {
             error,
+            is_gone: false,
             high_watermark: -1,
             last_stable_offset: -1,
             log_start: -1,
             diverging: None,
-            leader: None,
             committed_only: false,
             end: Offset(-1),
             slice: None,
@@ -187,7 +187,7 @@ impl Outcome {
     /// Whether the client must hear of it at once. A partition that is not there next to one that is does not count.
     pub fn ends_the_wait(&self) -> bool {
         let unknown = matches!(self.error, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId);
-        (self.is_error() && !unknown) || self.diverging.is_some()
+        (self.is_error() && !unknown) || self.is_gone || self.diverging.is_some()
     }
 
     /// What a session remembers of it.
@@ -214,9 +214,6 @@ impl Outcome {
         };
         if let Some((epoch, end)) = self.diverging {
             response.diverging_epoch = EpochEndOffset { epoch: epoch.0, end_offset: end.0 };
-        }
-        if let Some(leader) = self.leader {
-            response.current_leader = leader;
         }
         if let Some(slice) = self.slice {
             response.records = Some(match copied(&slice) {

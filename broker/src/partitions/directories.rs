@@ -199,6 +199,11 @@ impl Directories {
         Ok(())
     }
 
+    /// Gives the directories up for others to have.
+    pub(super) fn release(&self) {
+        self.list.iter().for_each(|directory| directory.log_dir.release());
+    }
+
     /// Marks all directories as left in order.
     pub(super) fn mark_clean(&self) {
         for directory in &self.list {

@@ -19,6 +19,7 @@ mod scan;
 mod segment;
 mod snapshot;
 mod topic_partition;
+mod txn_index;
 mod validate;
 
 pub use checkpoint::OffsetCheckpoint;
@@ -29,4 +30,5 @@ pub use log_dir::{FoundLog, LogDir};
 pub use meta_properties::MetaProperties;
 pub use partition_metadata::read as read_topic_id;
 pub use topic_partition::TopicPartition;
+pub use txn_index::AbortedTransaction;
 pub use validate::Origin;

@@ -172,6 +172,11 @@ impl Producers {
         open.into_iter().chain(ended).min()
     }
 
+    /// Where the oldest open transaction begins.
+    pub(crate) fn first_open(&self) -> Option<Offset> {
+        self.open.first_key_value().map(|(first, _)| *first)
+    }
+
     /// Forgets producers that have been silent for `expiration_ms` and have no transaction open.
     pub(crate) fn expire(&mut self, now_ms: i64, expiration_ms: i64) {
         self.states.retain(|_, state| {

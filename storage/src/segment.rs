@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::error::IoContext;
 use crate::index::{IndexFile, OffsetEntry, TimeEntry};
 use crate::scan::{Scan, Step};
-use crate::{Error, LogConfig, files};
+use crate::{Error, LogConfig, files, txn_index};
 
 /// A stretch of a log: one `.log` file and its indexes.
 #[derive(Debug)]
@@ -281,6 +281,7 @@ impl Segment {
 
     /// Makes log and indexes durable.
     pub(crate) fn sync(&self) -> Result<(), Error> {
+        txn_index::sync(self.path.parent().unwrap_or(Path::new(".")), self.base_offset)?;
         self.file.sync_data().at("sync", &self.path)?;
         let mut indexes = self.indexes.lock();
         indexes.offsets.sync()?;

@@ -385,3 +385,41 @@ fn names_and_ids_are_checked() {
     let odd = Log::open(dir.path(), LogConfig::default(), aqueduct_storage::Recovery::UNKNOWN, NOW);
     assert!(matches!(odd, Err(Error::BadDirectoryName { .. })));
 }
+
+#[test]
+fn aborted_transactions_are_indexed_and_survive_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = create(dir.path(), small_segments());
+    let marker = |id, committed| {
+        let marker = EndTransactionMarker { committed, coordinator_epoch: 0 };
+        BatchBuilder::end_transaction(ProducerId(id), ProducerEpoch(0), NOW, marker).finish().unwrap()
+    };
+    // Two producers side by side; every other transaction of the first is aborted.
+    for i in 0..40i32 {
+        for id in [1, 2] {
+            let builder = BatchBuilder::new(Compression::None).transactional(true);
+            let builder = builder.producer(ProducerId(id), ProducerEpoch(0), i * 2);
+            append(&log, filled(builder, 0..2, NOW)).unwrap();
+        }
+        log.append_as_leader(marker(1, i % 2 == 0), EPOCH, Origin::Coordinator, NOW).unwrap();
+        log.append_as_leader(marker(2, true), EPOCH, Origin::Coordinator, NOW).unwrap();
+        log.set_high_watermark(log.log_end_offset());
+    }
+    let all = |log: &Log| -> Vec<_> {
+        let found = log.aborted_transactions(Offset(0), log.log_end_offset()).unwrap();
+        found.iter().map(|a| (a.producer_id.0, a.first_offset.0, a.last_offset.0)).collect()
+    };
+    let expected: Vec<_> = (0..40).filter(|i| i % 2 == 1).map(|i| (1, i * 6, i * 6 + 4)).collect();
+    assert_eq!(all(&log), expected);
+    assert!(files(dir.path(), ".txnindex").len() > 1);
+    let between = log.aborted_transactions(Offset(7), Offset(31)).unwrap();
+    assert_eq!(between.iter().map(|a| a.first_offset.0).collect::<Vec<_>>(), [6, 18, 30]);
+    for path in &files(dir.path(), ".txnindex")[1..] {
+        std::fs::remove_file(path).unwrap();
+    }
+    let log = reopen(dir.path(), small_segments(), false);
+    assert_eq!(all(&log), expected);
+    log.truncate_to(Offset(24), NOW).unwrap();
+    assert_eq!(all(&log), expected[..2]);
+    assert_eq!(log.last_stable_offset(), Offset(24));
+}

@@ -10,10 +10,10 @@ use bytes::Bytes;
 
 use super::{Log, Writer};
 use crate::error::IoContext;
-use crate::producers::Refusal;
+use crate::producers::{EndedTransaction, Refusal};
 use crate::segment::Segment;
 use crate::validate::{self, Checked, Origin};
-use crate::{Error, snapshot};
+use crate::{AbortedTransaction, Error, snapshot, txn_index};
 
 /// What became of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,7 +210,7 @@ impl Log {
         write_at(&active, position, head, body)?;
         self.note_epoch(header.leader_epoch, header.base_offset)?;
         active.note(position, header, &config)?;
-        self.note_producer(writer, header, marker)?;
+        self.note_producer(writer, active.base_offset, header, marker)?;
         let first_unstable = writer.producers.first_unstable();
         self.publish(|view| {
             view.end = header.next_offset();
@@ -220,24 +220,34 @@ impl Log {
         Ok(rolled)
     }
 
-    /// Feeds a batch of the log to the state of its producer.
+    /// Feeds a batch of the log to the state of its producer, and to the index of aborted transactions.
     pub(super) fn note_producer(
         &self,
         writer: &mut Writer,
+        segment_base: Offset,
         header: &BatchHeader,
         marker: Option<EndTransactionMarker>,
     ) -> Result<(), Error> {
         if !header.has_producer() {
             return Ok(());
         }
-        match marker {
-            None if header.attributes.is_control() => {}
-            None => writer.producers.append(header),
-            Some(marker) => {
-                writer.producers.end_transaction(header, marker.committed, marker.coordinator_epoch);
+        let Some(marker) = marker else {
+            if !header.attributes.is_control() {
+                writer.producers.append(header);
+            }
+            return Ok(());
+        };
+        let ended = writer.producers.end_transaction(header, marker.committed, marker.coordinator_epoch);
+        match ended.filter(|ended| ended.aborted) {
+            None => Ok(()),
+            Some(EndedTransaction { producer, first_offset, last_offset, .. }) => {
+                let last_stable_offset = writer.producers.first_open().unwrap_or(last_offset.plus(1));
+                let producer_id = producer;
+                let aborted =
+                    AbortedTransaction { producer_id, first_offset, last_offset, last_stable_offset };
+                txn_index::append(&self.dir, segment_base, &aborted)
             }
         }
-        Ok(())
     }
 
     /// Closes the active segment and begins a new one at `base`.

@@ -63,8 +63,10 @@ impl Log {
         let name = dir.file_name().and_then(|n| n.to_str()).and_then(TopicPartition::parse);
         let partition = name.ok_or_else(|| Error::BadDirectoryName { path: dir.to_owned() })?;
         let epochs = LeaderEpochs::load(dir.join(LEADER_EPOCHS))?;
-        let mut loader = Loader { dir, partition: &partition, config: &config, now_ms, epochs };
+        let mut loader =
+            Loader { dir, partition: &partition, config: &config, now_ms, epochs, first_recovered: None };
         let (mut segments, mut end) = loader.load(&recovery)?;
+        let producers_from = loader.first_recovered.unwrap_or(end).min(end);
         if segments.is_empty() {
             segments.push(Segment::create(dir, recovery.log_start, &config, now_ms)?);
             end = recovery.log_start;
@@ -100,7 +102,7 @@ impl Log {
             recovery_point: AtomicI64::new(recovery_point.0),
             doomed: Mutex::new(Vec::new()),
         };
-        log.load_producers(&mut log.writer.lock())?;
+        log.load_producers(&mut log.writer.lock(), producers_from)?;
         Ok(log)
     }
 }

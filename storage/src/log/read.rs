@@ -8,10 +8,10 @@ use aqueduct_protocol::records::{BatchHeader, NO_TIMESTAMP, RecordBatch};
 use bytes::Bytes;
 
 use super::{Log, View};
-use crate::Error;
 use crate::error::IoContext;
 use crate::scan::{Scan, Step};
 use crate::segment::Segment;
+use crate::{AbortedTransaction, Error, txn_index};
 
 /// Batches that lie one after the other in a log file. The file stays readable while the slice lives, even if retention
 /// removes it from the log.
@@ -142,6 +142,23 @@ impl Log {
         let (segment, (_, end)) = (&view.segments[index], view.segment_end(index));
         let Some((position, header)) = segment.find(offset, end)? else { return Ok(None) };
         self.first_record(segment, position, header, |_, time| time >= timestamp)
+    }
+
+    /// The aborted transactions that have records from `from` to before `to`, for a Fetch of committed records.
+    pub fn aborted_transactions(&self, from: Offset, to: Offset) -> Result<Vec<AbortedTransaction>, Error> {
+        let view = self.view.read().clone();
+        let mut found = Vec::new();
+        for segment in &view.segments[view.segment_of(from)..] {
+            for aborted in txn_index::read(&self.dir, segment.base_offset)? {
+                if aborted.last_offset >= from && aborted.first_offset < to {
+                    found.push(aborted);
+                }
+                if aborted.last_stable_offset >= to {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(found)
     }
 
     fn next_batch(

@@ -12,7 +12,7 @@ use crate::epochs::LeaderEpochs;
 use crate::producers::Producers;
 use crate::scan::{Scan, Step};
 use crate::segment::Segment;
-use crate::{Error, LogConfig, TopicPartition, files, snapshot};
+use crate::{Error, LogConfig, TopicPartition, files, snapshot, txn_index};
 
 /// Loads the segments of a directory.
 pub(super) struct Loader<'a> {
@@ -21,6 +21,8 @@ pub(super) struct Loader<'a> {
     pub(super) config: &'a LogConfig,
     pub(super) now_ms: i64,
     pub(super) epochs: LeaderEpochs,
+    /// Base of the first segment that was not taken as it is.
+    pub(super) first_recovered: Option<Offset>,
 }
 
 impl Loader<'_> {
@@ -165,6 +167,7 @@ impl Loader<'_> {
     /// Reads a segment, builds its indexes anew and cuts it before the first batch that is not sound. Returns the offset
     /// after it and whether it was cut.
     fn recover(&mut self, segment: &Segment, next_base: Option<Offset>) -> Result<(Offset, bool), Error> {
+        self.first_recovered.get_or_insert(segment.base_offset);
         segment.reset_indexes()?;
         let size = segment.size();
         let mut scan = segment.scan(0, size, Scan::SEQUENTIAL);
@@ -198,6 +201,7 @@ impl Loader<'_> {
             segment.truncate(*position, end)?;
         }
         segment.seal()?;
+        txn_index::truncate(self.dir, segment.base_offset, end)?;
         if new_epochs {
             self.epochs.store()?;
         }
@@ -241,10 +245,10 @@ impl Loader<'_> {
 }
 
 impl Log {
-    /// Loads the producers from the newest sound snapshot, and reads the log from there on.
-    pub(super) fn load_producers(&self, writer: &mut Writer) -> Result<(), Error> {
+    /// Loads the producers from the newest sound snapshot at or before `newest`, and reads the log from there on.
+    pub(super) fn load_producers(&self, writer: &mut Writer, newest: Offset) -> Result<(), Error> {
         let view = self.view.read().clone();
-        let (mut from, producers) = self.newest_snapshot(view.end)?;
+        let (mut from, producers) = self.newest_snapshot(newest, view.end)?;
         writer.producers = producers;
         from = from.max(view.segments[0].base_offset);
         for index in view.segment_of(from)..view.segments.len() {
@@ -262,19 +266,23 @@ impl Log {
                     true => self.marker(&header, &read_batch(segment, position, header)?.bytes)?,
                     false => None,
                 };
-                self.note_producer(writer, &header, marker)?;
+                self.note_producer(writer, segment.base_offset, &header, marker)?;
             }
         }
+        writer.producers.on_high_watermark(view.high_watermark);
         let first_unstable = writer.producers.first_unstable();
         self.publish(|view| view.first_unstable = first_unstable);
         Ok(())
     }
 
-    /// The newest snapshot at or before `end` that can be read; those behind `end` are removed.
-    fn newest_snapshot(&self, end: Offset) -> Result<(Offset, Producers), Error> {
+    /// The newest snapshot at or before `newest` that can be read; damaged ones and those behind `end` are removed.
+    fn newest_snapshot(&self, newest: Offset, end: Offset) -> Result<(Offset, Producers), Error> {
         for name in files::names(&self.dir)?.iter().rev() {
             let Some((at, files::SNAPSHOT)) = files::parse(name) else { continue };
-            if at <= end {
+            if newest < at && at <= end {
+                continue;
+            }
+            if at <= newest {
                 match snapshot::read(&self.dir, at) {
                     Ok(producers) => return Ok((at, producers)),
                     Err(error) => {

@@ -4,7 +4,7 @@ use aqueduct_protocol::ids::Offset;
 
 use super::{Log, Writer};
 use crate::segment::Segment;
-use crate::{Error, files, snapshot};
+use crate::{Error, files, snapshot, txn_index};
 
 impl Log {
     /// Removes all batches that reach to `offset` or beyond, so that the log ends at or before it. For followers whose
@@ -38,6 +38,7 @@ impl Log {
         });
         self.doom(&removed, now_ms)?;
         segment.truncate(position, end)?;
+        txn_index::truncate(&self.dir, segment.base_offset, end)?;
         self.after_truncation(&mut writer, end)
     }
 
@@ -76,7 +77,7 @@ impl Log {
                 files::remove(&self.dir.join(name))?;
             }
         }
-        self.load_producers(writer)?;
+        self.load_producers(writer, end)?;
         snapshot::write(&self.dir, end, &writer.producers)
     }
 }

@@ -94,22 +94,32 @@ mod alter_configs;
 pub(crate) mod api_versions;
 mod create_partitions;
 mod create_topics;
+mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 mod describe_log_dirs;
 mod describe_topic_partitions;
 mod fetch;
 mod find_coordinator;
+mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
 mod list_config_resources;
+mod list_groups;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod shared;
+mod sync_group;
 
 pub(crate) use shared::own;
 
@@ -119,7 +129,15 @@ pub(crate) const APIS: &[Row] = &[
     Row { key: ApiKey::FETCH, name: "Fetch", min: 4, served: 4, max: 18, handle: fetch::serve },
     row!(ListOffsetsRequest, 1..=11, list_offsets),
     row!(MetadataRequest, 0..=13, metadata),
+    row!(OffsetCommitRequest, 2..=10, offset_commit),
+    row!(OffsetFetchRequest, 1..=10, offset_fetch),
     row!(FindCoordinatorRequest, 0..=6, find_coordinator),
+    row!(JoinGroupRequest, 0..=9, join_group),
+    row!(HeartbeatRequest, 0..=4, heartbeat),
+    row!(LeaveGroupRequest, 0..=5, leave_group),
+    row!(SyncGroupRequest, 0..=5, sync_group),
+    row!(DescribeGroupsRequest, 0..=6, describe_groups),
+    row!(ListGroupsRequest, 0..=5, list_groups),
     row!(ApiVersionsRequest, 0..=5, api_versions),
     row!(CreateTopicsRequest, 2..=7, create_topics),
     row!(DeleteTopicsRequest, 1..=6, delete_topics),
@@ -130,7 +148,9 @@ pub(crate) const APIS: &[Row] = &[
     row!(AlterConfigsRequest, 0..=2, alter_configs),
     row!(DescribeLogDirsRequest, 1..=5, describe_log_dirs),
     row!(CreatePartitionsRequest, 0..=3, create_partitions),
+    row!(DeleteGroupsRequest, 0..=2, delete_groups),
     row!(IncrementalAlterConfigsRequest, 0..=1, incremental_alter_configs),
+    row!(OffsetDeleteRequest, 0..=0, offset_delete),
     row!(DescribeClusterRequest, 0..=2, describe_cluster),
     row!(ListConfigResourcesRequest, 0..=1, list_config_resources),
     row!(DescribeTopicPartitionsRequest, 0..=0, describe_topic_partitions),

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use crate::api::own;
 use crate::clock::Clock;
 use crate::config::{ConfigError, Properties, Settings};
+use crate::coordinator::Coordinator;
 use crate::error::Error;
 use crate::fetch::sessions::Sessions;
 use crate::housekeeping;
@@ -80,12 +81,16 @@ impl Broker {
             settings.max_connections_per_ip,
             settings.queued_max_request_bytes,
         );
+        let tasks = Tasks::default();
+        let groups =
+            Coordinator::start(&settings, metadata.clone(), partitions.clone(), clock.clone(), tasks.clone());
         let node = Arc::new(Node {
+            groups,
             fetch_sessions: Sessions::new(settings.fetch_session_slots),
             producer_ids: ProducerIds::default(),
             limits: Arc::new(limits),
             metrics: Metrics::new(),
-            tasks: Tasks::default(),
+            tasks,
             settings,
             metadata,
             partitions,

@@ -9,19 +9,32 @@ mod effect;
 mod group;
 mod groups;
 mod ids;
+mod journal;
 mod member;
 mod offsets;
 mod options;
 mod record;
 mod request;
+mod service;
+mod shard;
 mod subscription;
 mod timers;
 
-pub use effect::{Effect, JoinMember, JoinReply, Reply, SyncReply, Token, WriteId};
-pub use group::GroupState;
-pub use groups::{DescribedGroup, DescribedMember, FetchedTopic, Groups, ListedGroup};
-pub use ids::{Generation, GroupId, InstanceId, MemberId, partition_of};
-pub use offsets::Committed;
-pub use options::GroupOptions;
-pub use record::{GroupValue, MemberValue, Record};
-pub use request::{Caller, Commit, CommitOffset, FetchTopic, Join, Leave, Now, Protocol, Sync};
+pub(crate) use effect::{JoinReply, Reply, SyncReply};
+pub(crate) use group::GroupState;
+pub(crate) use groups::{DescribedGroup, DescribedMember, FetchedTopic, ListedGroup};
+pub(crate) use ids::{Generation, GroupId};
+pub(crate) use offsets::Committed;
+pub(crate) use request::{Caller, Commit, CommitOffset, FetchTopic, Join, Leave, Protocol, Sync};
+pub(crate) use service::Coordinator;
+
+#[cfg(test)]
+pub(crate) use effect::{Effect, JoinMember, Token, WriteId};
+#[cfg(test)]
+pub(crate) use groups::Groups;
+#[cfg(test)]
+pub(crate) use options::GroupOptions;
+#[cfg(test)]
+pub(crate) use record::Record;
+#[cfg(test)]
+pub(crate) use request::Now;

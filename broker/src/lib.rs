@@ -6,12 +6,14 @@
 //! - [`metadata`]: the image of the cluster and the backend that changes it.
 //! - `api`: the table of APIs served, one file each.
 //! - `network`: listener, connections, frames, `sendfile`.
+//! - `coordinator`: groups and committed offsets.
 //! - `partitions`, `partition`, `fetch`: logs that are open, and who reads or waits for them.
 
 mod api;
 mod broker;
 pub mod clock;
 pub mod config;
+mod coordinator;
 mod error;
 mod fetch;
 mod housekeeping;

@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use crate::api::own;
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::coordinator::Coordinator;
 use crate::fetch::sessions::Sessions;
 use crate::metadata::{
     Command, EffectiveConfig, MetadataBackend, MetadataError, MetadataImage, Outcome, Placement, is_internal,
@@ -27,6 +28,7 @@ pub(crate) struct Node {
     pub settings: Arc<Settings>,
     pub metadata: Arc<dyn MetadataBackend>,
     pub partitions: Arc<Partitions>,
+    pub groups: Coordinator,
     pub fetch_sessions: Sessions,
     pub producer_ids: ProducerIds,
     pub limits: Arc<Limits>,

@@ -48,9 +48,6 @@ async fn find(context: &Context, key: ByteString, key_type: i8) -> Coordinator {
         };
         return failed(key, ErrorCode::InvalidRequest, Some(message));
     }
-    if key.is_empty() {
-        return failed(key, ErrorCode::InvalidGroupId, None);
-    }
     if node.metadata.image().topic(OFFSETS_TOPIC).is_none() {
         node.create_missing_topics(&[OFFSETS_TOPIC]).await;
     }
@@ -62,8 +59,7 @@ async fn find(context: &Context, key: ByteString, key_type: i8) -> Coordinator {
             node_id: broker.id.0,
             host: broker.host.clone(),
             port: broker.port.into(),
-            error_code: 0,
-            error_message: None,
+            ..Default::default()
         },
         None => failed(key, ErrorCode::CoordinatorNotAvailable, None),
     }

@@ -163,6 +163,7 @@ impl Group {
     }
 
     /// Members parked in JoinGroup.
+    #[cfg(test)]
     pub fn joining(&self) -> usize {
         self.joining
     }

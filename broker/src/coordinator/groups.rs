@@ -49,11 +49,13 @@ impl Groups {
     }
 
     /// How many groups there are.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.groups.len()
     }
 
     /// Whether there are none.
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }

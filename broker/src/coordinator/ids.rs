@@ -16,11 +16,6 @@ macro_rules! text {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
-
-            /// Whether this is the empty string, which the wire uses for "none".
-            pub fn is_empty(&self) -> bool {
-                self.0.is_empty()
-            }
         }
 
         impl Default for $name {

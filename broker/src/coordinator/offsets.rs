@@ -18,7 +18,7 @@ pub struct Committed {
     pub commit_ms: i64,
     /// When it ends, where the client of an old version said so.
     pub expire_ms: Option<i64>,
-    /// Zero where the client did not speak of the topic by id.
+    /// Of the topic at that time; zero in old records.
     pub topic_id: Uuid,
 }
 
@@ -48,10 +48,6 @@ impl Offsets {
                 self.topics.remove(topic);
             }
         }
-    }
-
-    pub fn clear(&mut self) {
-        self.topics.clear();
     }
 
     pub fn topics(&self) -> impl Iterator<Item = (&Arc<str>, &BTreeMap<i32, Committed>)> {

@@ -109,7 +109,7 @@ pub struct Commit {
 pub struct CommitOffset {
     /// Topic name.
     pub topic: Arc<str>,
-    /// Zero where the client did not speak of the topic by id.
+    /// Topic id.
     pub topic_id: Uuid,
     /// Partition index.
     pub partition: i32,

@@ -46,7 +46,7 @@ impl Groups {
         group: &GroupId,
         partitions: &[(Arc<str>, i32)],
     ) -> Vec<Effect> {
-        if group.is_empty() {
+        if group.as_str().is_empty() {
             return vec![Effect::Reply(token, Reply::Partitions(Err(ErrorCode::InvalidGroupId)))];
         }
         let missing = || Reply::Partitions(Err(ErrorCode::GroupIdNotFound));
@@ -68,7 +68,7 @@ impl Group {
             // An administrator, or a consumer that assigns partitions to itself.
             return Ok(());
         }
-        if !generation.is_some() && member_id.is_empty() && instance_id.is_none() {
+        if !generation.is_some() && member_id.as_str().is_empty() && instance_id.is_none() {
             return Err(ErrorCode::UnknownMemberId);
         }
         self.check_member(member_id, instance_id.as_ref())?;

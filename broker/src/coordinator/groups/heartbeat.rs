@@ -12,7 +12,7 @@ use crate::coordinator::request::{Caller, Now};
 impl Groups {
     /// Answers at once.
     pub fn on_heartbeat(&mut self, now: Now, token: Token, group: &GroupId, caller: &Caller) -> Vec<Effect> {
-        if group.is_empty() {
+        if group.as_str().is_empty() {
             return vec![Effect::Reply(token, Reply::Heartbeat(ErrorCode::InvalidGroupId))];
         }
         let missing = || Reply::Heartbeat(ErrorCode::UnknownMemberId);

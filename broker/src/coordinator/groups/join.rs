@@ -16,11 +16,11 @@ impl Groups {
     /// Answers now, or when the joining phase is over.
     pub fn on_join(&mut self, now: Now, token: Token, join: &Join) -> Vec<Effect> {
         let limits = self.options.min_session_timeout_ms..=self.options.max_session_timeout_ms;
-        let refusal = if join.group.is_empty() {
+        let refusal = if join.group.as_str().is_empty() {
             Some(ErrorCode::InvalidGroupId)
         } else if !limits.contains(&join.session_timeout_ms) {
             Some(ErrorCode::InvalidSessionTimeout)
-        } else if !join.member_id.is_empty() && !self.groups.contains_key(&join.group) {
+        } else if !join.member_id.as_str().is_empty() && !self.groups.contains_key(&join.group) {
             Some(ErrorCode::UnknownMemberId)
         } else {
             None
@@ -47,7 +47,7 @@ impl Group {
             }
         } else if !self.accepts_protocols(&join.protocol_type, &join.protocols) {
             refuse(cx, token, join, ErrorCode::InconsistentGroupProtocol);
-        } else if join.member_id.is_empty() {
+        } else if join.member_id.as_str().is_empty() {
             self.join_new(cx, token, join);
         } else if self.pending_join.contains(&join.member_id) {
             self.admit(cx, token, join, join.member_id.clone());

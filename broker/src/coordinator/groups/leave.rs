@@ -14,7 +14,7 @@ use crate::coordinator::timers::TimerKey;
 impl Groups {
     /// Answers at once, one code for each member.
     pub fn on_leave(&mut self, now: Now, token: Token, leave: &Leave) -> Vec<Effect> {
-        if leave.group.is_empty() {
+        if leave.group.as_str().is_empty() {
             return vec![Effect::Reply(token, Reply::Leave(Err(ErrorCode::InvalidGroupId)))];
         }
         let missing = || Reply::Leave(Ok(vec![ErrorCode::UnknownMemberId; leave.members.len()]));
@@ -45,7 +45,7 @@ impl Group {
         }
         // An administrator knows the instance only.
         let id = match instance_id {
-            Some(instance_id) if id.is_empty() => {
+            Some(instance_id) if id.as_str().is_empty() => {
                 self.static_member(instance_id).ok_or(ErrorCode::UnknownMemberId)?.clone()
             }
             _ => {

@@ -18,7 +18,7 @@ use crate::coordinator::timers::TimerKey;
 impl Groups {
     /// Answers now, or when the leader's assignment is in the log.
     pub fn on_sync(&mut self, now: Now, token: Token, sync: &Sync) -> Vec<Effect> {
-        if sync.group.is_empty() {
+        if sync.group.as_str().is_empty() {
             return vec![refusal(token, ErrorCode::InvalidGroupId)];
         }
         let missing = || Reply::Sync(SyncReply::error(ErrorCode::UnknownMemberId));

@@ -1,0 +1,103 @@
+//! DescribeGroups (KIP-430, KIP-345, KIP-1043), versions 0 to 6: groups with their members.
+
+use aqueduct_protocol::ErrorCode;
+use aqueduct_protocol::messages::describe_groups_response::{
+    DescribedGroup as ResponseGroup, DescribedGroupMember as ResponseMember,
+};
+use aqueduct_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
+use bytestring::ByteString;
+
+use super::Context;
+use super::shared::{OPERATIONS_NOT_ASKED, own};
+use crate::coordinator::{DescribedGroup, DescribedMember, GroupState};
+
+/// Every operation on a group as bits: read, delete, describe, describe-configs, alter-configs.
+const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+
+pub(crate) async fn handle(context: Context, request: DescribeGroupsRequest) -> DescribeGroupsResponse {
+    let mut groups = Vec::with_capacity(request.groups.len());
+    for id in request.groups {
+        let name = own(&id);
+        let found = match context.node.groups.shard(&name) {
+            Ok(shard) => shard.look(move |groups| groups.describe(&name)).await,
+            Err(code) => Err(code),
+        };
+        let mut group = describe(context.version, id, found);
+        if request.include_authorized_operations && group.error_code == 0 {
+            group.authorized_operations = GROUP_OPERATIONS;
+        }
+        groups.push(group);
+    }
+    DescribeGroupsResponse { throttle_time_ms: 0, groups }
+}
+
+fn describe(version: i16, id: ByteString, found: Result<Option<DescribedGroup>, ErrorCode>) -> ResponseGroup {
+    let blank = ResponseGroup { authorized_operations: OPERATIONS_NOT_ASKED, ..Default::default() };
+    match found {
+        Ok(Some(group)) => ResponseGroup {
+            group_id: id,
+            group_state: group.state.name().into(),
+            protocol_type: own(&group.protocol_type),
+            protocol_data: own(&group.protocol),
+            members: group.members.into_iter().map(member).collect(),
+            ..blank
+        },
+        Ok(None) => {
+            let unknown = version >= 6;
+            ResponseGroup {
+                error_code: if unknown { ErrorCode::GroupIdNotFound.code() } else { 0 },
+                error_message: unknown.then(|| format!("Group {id} not found.").into()),
+                group_id: id,
+                group_state: GroupState::Dead.name().into(),
+                ..blank
+            }
+        }
+        Err(code) => ResponseGroup { error_code: code.code(), group_id: id, ..blank },
+    }
+}
+
+fn member(member: DescribedMember) -> ResponseMember {
+    ResponseMember {
+        member_id: own(member.id.as_str()),
+        group_instance_id: member.instance_id.map(|instance| own(instance.as_str())),
+        client_id: own(&member.client_id),
+        client_host: own(&member.client_host),
+        member_metadata: member.metadata,
+        member_assignment: member.assignment,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aqueduct_protocol::Encode;
+    use bytes::{Bytes, BytesMut};
+
+    use super::*;
+
+    #[test]
+    fn every_version_can_carry_every_answer() {
+        let group = DescribedGroup {
+            state: GroupState::Stable,
+            protocol_type: "consumer".into(),
+            protocol: "range".into(),
+            members: vec![DescribedMember {
+                id: "m".into(),
+                instance_id: Some("i".into()),
+                client_id: "c".into(),
+                client_host: "/127.0.0.1".into(),
+                metadata: Bytes::new(),
+                assignment: Bytes::new(),
+            }],
+        };
+        for version in 0..=6 {
+            for found in [Ok(Some(group.clone())), Ok(None), Err(ErrorCode::NotCoordinator)] {
+                let groups = vec![describe(version, "g".into(), found)];
+                DescribeGroupsResponse { throttle_time_ms: 0, groups }
+                    .encode(&mut BytesMut::new(), version)
+                    .unwrap();
+            }
+        }
+        assert_eq!(describe(5, "g".into(), Ok(None)).error_code, 0);
+        assert_eq!(describe(6, "g".into(), Ok(None)).error_message.as_deref(), Some("Group g not found."));
+    }
+}

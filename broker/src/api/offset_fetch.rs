@@ -1,0 +1,207 @@
+//! OffsetFetch (KIP-320, KIP-447, KIP-516, KIP-709, KIP-848), versions 1 to 10: committed offsets. One group before
+//! version 8, several since; named topics or all of them; topics by id since version 10.
+
+use aqueduct_protocol::ErrorCode;
+use aqueduct_protocol::ids::Uuid;
+use aqueduct_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+use aqueduct_protocol::messages::offset_fetch_response::{
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+};
+use aqueduct_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse};
+
+use super::Context;
+use super::shared::own;
+use crate::coordinator::{Committed, FetchTopic, FetchedTopic};
+use crate::metadata::MetadataImage;
+
+pub(crate) async fn handle(context: Context, request: OffsetFetchRequest) -> OffsetFetchResponse {
+    if context.version >= 8 {
+        let mut groups = Vec::with_capacity(request.groups.len());
+        for group in request.groups {
+            groups.push(fetch(&context, group).await);
+        }
+        return OffsetFetchResponse { groups, ..Default::default() };
+    }
+    let topics = request.topics.map(|topics| {
+        let topic = |topic: aqueduct_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic| {
+            OffsetFetchRequestTopics {
+                name: topic.name,
+                topic_id: Uuid::ZERO,
+                partition_indexes: topic.partition_indexes,
+            }
+        };
+        topics.into_iter().map(topic).collect()
+    });
+    let asked = OffsetFetchRequestGroup { group_id: request.group_id, topics, ..Default::default() };
+    let group = fetch(&context, asked.clone()).await;
+    single(context.version, asked, group)
+}
+
+/// One group, in the form of version 8 and later.
+async fn fetch(context: &Context, asked: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+    let image = context.node.metadata.image();
+    let by_id = context.version >= 10;
+    let group_id = asked.group_id;
+    // Topics by the names under which offsets are kept; unknown ids have none.
+    let named: Option<Vec<FetchTopic>> = asked
+        .topics
+        .as_ref()
+        .map(|topics| topics.iter().filter_map(|topic| named(&image, by_id, topic)).collect());
+    let group = own(&group_id);
+    let fetched = match context.node.groups.shard(&group) {
+        Ok(shard) => shard.look(move |groups| groups.fetch(&group, named.as_deref())).await,
+        Err(code) => Err(code),
+    };
+    let fetched = match fetched {
+        Ok(fetched) => fetched,
+        Err(code) => {
+            return OffsetFetchResponseGroup { group_id, topics: Vec::new(), error_code: code.code() };
+        }
+    };
+    let mut topics: Vec<_> = fetched.into_iter().filter_map(|topic| found(&image, by_id, topic)).collect();
+    if by_id {
+        let unknown = |topic: &&OffsetFetchRequestTopics| image.topic_by_id(topic.topic_id).is_none();
+        topics.extend(asked.topics.iter().flatten().filter(unknown).map(unknown_topic));
+    }
+    OffsetFetchResponseGroup { group_id, topics, error_code: 0 }
+}
+
+fn named(image: &MetadataImage, by_id: bool, topic: &OffsetFetchRequestTopics) -> Option<FetchTopic> {
+    let name = if by_id { &image.topic_by_id(topic.topic_id)?.name } else { &topic.name };
+    let id = if by_id { topic.topic_id } else { Uuid::ZERO };
+    Some(FetchTopic { name: (&**name).into(), id, partitions: topic.partition_indexes.clone() })
+}
+
+fn found(image: &MetadataImage, by_id: bool, topic: FetchedTopic) -> Option<OffsetFetchResponseTopics> {
+    let topic_id = match by_id {
+        // Asked for all: topics that are gone have no id to name them by.
+        true if topic.id.is_zero() => image.topic(&topic.name)?.id,
+        true => topic.id,
+        false => Uuid::ZERO,
+    };
+    let partitions = topic.partitions.into_iter().map(|(index, at)| partition(index, at.as_ref())).collect();
+    let name = if by_id { Default::default() } else { own(&topic.name) };
+    Some(OffsetFetchResponseTopics { name, topic_id, partitions })
+}
+
+fn partition(partition_index: i32, at: Option<&Committed>) -> OffsetFetchResponsePartitions {
+    OffsetFetchResponsePartitions {
+        partition_index,
+        committed_offset: at.map_or(-1, |at| at.offset),
+        committed_leader_epoch: at.map_or(-1, |at| at.leader_epoch),
+        metadata: Some(at.map_or_else(Default::default, |at| own(&at.metadata))),
+        error_code: 0,
+    }
+}
+
+fn unknown_topic(topic: &OffsetFetchRequestTopics) -> OffsetFetchResponseTopics {
+    let unknown = |index: &i32| OffsetFetchResponsePartitions {
+        error_code: ErrorCode::UnknownTopicId.code(),
+        ..partition(*index, None)
+    };
+    let partitions = topic.partition_indexes.iter().map(unknown).collect();
+    OffsetFetchResponseTopics { name: Default::default(), topic_id: topic.topic_id, partitions }
+}
+
+/// The answer of the versions that know one group.
+fn single(
+    version: i16,
+    asked: OffsetFetchRequestGroup,
+    group: OffsetFetchResponseGroup,
+) -> OffsetFetchResponse {
+    let mut topics = group.topics;
+    if version < 2 && group.error_code != 0 {
+        // There is no room for an error but in the partitions.
+        topics = asked.topics.iter().flatten().map(unknown_topic).collect();
+        for (topic, asked) in topics.iter_mut().zip(asked.topics.into_iter().flatten()) {
+            topic.name = asked.name;
+            topic.partitions.iter_mut().for_each(|at| at.error_code = group.error_code);
+        }
+    }
+    let partition = |at: OffsetFetchResponsePartitions| OffsetFetchResponsePartition {
+        partition_index: at.partition_index,
+        committed_offset: at.committed_offset,
+        committed_leader_epoch: at.committed_leader_epoch,
+        metadata: at.metadata,
+        error_code: at.error_code,
+    };
+    let topic = |topic: OffsetFetchResponseTopics| OffsetFetchResponseTopic {
+        name: topic.name,
+        partitions: topic.partitions.into_iter().map(partition).collect(),
+    };
+    let topics = topics.into_iter().map(topic).collect();
+    let error_code = if version >= 2 { group.error_code } else { 0 };
+    OffsetFetchResponse { topics, error_code, ..Default::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use aqueduct_protocol::Encode;
+    use bytes::BytesMut;
+
+    use super::*;
+
+    fn group(error_code: i16) -> OffsetFetchResponseGroup {
+        let at = Committed {
+            offset: 5,
+            leader_epoch: 1,
+            metadata: "m".into(),
+            commit_ms: 0,
+            expire_ms: None,
+            topic_id: Uuid::ZERO,
+        };
+        let partitions = vec![partition(0, Some(&at)), partition(1, None)];
+        let topic = OffsetFetchResponseTopics { name: "t".into(), topic_id: Uuid::ZERO, partitions };
+        let topics = if error_code == 0 { vec![topic] } else { Vec::new() };
+        OffsetFetchResponseGroup { group_id: "g".into(), topics, error_code }
+    }
+
+    fn asked() -> OffsetFetchRequestGroup {
+        let topic = OffsetFetchRequestTopics {
+            name: "t".into(),
+            partition_indexes: vec![0, 1],
+            ..Default::default()
+        };
+        OffsetFetchRequestGroup { group_id: "g".into(), topics: Some(vec![topic]), ..Default::default() }
+    }
+
+    #[test]
+    fn every_version_carries_offsets_and_errors() {
+        for version in 1..=7 {
+            let response = single(version, asked(), group(0));
+            let at = &response.topics[0].partitions;
+            assert_eq!((at[0].committed_offset, at[0].metadata.as_deref()), (5, Some("m")));
+            assert_eq!(
+                (at[1].committed_offset, at[1].committed_leader_epoch, at[1].metadata.as_deref()),
+                (-1, -1, Some(""))
+            );
+            response.encode(&mut BytesMut::new(), version).unwrap();
+            let response = single(version, asked(), group(14));
+            let in_partitions: Vec<_> = response
+                .topics
+                .iter()
+                .flat_map(|t| &t.partitions)
+                .map(|at| (at.committed_offset, at.error_code))
+                .collect();
+            match version {
+                1 => assert_eq!((response.error_code, in_partitions), (0, vec![(-1, 14), (-1, 14)])),
+                _ => assert_eq!((response.error_code, in_partitions), (14, vec![])),
+            }
+            response.encode(&mut BytesMut::new(), version).unwrap();
+        }
+        for version in 8..=10 {
+            let mut group = group(0);
+            if version >= 10 {
+                group.topics = vec![unknown_topic(&OffsetFetchRequestTopics {
+                    topic_id: Uuid([1; 16]),
+                    partition_indexes: vec![0],
+                    ..Default::default()
+                })];
+                assert_eq!(group.topics[0].partitions[0].error_code, 100);
+            }
+            let response = OffsetFetchResponse { groups: vec![group], ..Default::default() };
+            response.encode(&mut BytesMut::new(), version).unwrap();
+        }
+    }
+}

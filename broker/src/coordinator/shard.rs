@@ -1,0 +1,279 @@
+//! The task around one partition's [`Groups`]: it carries requests in and effects out, and keeps time.
+//!
+//! Requests come through a bounded mailbox and are handled one after another. While one append is on its way, the
+//! records of later requests gather and form the next batch. A request that is parked waits on a channel of its own and
+//! holds up nobody.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aqueduct_protocol::ErrorCode;
+use aqueduct_protocol::records::Compression;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Duration, Instant};
+use tracing::{Instrument, error, info_span};
+
+use super::effect::{Effect, Reply, Token, WriteId};
+use super::groups::Groups;
+use super::journal;
+use super::record::Record;
+use super::request::Now;
+use crate::clock::Clock;
+use crate::state_log::StateLog;
+use crate::tasks::Tasks;
+
+/// Requests that may wait for a shard; further ones wait on their connections.
+const MAILBOX: usize = 1024;
+
+/// Requests that are handled before their records are handed over.
+const BURST: usize = 256;
+
+type Act = Box<dyn FnOnce(&mut Groups, Now, Token) -> Vec<Effect> + Send>;
+type Look = Box<dyn FnOnce(&Groups) + Send>;
+type Tell = Box<dyn FnOnce(&mut Groups, Now) -> Vec<Effect> + Send>;
+
+/// Opens the partition's log.
+pub(super) type OpenLog = Pin<Box<dyn Future<Output = Result<Arc<dyn StateLog>, ErrorCode>> + Send>>;
+
+enum Message {
+    Ask(Act, oneshot::Sender<Reply>),
+    Look(Look),
+    Tell(Tell),
+}
+
+/// Reaches the task of one partition.
+#[derive(Clone)]
+pub(crate) struct Shard {
+    mailbox: mpsc::Sender<Message>,
+    loaded: Arc<AtomicBool>,
+}
+
+/// What a shard needs besides its log.
+#[derive(Clone)]
+pub(super) struct Surroundings {
+    pub clock: Clock,
+    pub tasks: Tasks,
+    pub compression: Compression,
+    pub load_buffer: usize,
+}
+
+impl Shard {
+    /// Starts the task; it loads what `open` gives it first, and ends when the last handle is gone or the node stops.
+    /// Until then requests are refused, or wait where it is said to be `quick`: there is nothing to load.
+    pub(super) fn start(
+        partition: i32,
+        open: OpenLog,
+        quick: bool,
+        groups: Groups,
+        around: Surroundings,
+    ) -> Self {
+        let (mailbox, messages) = mpsc::channel(MAILBOX);
+        let loaded = Arc::new(AtomicBool::new(quick));
+        let span = info_span!("group_coordinator", partition);
+        around.tasks.clone().spawn(serve(open, groups, around, messages, loaded.clone()).instrument(span));
+        Self { mailbox, loaded }
+    }
+
+    /// Hands a request over and waits for its answer, which may take as long as a rebalance.
+    ///
+    /// # Errors
+    /// `COORDINATOR_LOAD_IN_PROGRESS`, or `NOT_COORDINATOR` where the shard is gone.
+    pub async fn ask(
+        &self,
+        act: impl FnOnce(&mut Groups, Now, Token) -> Vec<Effect> + Send + 'static,
+    ) -> Result<Reply, ErrorCode> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Message::Ask(Box::new(act), answer)).await?;
+        answered.await.or(Err(ErrorCode::NotCoordinator))
+    }
+
+    /// Looks at the groups as they are.
+    ///
+    /// # Errors
+    /// As [`Shard::ask`].
+    pub async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Groups) -> T + Send + 'static,
+    ) -> Result<T, ErrorCode> {
+        let (answer, answered) = oneshot::channel();
+        let look = Box::new(move |groups: &Groups| {
+            // Nobody listens any more: fine.
+            let _ = answer.send(look(groups));
+        });
+        self.send(Message::Look(look)).await?;
+        answered.await.or(Err(ErrorCode::NotCoordinator))
+    }
+
+    /// Tells of an event that nobody waits for. It is heeded even while the shard loads.
+    pub(super) async fn tell(&self, tell: impl FnOnce(&mut Groups, Now) -> Vec<Effect> + Send + 'static) {
+        // A shard that is gone needs no news.
+        let _ = self.mailbox.send(Message::Tell(Box::new(tell))).await;
+    }
+
+    async fn send(&self, message: Message) -> Result<(), ErrorCode> {
+        if !self.loaded.load(Ordering::Acquire) && !self.mailbox.is_closed() {
+            return Err(ErrorCode::CoordinatorLoadInProgress);
+        }
+        self.mailbox.send(message).await.or(Err(ErrorCode::NotCoordinator))
+    }
+}
+
+type Appended = Vec<(WriteId, Result<(), ErrorCode>)>;
+
+struct Task {
+    groups: Groups,
+    log: Arc<dyn StateLog>,
+    around: Surroundings,
+    started: Instant,
+    waiting: HashMap<Token, oneshot::Sender<Reply>>,
+    last_token: u64,
+    /// Appends that wait for the one that is under way.
+    queue: Vec<(WriteId, Arc<[Record]>)>,
+    appending: Option<Pin<Box<dyn Future<Output = Appended> + Send>>>,
+}
+
+async fn serve(
+    open: OpenLog,
+    mut groups: Groups,
+    around: Surroundings,
+    messages: mpsc::Receiver<Message>,
+    loaded: Arc<AtomicBool>,
+) {
+    let tasks = around.tasks.clone();
+    let work = async {
+        let log = match load(open, around.load_buffer, &mut groups).await {
+            Ok(log) => log,
+            Err(why) => {
+                error!(
+                    %why,
+                    "groups cannot be loaded and are not served; restore the partition from a backup, or delete its directory to start without them"
+                );
+                return;
+            }
+        };
+        let task = Task {
+            groups,
+            log,
+            around,
+            started: Instant::now(),
+            waiting: HashMap::new(),
+            last_token: 0,
+            queue: Vec::new(),
+            appending: None,
+        };
+        task.run(messages, &loaded).await;
+    };
+    tokio::select! {
+        () = work => {}
+        () = tasks.stopping() => {}
+    }
+}
+
+async fn load(
+    open: OpenLog,
+    buffer: usize,
+    groups: &mut Groups,
+) -> Result<Arc<dyn StateLog>, journal::LoadError> {
+    let log = open.await.map_err(journal::LoadError::Open)?;
+    journal::load(&*log, buffer, groups).await?;
+    Ok(log)
+}
+
+impl Task {
+    async fn run(mut self, mut messages: mpsc::Receiver<Message>, loaded: &AtomicBool) {
+        let effects = self.groups.on_loaded(self.now());
+        self.carry_out(effects);
+        loaded.store(true, Ordering::Release);
+        loop {
+            self.append();
+            let deadline = self.groups.next_deadline();
+            tokio::select! {
+                message = messages.recv() => {
+                    let Some(message) = message else { return };
+                    self.receive(message);
+                    for _ in 1..BURST {
+                        let Ok(message) = messages.try_recv() else { break };
+                        self.receive(message);
+                    }
+                }
+                appended = pending_or(&mut self.appending) => {
+                    self.appending = None;
+                    for (write, result) in appended {
+                        let effects = self.groups.on_appended(self.now(), write, result);
+                        self.carry_out(effects);
+                    }
+                }
+                () = until(self.started, deadline) => {
+                    let effects = self.groups.on_tick(self.now());
+                    self.carry_out(effects);
+                }
+            }
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { tick_ms: self.started.elapsed().as_millis() as i64, wall_ms: self.around.clock.now_ms() }
+    }
+
+    fn receive(&mut self, message: Message) {
+        let now = self.now();
+        let effects = match message {
+            Message::Ask(act, answer) => {
+                self.last_token += 1;
+                let token = Token(self.last_token);
+                self.waiting.insert(token, answer);
+                act(&mut self.groups, now, token)
+            }
+            Message::Look(look) => {
+                look(&self.groups);
+                return;
+            }
+            Message::Tell(tell) => tell(&mut self.groups, now),
+        };
+        self.carry_out(effects);
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Reply(token, reply) => {
+                    if let Some(answer) = self.waiting.remove(&token) {
+                        // The client may have gone away.
+                        let _ = answer.send(reply);
+                    }
+                }
+                Effect::Append(write, records) => self.queue.push((write, records)),
+            }
+        }
+    }
+
+    /// Hands over what has gathered, unless an append is under way.
+    fn append(&mut self) {
+        if self.appending.is_none() && !self.queue.is_empty() {
+            let writes = std::mem::take(&mut self.queue);
+            let wall_ms = self.around.clock.now_ms();
+            let append = journal::append(self.log.clone(), writes, self.around.compression, wall_ms);
+            self.appending = Some(Box::pin(append));
+        }
+    }
+}
+
+async fn pending_or(appending: &mut Option<Pin<Box<dyn Future<Output = Appended> + Send>>>) -> Appended {
+    match appending {
+        Some(append) => append.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(started: Instant, deadline: Option<i64>) {
+    match deadline {
+        Some(at_ms) => tokio::time::sleep_until(started + Duration::from_millis(at_ms.max(0) as u64)).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+use std::time::Duration;
+
+use aqueduct_protocol::ids::Offset;
+use aqueduct_protocol::records::RecordBatch;
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+
+use super::*;
+use crate::coordinator::{Caller, Commit, CommitOffset, Generation, GroupOptions, Join, Protocol};
+
+/// A log in memory that can be told to fail or to wait.
+#[derive(Default)]
+struct Memory {
+    batches: Mutex<Vec<Bytes>>,
+    end: Mutex<i64>,
+    failing: AtomicBool,
+    gate: Option<tokio::sync::Semaphore>,
+}
+
+#[async_trait]
+impl StateLog for Memory {
+    async fn append(&self, batch: Bytes) -> Result<Offset, ErrorCode> {
+        if let Some(gate) = &self.gate {
+            gate.acquire().await.unwrap().forget();
+        }
+        if self.failing.load(Ordering::Relaxed) {
+            return Err(ErrorCode::NotEnoughReplicas);
+        }
+        let parsed = RecordBatch::parse(batch.clone()).unwrap();
+        let mut end = self.end.lock();
+        let base = *end;
+        let mut bytes = BytesMut::from(&batch[..]);
+        bytes[..8].copy_from_slice(&base.to_be_bytes());
+        self.batches.lock().push(bytes.freeze());
+        *end += i64::from(parsed.header.record_count);
+        Ok(Offset(base))
+    }
+
+    async fn read(&self, from: Offset, _: usize) -> Result<Bytes, ErrorCode> {
+        let batches = self.batches.lock().clone();
+        let holds = |b: &&Bytes| RecordBatch::parse((*b).clone()).unwrap().header.next_offset() > from;
+        Ok(batches.iter().find(holds).cloned().unwrap_or_default())
+    }
+
+    fn start_offset(&self) -> Offset {
+        Offset(0)
+    }
+
+    fn end_offset(&self) -> Offset {
+        Offset(*self.end.lock())
+    }
+}
+
+fn start(log: &Arc<Memory>) -> (Shard, Tasks) {
+    let tasks = Tasks::default();
+    let around = Surroundings {
+        clock: Clock::fixed(1_700_000_000_000),
+        tasks: tasks.clone(),
+        compression: Compression::None,
+        load_buffer: 1 << 20,
+    };
+    let options = GroupOptions { initial_rebalance_delay_ms: 100, ..GroupOptions::default() };
+    let opened: Arc<dyn StateLog> = log.clone();
+    (Shard::start(0, Box::pin(async { Ok(opened) }), false, Groups::new(options), around), tasks)
+}
+
+async fn loaded(log: &Arc<Memory>) -> (Shard, Tasks) {
+    let (shard, tasks) = start(log);
+    while shard.look(|_| ()).await == Err(ErrorCode::CoordinatorLoadInProgress) {
+        tokio::task::yield_now().await;
+    }
+    (shard, tasks)
+}
+
+fn join(member: &str) -> Join {
+    Join {
+        group: "g".into(),
+        member_id: member.into(),
+        instance_id: None,
+        client_id: "c".into(),
+        client_host: "/127.0.0.1".into(),
+        protocol_type: "connect".into(),
+        protocols: vec![Protocol { name: "default".into(), metadata: Bytes::new() }],
+        session_timeout_ms: 10_000,
+        rebalance_timeout_ms: 10_000,
+        needs_member_id: false,
+        may_skip_assignment: true,
+        fresh: "1".into(),
+    }
+}
+
+async fn commit(shard: &Shard, partition: i32, metadata: &str) -> Reply {
+    let commit = Commit {
+        group: "g".into(),
+        caller: Caller { generation: Generation::NONE, ..Caller::default() },
+        retention_ms: None,
+        knows_unknown_group: true,
+        offsets: vec![CommitOffset {
+            topic: "t".into(),
+            topic_id: Default::default(),
+            partition,
+            offset: 5,
+            leader_epoch: -1,
+            metadata: Some(metadata.into()),
+        }],
+    };
+    shard.ask(move |groups, now, token| groups.on_commit(now, token, &commit)).await.unwrap()
+}
+
+async fn committed(shard: &Shard) -> usize {
+    shard.look(|groups| groups.fetch("g", None).iter().map(|t| t.partitions.len()).sum()).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_is_committed_is_there_after_a_restart() {
+    let log = Arc::new(Memory::default());
+    let (shard, tasks) = loaded(&log).await;
+    assert_eq!(commit(&shard, 0, "m").await, Reply::Partitions(Ok(vec![ErrorCode::None])));
+    tasks.stop().await;
+    assert_eq!(shard.look(|_| ()).await, Err(ErrorCode::NotCoordinator), "nobody is left waiting");
+    let (shard, _tasks) = loaded(&log).await;
+    assert_eq!(committed(&shard).await, 1);
+}
+
+#[tokio::test]
+async fn commits_that_arrive_during_an_append_share_the_next_batch() {
+    let log = Arc::new(Memory { gate: Some(tokio::sync::Semaphore::new(0)), ..Memory::default() });
+    let (shard, _tasks) = loaded(&log).await;
+    let commits: Vec<_> = (0..50)
+        .map(|partition| {
+            let shard = shard.clone();
+            tokio::spawn(async move { commit(&shard, partition, "m").await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(committed(&shard).await, 0, "none counts before it is written");
+    log.gate.as_ref().unwrap().add_permits(100);
+    for commit in commits {
+        assert_eq!(commit.await.unwrap(), Reply::Partitions(Ok(vec![ErrorCode::None])));
+    }
+    assert_eq!(committed(&shard).await, 50);
+    assert!(log.batches.lock().len() <= 3, "{} batches", log.batches.lock().len());
+}
+
+#[tokio::test]
+async fn a_failed_append_is_told_and_not_remembered() {
+    let log = Arc::new(Memory { failing: AtomicBool::new(true), ..Memory::default() });
+    let (shard, _tasks) = loaded(&log).await;
+    assert_eq!(commit(&shard, 0, "m").await, Reply::Partitions(Err(ErrorCode::CoordinatorNotAvailable)));
+    assert_eq!(committed(&shard).await, 0);
+}
+
+#[tokio::test]
+async fn writes_are_split_into_batches_and_keep_their_order() {
+    let log = Arc::new(Memory { gate: Some(tokio::sync::Semaphore::new(0)), ..Memory::default() });
+    let (shard, _tasks) = loaded(&log).await;
+    let metadata = "m".repeat(4096);
+    let commits: Vec<_> = (0..200)
+        .map(|partition| {
+            let (shard, metadata) = (shard.clone(), metadata.clone());
+            tokio::spawn(async move { commit(&shard, partition, &metadata).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    log.gate.as_ref().unwrap().add_permits(1000);
+    for commit in commits {
+        assert_eq!(commit.await.unwrap(), Reply::Partitions(Ok(vec![ErrorCode::None])));
+    }
+    assert!(log.batches.lock().iter().all(|batch| batch.len() <= 512 * 1024 + 100));
+    let (again, _tasks) = loaded(&log).await;
+    assert_eq!(committed(&again).await, 200);
+}
+
+#[tokio::test]
+async fn a_parked_join_is_answered_in_time_and_holds_up_nobody() {
+    let log = Arc::new(Memory::default());
+    let (shard, _tasks) = loaded(&log).await;
+    let joining = shard.clone();
+    let joining = tokio::spawn(async move {
+        joining.ask(|groups, now, token| groups.on_join(now, token, &join(""))).await.unwrap()
+    });
+    // A client that goes away while it waits.
+    let gone =
+        shard.ask(|groups, now, token| groups.on_join(now, token, &Join { fresh: "2".into(), ..join("") }));
+    assert!(tokio::time::timeout(Duration::from_millis(10), gone).await.is_err());
+    assert_eq!(committed(&shard).await, 0);
+    assert!(!joining.is_finished());
+    let Reply::Join(reply) = joining.await.unwrap() else { panic!("not a join's answer") };
+    assert_eq!((reply.error, reply.generation), (ErrorCode::None, Generation(1)));
+}
+
+#[tokio::test]
+async fn a_damaged_partition_is_not_served() {
+    let log = Arc::new(Memory::default());
+    let (shard, tasks) = loaded(&log).await;
+    commit(&shard, 0, "m").await;
+    tasks.stop().await;
+    let mut bytes = BytesMut::from(&log.batches.lock()[0][..]);
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    log.batches.lock()[0] = bytes.freeze();
+    let (shard, _tasks) = loaded(&log).await;
+    assert_eq!(shard.look(|_| ()).await, Err(ErrorCode::NotCoordinator));
+}

@@ -1,15 +1,77 @@
 //! Administration: topics, configs, groups, offsets.
 
-use std::collections::{BTreeMap, HashMap};
+mod cluster;
+mod configs;
+mod groups;
+mod records;
+mod topics;
 
-use aqueduct_protocol::ids::{BrokerId, Offset, Uuid};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+
+use aqueduct_protocol::error_code::ErrorCode;
+use aqueduct_protocol::ids::{BrokerId, Uuid};
 use bytestring::ByteString;
 
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::metadata::{Broker, PartitionMetadata};
-use crate::offsets::ListedOffset;
-use crate::types::{OffsetAndMetadata, OffsetSpec, TopicPartition};
+use crate::retry::Retry;
+
+/// Administers a cluster. Calls are retried within `default.api.timeout.ms` where that is safe.
+///
+/// Calls about many things answer for each: the outer error is about the call, the inner ones about one thing.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    client: Client,
+}
+
+/// What became of each thing that a call was about.
+pub type Each<K, V = ()> = HashMap<K, Result<V>>;
+
+impl Admin {
+    /// An admin with the settings of `client`.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    fn retry(&self, what: impl Into<String>) -> Retry {
+        self.client.retry(what, self.client.config().default_api_timeout)
+    }
+
+    /// After a retriable failure: waits, and looks where the brokers are now.
+    async fn again(&self, retry: &mut Retry, error: Error) -> Result<()> {
+        let stale = error.asks_for_metadata() || error.code() == Some(ErrorCode::NotController);
+        retry.after(error).await?;
+        if stale {
+            // If it fails, the next attempt does as well.
+            let _ = self.client.refresh(Some(Vec::new())).await;
+        }
+        Ok(())
+    }
+
+    /// How long a broker may work on a request.
+    fn timeout_ms(&self) -> i32 {
+        i32::try_from(self.client.config().request_timeout.as_millis()).unwrap_or(i32::MAX)
+    }
+}
+
+/// Things that an answer was to be about, and was not, fail as left out.
+fn complete<K: Hash + Eq + Clone + std::fmt::Display, V>(
+    asked: impl IntoIterator<Item = K>,
+    mut results: Each<K, V>,
+    broker: &Broker,
+    api: &'static str,
+) -> Each<K, V> {
+    for key in asked {
+        let missing = |key: &K| Err(Error::left_out(&broker.address(), api, key));
+        if !results.contains_key(&key) {
+            let result = missing(&key);
+            results.insert(key, result);
+        }
+    }
+    results
+}
 
 /// A topic to create.
 #[derive(Debug, Clone)]
@@ -123,136 +185,6 @@ pub struct GroupMemberDescription {
     pub host: ByteString,
     pub metadata: bytes::Bytes,
     pub assignment: bytes::Bytes,
-}
-
-/// Administers a cluster. Calls are retried within `default.api.timeout.ms` where that is safe.
-///
-/// Calls about many things answer for each: the outer error is about the call, the inner ones about one thing.
-#[derive(Debug, Clone)]
-pub struct Admin {
-    _client: Client,
-}
-
-type Each<K, V = ()> = HashMap<K, Result<V>>;
-
-impl Admin {
-    /// An admin with the settings of `client`.
-    pub fn new(client: Client) -> Self {
-        Self { _client: client }
-    }
-
-    /// Creates topics. One that exists gives the inner code `TOPIC_ALREADY_EXISTS`.
-    pub async fn create_topics(
-        &self,
-        _topics: &[NewTopic],
-        _validate_only: bool,
-    ) -> Result<Each<ByteString>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Creates a topic unless it exists; returns whether it was created, once its leaders are known to this client.
-    pub async fn ensure_topic(&self, _topic: &NewTopic) -> Result<bool> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Deletes topics by name.
-    pub async fn delete_topics(&self, _topics: &[ByteString]) -> Result<Each<ByteString>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Describes topics; one that does not exist gives the inner [`Error::UnknownTopic`]. Never creates any.
-    pub async fn describe_topics(
-        &self,
-        _topics: &[ByteString],
-    ) -> Result<Each<ByteString, TopicDescription>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Names of all topics, internal ones included.
-    pub async fn list_topics(&self) -> Result<Vec<ByteString>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// All configs of these resources.
-    pub async fn describe_configs(
-        &self,
-        _resources: &[ConfigResource],
-    ) -> Result<Each<ConfigResource, Vec<ConfigEntry>>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Changes single configs and leaves the others.
-    pub async fn incremental_alter_configs(
-        &self,
-        _changes: &[(ConfigResource, Vec<(String, ConfigOp)>)],
-    ) -> Result<Each<ConfigResource>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// All groups of all brokers.
-    pub async fn list_groups(&self) -> Result<Vec<GroupListing>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Describes classic groups.
-    pub async fn describe_groups(
-        &self,
-        _groups: &[ByteString],
-    ) -> Result<Each<ByteString, GroupDescription>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Deletes empty groups and their offsets.
-    pub async fn delete_groups(&self, _groups: &[ByteString]) -> Result<Each<ByteString>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// All offsets that the group committed.
-    pub async fn list_consumer_group_offsets(
-        &self,
-        _group: &str,
-    ) -> Result<HashMap<TopicPartition, OffsetAndMetadata>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Sets committed offsets of a group without members.
-    pub async fn alter_consumer_group_offsets(
-        &self,
-        _group: &str,
-        _offsets: &HashMap<TopicPartition, OffsetAndMetadata>,
-    ) -> Result<Each<TopicPartition>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Deletes committed offsets of partitions that no member subscribes to.
-    pub async fn delete_consumer_group_offsets(
-        &self,
-        _group: &str,
-        _partitions: &[TopicPartition],
-    ) -> Result<Each<TopicPartition>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Deletes records before the given offsets (-1: all); returns the new log start offsets.
-    pub async fn delete_records(
-        &self,
-        _before: &HashMap<TopicPartition, Offset>,
-    ) -> Result<Each<TopicPartition, Offset>> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Cluster id, controller and brokers.
-    pub async fn describe_cluster(&self) -> Result<ClusterDescription> {
-        Err(Error::Closed("admin"))
-    }
-
-    /// Looks up offsets.
-    pub async fn list_offsets(
-        &self,
-        _wanted: &HashMap<TopicPartition, OffsetSpec>,
-    ) -> Result<Each<TopicPartition, ListedOffset>> {
-        Err(Error::Closed("admin"))
-    }
 }
 
 /// The cluster and its brokers.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+pub(crate) use self::calls::Identity;
 pub use self::member::GroupMember;
 use crate::error::Error;
 

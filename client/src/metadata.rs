@@ -12,6 +12,11 @@ use bytestring::ByteString;
 
 pub(crate) use keeper::{Ask, Keeper};
 
+/// The image that one answer describes by itself.
+pub(crate) fn of_response(answer: aqueduct_protocol::messages::MetadataResponse) -> Metadata {
+    image::next(&Metadata::empty(), answer)
+}
+
 /// A broker and where it listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broker {

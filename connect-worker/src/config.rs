@@ -1,0 +1,17 @@
+//! Settings: of the worker, of connectors, and of the clients that both lead to.
+
+mod clients;
+mod connector;
+mod properties;
+mod providers;
+mod tables;
+mod worker;
+
+pub use clients::{ClientKind, OverridePolicy, client_properties};
+pub use connector::{
+    ConnectorSettings, ErrorSettings, Tolerance, TransformStep, base_table, condition_table, connector_plugin,
+};
+pub use properties::parse_properties;
+pub use providers::Providers;
+pub use tables::{classes, sink_table, source_table};
+pub use worker::{Mode, WorkerConfig};

@@ -110,7 +110,7 @@ pub fn client_properties(
     match kind {
         ClientKind::SourceProducer | ClientKind::DeadLetterProducer => {
             set("acks", "all");
-            set("max.block.ms", "9223372036854775807");
+            set("max.block.ms", "2147483647");
             set("delivery.timeout.ms", "2147483647");
         }
         ClientKind::SinkConsumer => {

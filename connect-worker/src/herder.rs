@@ -1,0 +1,18 @@
+//! What decides which connectors and tasks run here.
+//!
+//! [`Core`](core::Core) decides and does nothing; [`Driver`](driver::Driver) carries it out; [`Herder`] is the handle that
+//! REST and embedders hold.
+
+mod commands;
+mod core;
+mod driver;
+mod handle;
+mod offsets;
+mod restart;
+mod validate;
+
+pub(crate) use self::core::Core;
+pub(crate) use driver::{Driver, GroupEvent};
+pub use handle::{Health, Herder, NewConnector};
+pub use validate::{ConfigInfo, ConfigInfos};
+pub(crate) use handle::Shared;

@@ -1,0 +1,515 @@
+//! Carries out what the core decides: one task that owns all connectors and tasks of this worker.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use aqueduct_connect_api::ConfigMap;
+use futures_util::future::join_all;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::commands::{Reply, Request};
+use super::core::Command;
+use super::handle::Shared;
+use super::restart::RestartPlan;
+use super::{Core, validate};
+use crate::config::{Providers, connector_plugin};
+use crate::config_state::{ConfigRecord, RestartRequest, SessionKey};
+use crate::connector_runner::{ConnectorHandle, Started, TaskConfigs, task_class};
+use crate::error::{Error, Result};
+use crate::group::GroupShared;
+use crate::ids::{ConnectorName, RunState, TargetState, TaskId};
+use crate::membership::Protocol;
+use crate::membership::blob::Assignment;
+use crate::status::Subject;
+use crate::task::TaskHandle;
+
+/// What the membership tells the herder.
+pub enum GroupEvent {
+    /// Everything has to stop before the next round.
+    Prepare { done: oneshot::Sender<()> },
+    /// A round has ended.
+    Assigned {
+        assignment: Assignment,
+        eager: bool,
+        leads: bool,
+        generation: i32,
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// The herder's task.
+pub struct Driver {
+    pub(super) shared: Arc<Shared>,
+    core: Core,
+    group: Arc<GroupShared>,
+    connectors: HashMap<ConnectorName, ConnectorHandle>,
+    tasks: HashMap<TaskId, TaskHandle>,
+    requests: mpsc::Receiver<Request>,
+    group_events: mpsc::Receiver<GroupEvent>,
+    task_configs: mpsc::Receiver<TaskConfigs>,
+    task_configs_to: mpsc::Sender<TaskConfigs>,
+    joined: bool,
+    stop: CancellationToken,
+}
+
+const KEY_CHECK: Duration = Duration::from_secs(60);
+
+impl Driver {
+    pub fn new(
+        shared: Arc<Shared>,
+        group: Arc<GroupShared>,
+        requests: mpsc::Receiver<Request>,
+        group_events: mpsc::Receiver<GroupEvent>,
+        stop: CancellationToken,
+    ) -> Self {
+        let (task_configs_to, task_configs) = mpsc::channel(256);
+        let core = shared.config.read(Core::new);
+        Self {
+            shared,
+            core,
+            group,
+            connectors: HashMap::new(),
+            tasks: HashMap::new(),
+            requests,
+            group_events,
+            task_configs,
+            task_configs_to,
+            joined: false,
+            stop,
+        }
+    }
+
+    /// Runs until told to stop, then stops everything.
+    pub async fn run(mut self) {
+        let config = self.shared.config.clone();
+        let mut key_check = tokio::time::interval(KEY_CHECK);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => break,
+                Some(event) = self.group_events.recv() => self.on_group_event(event).await,
+                () = config.changed() => {}
+                Some(configs) = self.task_configs.recv() => self.publish_tasks(configs).await,
+                Some(request) = self.requests.recv(), if self.joined => self.on_request(request).await,
+                _ = key_check.tick(), if self.joined => self.renew_session_key().await,
+            }
+            self.follow_changes().await;
+        }
+        let commands = self.core.on_shutdown();
+        self.carry_out(commands).await;
+        self.shared.ready.store(false, Ordering::Release);
+    }
+
+    async fn follow_changes(&mut self) {
+        let changes = self.shared.config.take_changes();
+        if !changes.is_empty() {
+            let commands = self.shared.config.read(|state| self.core.on_changes(state, changes));
+            self.carry_out(commands).await;
+        }
+    }
+
+    async fn on_group_event(&mut self, event: GroupEvent) {
+        match event {
+            GroupEvent::Prepare { done } => {
+                let commands = self.core.on_prepare();
+                self.carry_out(commands).await;
+                let _ = done.send(());
+            }
+            GroupEvent::Assigned { assignment, eager, leads, generation, done } => {
+                tracing::info!(
+                    generation,
+                    leads,
+                    connectors = assignment.assigned.connectors.len(),
+                    tasks = assignment.assigned.tasks.len(),
+                    revoked = assignment.revoked.connectors.len() + assignment.revoked.tasks.len(),
+                    delay_ms = assignment.delay,
+                    "work was shared out"
+                );
+                self.shared.environment.generation.store(generation, Ordering::Relaxed);
+                *self.shared.leader_url.lock() = Some(assignment.leader_url.clone());
+                let commands = self
+                    .shared
+                    .config
+                    .read(|state| self.core.on_assignment(state, &assignment, eager, leads));
+                self.carry_out(commands).await;
+                self.group.set_load(self.core.assigned().clone());
+                if !std::mem::replace(&mut self.joined, true) {
+                    self.renew_session_key().await;
+                    self.shared.ready.store(true, Ordering::Release);
+                }
+                let _ = done.send(());
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, commands: Vec<Command>) {
+        for command in commands {
+            match command {
+                Command::StopConnector(name) => self.stop_connector(&name).await,
+                Command::StopTasks(ids) => self.stop_tasks(&ids).await,
+                Command::CatchUp => self.catch_up().await,
+                Command::StartConnector(name) => self.start_connector(&name, None),
+                Command::StartTask(id) => self.start_task(&id),
+                Command::ApplyTarget(name) => self.apply_target(&name),
+                Command::Restart(request) => self.restart(&request).await,
+                Command::ForgetTasks(ids) => self.forget_tasks(ids).await,
+                Command::ForgetConnector(name) => self.forget_connector(&name).await,
+                Command::Rejoin => self.group.request_rejoin(),
+            }
+        }
+        self.group.set_load(self.core.assigned().clone());
+    }
+
+    fn graceful_timeout(&self) -> Duration {
+        self.shared.environment.config.graceful_timeout()
+    }
+
+    fn start_connector(&mut self, name: &ConnectorName, started: Option<Started>) {
+        let found = self.shared.config.read(|state| {
+            Some((state.connector_config(name)?.clone(), state.target_state(name).unwrap_or_default()))
+        });
+        let Some((settings, target)) = found else { return };
+        let handle = ConnectorHandle::start(
+            self.shared.environment.clone(),
+            name.clone(),
+            &settings,
+            target,
+            self.task_configs_to.clone(),
+            started,
+        );
+        self.connectors.insert(name.clone(), handle);
+        self.core.connector_started(name);
+    }
+
+    async fn stop_connector(&mut self, name: &ConnectorName) {
+        if let Some(handle) = self.connectors.remove(name) {
+            handle.stop(self.graceful_timeout()).await;
+        }
+        self.core.connector_stopped(name);
+        if !self.shared.config.read(|state| state.contains(name)) {
+            self.forget_connector(name).await;
+        }
+    }
+
+    fn start_task(&mut self, id: &TaskId) {
+        let found = self.shared.config.read(|state| {
+            let connector = state.connector_config(&id.connector)?.clone();
+            let task = state.task_config(id)?.clone();
+            Some((connector, task, state.target_state(&id.connector).unwrap_or_default()))
+        });
+        let Some((connector, task, target)) = found else { return };
+        let handle = self.shared.environment.start_task(id.clone(), &connector, &task, target);
+        self.tasks.insert(id.clone(), handle);
+        self.core.task_started(id);
+    }
+
+    async fn stop_tasks(&mut self, ids: &[TaskId]) {
+        let timeout = self.graceful_timeout();
+        let handles: Vec<TaskHandle> = ids.iter().filter_map(|id| self.tasks.remove(id)).collect();
+        handles.iter().for_each(TaskHandle::begin_stop);
+        join_all(handles.into_iter().map(|handle| handle.stop(timeout))).await;
+        self.core.tasks_stopped(ids);
+        let gone: Vec<TaskId> = self
+            .shared
+            .config
+            .read(|state| ids.iter().filter(|id| state.task_config(id).is_none()).cloned().collect());
+        self.forget_tasks(gone).await;
+    }
+
+    async fn forget_tasks(&self, ids: Vec<TaskId>) {
+        for id in ids {
+            let status = self.shared.environment.status_of(RunState::Destroyed, None, None);
+            self.shared.status.put(Subject::Task(id), status).await;
+        }
+    }
+
+    async fn forget_connector(&self, name: &ConnectorName) {
+        let tasks: Vec<u32> = self.shared.status.read(|s| s.tasks(name).iter().map(|(t, _)| *t).collect());
+        self.forget_tasks(tasks.into_iter().map(|task| TaskId { connector: name.clone(), task }).collect())
+            .await;
+        let status = self.shared.environment.status_of(RunState::Destroyed, None, None);
+        self.shared.status.put(Subject::Connector(name.clone()), status).await;
+        self.shared.status.forget_topics(name).await;
+    }
+
+    async fn catch_up(&mut self) {
+        let limit = self.shared.environment.config.millis("worker.sync.timeout.ms");
+        match tokio::time::timeout(limit, self.shared.config.read_to_end()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "reading the config topic to its end failed"),
+            Err(_) => tracing::warn!(?limit, "reading the config topic to its end took longer than worker.sync.timeout.ms"),
+        }
+        self.group.request_rejoin();
+    }
+
+    fn apply_target(&mut self, name: &ConnectorName) {
+        let Some(target) = self.shared.config.read(|state| state.target_state(name)) else { return };
+        if let Some(connector) = self.connectors.get(name) {
+            connector.set_target(target);
+        }
+        // Tasks of a stopped connector go away with their configurations.
+        if target != TargetState::Stopped {
+            let tasks = self.tasks.iter().filter(|(id, _)| id.connector == *name);
+            tasks.for_each(|(_, task)| task.set_target(target));
+        }
+    }
+
+    async fn report_restarting(&self, subject: Subject) {
+        let status = self.shared.environment.status_of(RunState::Restarting, None, None);
+        self.shared.status.put(subject, status).await;
+    }
+
+    async fn restart(&mut self, request: &RestartRequest) {
+        let Some(plan) = self.shared.status.read(|state| RestartPlan::new(request, state)) else { return };
+        let name = &request.connector;
+        let connector = plan.connector && self.connectors.contains_key(name);
+        let tasks: Vec<TaskId> =
+            plan.tasks.into_iter().filter(|id| self.tasks.contains_key(id)).collect();
+        if connector {
+            self.stop_connector(name).await;
+            self.report_restarting(Subject::Connector(name.clone())).await;
+        }
+        if !tasks.is_empty() {
+            self.stop_tasks(&tasks).await;
+            for id in &tasks {
+                self.report_restarting(Subject::Task(id.clone())).await;
+            }
+        }
+        if connector {
+            self.start_connector(name, None);
+        }
+        tasks.iter().for_each(|id| self.start_task(id));
+    }
+
+    /// The leader writes task configurations where they differ from those in force.
+    async fn publish_tasks(&mut self, made: TaskConfigs) {
+        let name = made.connector;
+        let records = self.shared.config.read(|state| {
+            let connector = state.connector_config(&name)?;
+            if state.target_state(&name) == Some(TargetState::Stopped) {
+                return None;
+            }
+            let tasks = finish_task_configs(connector, made.configs);
+            let in_force: Vec<&ConfigMap> =
+                state.tasks(&name).iter().filter_map(|id| state.task_config(id)).collect();
+            let same = !state.is_inconsistent(&name)
+                && state.applied_config(&name) == Some(connector)
+                && in_force.len() == tasks.len()
+                && in_force.iter().zip(&tasks).all(|(old, new)| **old == *new);
+            (!same).then(|| {
+                let count = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
+                let mut records: Vec<ConfigRecord> = (0..count)
+                    .zip(tasks)
+                    .map(|(task, config)| ConfigRecord::Task(TaskId { connector: name.clone(), task }, config))
+                    .collect();
+                records.push(ConfigRecord::Commit(name.clone(), count));
+                records
+            })
+        });
+        let Some(records) = records else { return };
+        if !self.core.leads() {
+            tracing::warn!(connector = &*name, "task configurations have to be written by the leader of the group");
+            return;
+        }
+        if let Err(error) = self.shared.config.write(&records).await {
+            tracing::error!(connector = &*name, %error, "writing task configurations failed, trying again");
+            if let Some(connector) = self.connectors.get(&name) {
+                connector.reconfigure();
+            }
+        }
+    }
+
+    /// Writes a new session key where there is none or it is too old.
+    async fn renew_session_key(&mut self) {
+        let config = &self.shared.environment.config;
+        let distributed = config.mode() == crate::config::Mode::Distributed;
+        if !distributed || !self.core.leads() || config.protocol() != Protocol::Sessioned {
+            return;
+        }
+        let now = crate::clock::now_millis();
+        let ttl = config.number("inter.worker.key.ttl.ms");
+        let algorithm = config.text("inter.worker.key.generation.algorithm").to_owned();
+        let good = self.shared.config.read(|state| {
+            state.session_key().is_some_and(|key| key.algorithm == algorithm && now - key.created < ttl)
+        });
+        if good {
+            return;
+        }
+        let key = SessionKey { key: rand::random::<[u8; 32]>().to_vec(), algorithm, created: now };
+        if let Err(error) = self.shared.config.write(&[ConfigRecord::SessionKey(key)]).await {
+            tracing::warn!(%error, "writing a session key failed");
+        }
+    }
+
+    async fn on_request(&mut self, request: Request) {
+        match request {
+            Request::PutConnector { name, config, initial, may_replace, reply } => {
+                let done = self.put_connector(name, config, initial, may_replace).await;
+                let _ = reply.send(done);
+            }
+            Request::DeleteConnector { name, reply } => answer(reply, self.delete_connector(name).await),
+            Request::SetTarget { name, target, reply } => {
+                let done = self.set_target(name, target).await;
+                answer(reply, done);
+            }
+            Request::RestartConnector { name, started, reply } => {
+                let done = self.restart_connector(&name, started).await;
+                answer(reply, done);
+            }
+            Request::RestartTask { id, reply } => answer(reply, self.restart_task(&id).await),
+            Request::Restart { request, reply } => {
+                let done = match self.check_leader() {
+                    Ok(()) => self.shared.config.write(&[ConfigRecord::Restart(request)]).await,
+                    Err(error) => Err(error),
+                };
+                answer(reply, done);
+            }
+            Request::StoreOffsets { name, offsets, reply } => {
+                let done = self.store_offsets(&name, &offsets).await;
+                answer(reply, done);
+            }
+        }
+    }
+
+    fn check_leader(&self) -> Result<()> {
+        if self.core.leads() {
+            return Ok(());
+        }
+        Err(Error::Conflict(
+            "Cannot complete request because of a conflicting operation (e.g. worker rebalance)".to_owned(),
+        ))
+    }
+
+    async fn put_connector(
+        &mut self,
+        name: ConnectorName,
+        config: ConfigMap,
+        initial: Option<TargetState>,
+        may_replace: bool,
+    ) -> Result<bool> {
+        self.check_leader()?;
+        let exists = self.shared.config.read(|state| state.contains(&name));
+        if exists && !may_replace {
+            return Err(Error::Conflict(format!("Connector {name} already exists")));
+        }
+        let target = initial.map(|target| ConfigRecord::TargetState(name.clone(), Some(target)));
+        let connector = ConfigRecord::Connector(name, Some(config));
+        let records: Vec<ConfigRecord> = target.into_iter().chain([connector]).collect();
+        self.shared.config.write(&records).await?;
+        Ok(!exists)
+    }
+
+    async fn delete_connector(&mut self, name: ConnectorName) -> Result<()> {
+        self.check_leader()?;
+        if !self.shared.config.read(|state| state.contains(&name)) {
+            return Err(validate::connector_not_found(&name));
+        }
+        let records =
+            [ConfigRecord::Connector(name.clone(), None), ConfigRecord::TargetState(name, None)];
+        self.shared.config.write(&records).await
+    }
+
+    async fn set_target(&mut self, name: ConnectorName, target: TargetState) -> Result<()> {
+        let Some(known) = self.shared.config.read(|state| state.target_state(&name)) else {
+            return Err(Error::not_found(format!("Unknown connector {name}")));
+        };
+        let state = ConfigRecord::TargetState(name.clone(), Some(target));
+        if target == TargetState::Stopped {
+            self.check_leader()?;
+            return self.shared.config.write(&[ConfigRecord::Commit(name, 0), state]).await;
+        }
+        if known == target {
+            return Ok(());
+        }
+        self.shared.config.write(&[state]).await
+    }
+
+    async fn restart_connector(&mut self, name: &ConnectorName, started: Started) -> Result<()> {
+        if !self.shared.config.read(|state| state.contains(name)) {
+            return Err(Error::not_found(format!("Unknown connector: {name}")));
+        }
+        if !self.connectors.contains_key(name) {
+            self.check_assigned_here()?;
+        }
+        self.stop_connector(name).await;
+        self.start_connector(name, Some(started));
+        Ok(())
+    }
+
+    async fn restart_task(&mut self, id: &TaskId) -> Result<()> {
+        let known = self.shared.config.read(|state| {
+            (state.contains(&id.connector), state.task_config(id).is_some())
+        });
+        match known {
+            (false, _) => return Err(Error::not_found(format!("Unknown connector: {}", id.connector))),
+            (true, false) => return Err(Error::not_found(format!("Unknown task: {id}"))),
+            (true, true) => {}
+        }
+        if !self.tasks.contains_key(id) {
+            self.check_assigned_here()?;
+        }
+        self.stop_tasks(std::slice::from_ref(id)).await;
+        self.start_task(id);
+        Ok(())
+    }
+
+    /// What is not running here may be on its way to here or elsewhere.
+    fn check_assigned_here(&self) -> Result<()> {
+        Err(Error::Conflict(
+            "Cannot complete request because of a conflicting operation (e.g. worker rebalance)".to_owned(),
+        ))
+    }
+
+    async fn store_offsets(
+        &mut self,
+        name: &ConnectorName,
+        offsets: &[(aqueduct_connect_api::OffsetMap, Option<aqueduct_connect_api::OffsetMap>)],
+    ) -> Result<()> {
+        let pairs: Vec<_> = offsets.iter().map(|(p, o)| (p, o.as_ref())).collect();
+        self.shared.environment.offsets.store(name, &pairs).await
+    }
+}
+
+fn answer(reply: Reply<()>, done: Result<()>) {
+    let _ = reply.send(done);
+}
+
+/// Adds what the worker adds to a task's settings, and puts variables back where the connector has them.
+fn finish_task_configs(connector: &ConfigMap, configs: Vec<ConfigMap>) -> Vec<ConfigMap> {
+    let plugin = connector_plugin(connector).ok();
+    let class = connector.get("connector.class").map_or("", String::as_str).trim();
+    let is_sink = plugin.is_some_and(|p| p.factory.type_name() == "sink");
+    configs
+        .into_iter()
+        .map(|mut config| {
+            if let Some(plugin) = plugin {
+                config.insert("task.class".to_owned(), task_class(plugin, class));
+            }
+            for (key, value) in connector {
+                let topics = is_sink && matches!(key.as_str(), "topics" | "topics.regex");
+                if topics || (config.contains_key(key) && Providers::has_variable(value)) {
+                    config.insert(key.clone(), value.clone());
+                }
+            }
+            config
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_stay_variables_in_task_configurations() {
+        let map = |pairs: &[(&str, &str)]| -> ConfigMap {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        };
+        let connector = map(&[("password", "${file:/x:y}"), ("user", "u"), ("other", "${env:A}")]);
+        let made = finish_task_configs(&connector, vec![map(&[("password", "hunter2"), ("user", "u2")])]);
+        assert_eq!(made, [map(&[("password", "${file:/x:y}"), ("user", "u2")])]);
+    }
+}

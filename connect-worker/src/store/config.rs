@@ -1,0 +1,131 @@
+//! The config topic, read and written.
+
+use std::sync::Arc;
+
+use aqueduct_client::ClientConfig;
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+
+use super::{TopicLog, TopicSpec};
+use crate::config_state::{Change, ConfigRecord, ConfigState};
+use crate::error::Result;
+
+/// Connectors and all that is configured, shared by the workers of a group.
+#[derive(Clone)]
+pub struct ConfigStore {
+    shared: Arc<Shared>,
+    backend: Arc<Backend>,
+}
+
+enum Backend {
+    Topic(TopicLog),
+    /// Nothing outlives the process.
+    Memory,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: RwLock<ConfigState>,
+    /// What has changed and was not taken yet; each change at most once.
+    changes: Mutex<Vec<Change>>,
+    changed: Notify,
+}
+
+impl Shared {
+    fn apply(&self, offset: i64, key: &[u8], value: Option<&[u8]>) {
+        let applied = self.state.write().apply(offset, key, value);
+        match applied {
+            Ok(Some(change)) => {
+                let mut changes = self.changes.lock();
+                // The latest state counts, so that one notice of each kind is enough; it has to be the last.
+                changes.retain(|known| *known != change);
+                changes.push(change);
+                drop(changes);
+                self.changed.notify_one();
+            }
+            Ok(None) => {}
+            Err(why) => {
+                let key = String::from_utf8_lossy(key);
+                tracing::warn!(offset, key = &*key, why, "skipped a record of the config topic");
+            }
+        }
+    }
+}
+
+impl ConfigStore {
+    /// Reads the topic; changes up to now are in the state and not among [`ConfigStore::take_changes`].
+    ///
+    /// # Errors
+    /// As for [`TopicLog::open`].
+    pub async fn open(config: ClientConfig, spec: &TopicSpec) -> Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let target = shared.clone();
+        let log = TopicLog::open(config, spec, move |record| {
+            let key = record.key.as_deref().unwrap_or_default();
+            target.apply(record.offset.0, key, record.value.as_deref());
+        })
+        .await?;
+        shared.changes.lock().clear();
+        Ok(Self { shared, backend: Arc::new(Backend::Topic(log)) })
+    }
+
+    /// A store that is gone with the process.
+    pub fn in_memory() -> Self {
+        Self { shared: Arc::default(), backend: Arc::new(Backend::Memory) }
+    }
+
+    /// Looks at the state; keep it short, readers hold up the follower.
+    pub fn read<T>(&self, look: impl FnOnce(&ConfigState) -> T) -> T {
+        look(&self.shared.state.read())
+    }
+
+    /// Changes since the last call, oldest first.
+    pub fn take_changes(&self) -> Vec<Change> {
+        std::mem::take(&mut self.shared.changes.lock())
+    }
+
+    /// Returns when there are changes to take.
+    pub async fn changed(&self) {
+        self.shared.changed.notified().await;
+    }
+
+    /// Writes records in order, waits for the acknowledgement and reads them back.
+    ///
+    /// # Errors
+    /// [`crate::Error::Kafka`] for the first record that was not written.
+    pub async fn write(&self, records: &[ConfigRecord]) -> Result<()> {
+        match &*self.backend {
+            Backend::Topic(log) => {
+                let pairs = records.iter().map(|r| (Bytes::from(r.key()), r.value().map(Bytes::from)));
+                log.write(pairs.collect()).await?;
+                log.read_to_end().await
+            }
+            Backend::Memory => {
+                for record in records {
+                    let offset = self.read(ConfigState::offset);
+                    let value = record.value();
+                    self.shared.apply(offset, record.key().as_bytes(), value.as_deref().map(str::as_bytes));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns when everything in the topic has been applied.
+    ///
+    /// # Errors
+    /// [`crate::Error::Kafka`] where the cluster does not answer.
+    pub async fn read_to_end(&self) -> Result<()> {
+        match &*self.backend {
+            Backend::Topic(log) => log.read_to_end().await,
+            Backend::Memory => Ok(()),
+        }
+    }
+
+    pub async fn close(&self) {
+        if let Backend::Topic(log) = &*self.backend {
+            log.close().await;
+        }
+    }
+}

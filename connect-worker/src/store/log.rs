@@ -1,0 +1,236 @@
+//! A compacted topic as a shared log: all of it is read at the start and followed from then on.
+
+use std::time::Duration;
+
+use aqueduct_client::{
+    Admin, Client, ClientConfig, ConfigResource, ConsumerRecord, Deliveries, NewTopic, PartitionConsumer,
+    Producer, ProducerRecord,
+};
+use aqueduct_connect_api::ConfigMap;
+use bytes::Bytes;
+use bytestring::ByteString;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Result};
+
+/// What an internal topic has to be.
+#[derive(Clone, Debug)]
+pub struct TopicSpec {
+    pub name: String,
+    /// Key of the worker's settings that names it, for messages.
+    pub setting: &'static str,
+    /// -1 for the broker's default.
+    pub partitions: i32,
+    pub replication_factor: i16,
+    /// Settings of the topic beside `cleanup.policy`.
+    pub settings: ConfigMap,
+    /// Whether it must have one partition, because its order matters.
+    pub single_partition: bool,
+}
+
+type Reply = oneshot::Sender<Result<()>>;
+
+/// A compacted topic, followed by a task of its own that hands each record to a function, in order.
+pub struct TopicLog {
+    topic: ByteString,
+    producer: Producer,
+    client: Client,
+    to_end: mpsc::Sender<Reply>,
+    stop: CancellationToken,
+    reader: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+impl TopicLog {
+    /// Creates the topic where it is missing, checks it, and returns when everything in it has been given to `apply`.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] where the cluster does not answer, [`Error::BadRequest`] where the topic exists but is not what
+    /// it has to be.
+    pub async fn open(
+        config: ClientConfig,
+        spec: &TopicSpec,
+        apply: impl FnMut(ConsumerRecord) + Send + 'static,
+    ) -> Result<Self> {
+        let client = Client::new(config);
+        ensure_topic(&client, spec).await?;
+        let mut consumer = PartitionConsumer::new(client.clone());
+        let what = format!("reading topic {} ({})", spec.name, spec.setting);
+        let partitions = consumer.assign_topic(&spec.name).await.map_err(Error::kafka(what.clone()))?;
+        for partition in &partitions {
+            consumer
+                .seek_to(partition, aqueduct_client::OffsetSpec::Earliest)
+                .map_err(Error::kafka(what.clone()))?;
+        }
+        let (to_end, requests) = mpsc::channel(16);
+        let stop = CancellationToken::new();
+        let follower =
+            Follower { topic: spec.name.clone(), consumer, requests, stop: stop.clone(), apply };
+        let reader = tokio::spawn(follower.run());
+        let log = Self {
+            topic: spec.name.as_str().into(),
+            producer: Producer::new(client.clone()),
+            client,
+            to_end,
+            stop,
+            reader: tokio::sync::Mutex::new(Some(reader)),
+        };
+        log.read_to_end().await?;
+        Ok(log)
+    }
+
+    /// Returns when every record that the topic held at the time of the call has been applied.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] where the cluster does not answer.
+    pub async fn read_to_end(&self) -> Result<()> {
+        let (reply, done) = oneshot::channel();
+        self.to_end.send(reply).await.map_err(|_| Error::ShutDown)?;
+        done.await.map_err(|_| Error::ShutDown)?
+    }
+
+    /// Buffers records, in order; the result tells what became of them.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] where they could not be buffered.
+    pub async fn send(&self, records: Vec<(Bytes, Option<Bytes>)>) -> Result<Deliveries> {
+        let records = records
+            .into_iter()
+            .map(|(key, value)| ProducerRecord::keyed(self.topic.clone(), key, value))
+            .collect();
+        self.producer
+            .send_all(records)
+            .await
+            .map_err(Error::kafka(format!("writing to topic {}", self.topic)))
+    }
+
+    /// Writes records, in order, and waits until the cluster has acknowledged all of them.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] for the first record that was not written.
+    pub async fn write(&self, records: Vec<(Bytes, Option<Bytes>)>) -> Result<()> {
+        for result in self.send(records).await?.await {
+            result.map_err(Error::kafka(format!("writing to topic {}", self.topic)))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is buffered and ends the reader.
+    pub async fn close(&self) {
+        self.producer.close().await;
+        self.stop.cancel();
+        if let Some(reader) = self.reader.lock().await.take() {
+            let _ = reader.await;
+        }
+        self.client.close().await;
+    }
+}
+
+struct Follower<F> {
+    topic: String,
+    consumer: PartitionConsumer,
+    requests: mpsc::Receiver<Reply>,
+    stop: CancellationToken,
+    apply: F,
+}
+
+impl<F: FnMut(ConsumerRecord) + Send> Follower<F> {
+    async fn run(mut self) {
+        const IDLE: Duration = Duration::from_secs(30);
+        const AFTER_ERROR: Duration = Duration::from_secs(1);
+        loop {
+            let polled = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                request = self.requests.recv() => match request {
+                    Some(reply) => {
+                        self.to_end(reply).await;
+                        continue;
+                    }
+                    None => return,
+                },
+                polled = self.consumer.poll(IDLE) => polled,
+            };
+            match polled {
+                Ok(records) => records.into_iter().for_each(&mut self.apply),
+                Err(error) => {
+                    tracing::warn!(topic = self.topic, %error, "reading an internal topic failed, trying again");
+                    tokio::select! {
+                        () = self.stop.cancelled() => return,
+                        () = tokio::time::sleep(AFTER_ERROR) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn to_end(&mut self, reply: Reply) {
+        let apply = &mut self.apply;
+        let read = tokio::select! {
+            () = self.stop.cancelled() => return,
+            read = self.consumer.read_to_end(apply) => read,
+        };
+        let _ = reply.send(read.map_err(Error::kafka(format!("reading topic {} to its end", self.topic))));
+        // Requests that were waiting meanwhile are about a later end.
+    }
+}
+
+async fn ensure_topic(client: &Client, spec: &TopicSpec) -> Result<()> {
+    let admin = Admin::new(client.clone());
+    let mut topic = NewTopic::new(spec.name.as_str(), spec.partitions, spec.replication_factor);
+    topic.configs.extend(spec.settings.iter().map(|(k, v)| (k.clone(), v.clone())));
+    topic.configs.insert("cleanup.policy".to_owned(), "compact".to_owned());
+    let created = admin
+        .ensure_topic(&topic)
+        .await
+        .map_err(Error::kafka(format!("creating topic {} ({})", spec.name, spec.setting)))?;
+    if created {
+        tracing::info!(topic = spec.name, partitions = spec.partitions, "created internal topic");
+        return Ok(());
+    }
+    check_policy(&admin, spec).await?;
+    if spec.single_partition {
+        let name = ByteString::from(spec.name.as_str());
+        let found = admin
+            .describe_topics(std::slice::from_ref(&name))
+            .await
+            .map_err(Error::kafka(format!("describing topic {}", spec.name)))?;
+        if let Some(Ok(description)) = found.get(&name)
+            && description.partitions.len() != 1
+        {
+            return Err(Error::invalid(format!(
+                "Topic '{}' supplied via the '{}' property is required to have a single partition in order to guarantee \
+                 consistency of connector configurations, but found {} partitions.",
+                spec.name,
+                spec.setting,
+                description.partitions.len()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// An existing topic whose records are deleted by age would forget connectors.
+async fn check_policy(admin: &Admin, spec: &TopicSpec) -> Result<()> {
+    let resource = ConfigResource::Topic(spec.name.as_str().into());
+    let configs = match admin.describe_configs(std::slice::from_ref(&resource)).await {
+        Ok(configs) => configs,
+        Err(error) => {
+            tracing::warn!(topic = spec.name, %error, "could not check the topic's cleanup.policy");
+            return Ok(());
+        }
+    };
+    let Some(Ok(entries)) = configs.get(&resource) else { return Ok(()) };
+    let policy = entries.iter().find(|e| &*e.name == "cleanup.policy").and_then(|e| e.value.as_deref());
+    match policy {
+        None | Some("compact") => Ok(()),
+        Some(policy) => Err(Error::invalid(format!(
+            "Topic '{}' supplied via the '{}' property is required to have 'cleanup.policy=compact' to guarantee consistency \
+             and durability of source connector offsets, but found the topic currently has 'cleanup.policy={policy}'. \
+             Continuing would likely result in eventually losing connectors, offsets or statuses. Change the '{}' \
+             property in the worker configuration to use a topic with 'cleanup.policy=compact', or change the topic.",
+            spec.name, spec.setting, spec.setting
+        ))),
+    }
+}

@@ -1,0 +1,13 @@
+//! What moves data: one runner a task, each in a tokio task of its own.
+
+mod dead_letters;
+mod errors;
+mod in_flight;
+mod runner;
+mod sink;
+mod sink_context;
+mod source;
+mod topics;
+mod transforms;
+
+pub use runner::{TaskEnvironment, TaskHandle};

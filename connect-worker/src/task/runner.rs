@@ -1,0 +1,186 @@
+//! The life of a task: start, status, stop, and what a failure or a panic becomes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+use aqueduct_client::{Client, ClientConfig};
+use aqueduct_connect_api::{ConfigMap, Error as PluginError, Factory, Plugin, Result as PluginResult};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::sink::SinkRunner;
+use super::source::SourceRunner;
+use crate::config::{ClientKind, ConnectorSettings, WorkerConfig, client_properties, connector_plugin};
+use crate::ids::{RunState, TargetState, TaskId};
+use crate::metrics::{TaskMetrics, WorkerMetrics};
+use crate::status::{Status, Subject};
+use crate::store::{OffsetsStore, StatusStore};
+
+/// What tasks share with their worker.
+pub struct TaskEnvironment {
+    pub config: WorkerConfig,
+    pub status: StatusStore,
+    pub offsets: OffsetsStore,
+    /// `host:port`, as statuses show it.
+    pub worker_id: String,
+    /// Generation of the group that the worker is in.
+    pub generation: AtomicI32,
+    pub metrics: WorkerMetrics,
+}
+
+impl TaskEnvironment {
+    /// A status of this worker.
+    pub fn status_of(&self, state: RunState, trace: Option<String>, version: Option<&str>) -> Status {
+        Status {
+            state,
+            trace,
+            worker_id: self.worker_id.clone(),
+            generation: self.generation.load(Ordering::Relaxed),
+            version: version.map(str::to_owned),
+        }
+    }
+
+    /// Starts a task with the settings of its connector and its own, both as they were written.
+    pub fn start_task(
+        self: &Arc<Self>,
+        id: TaskId,
+        connector: &ConfigMap,
+        task: &ConfigMap,
+        target: TargetState,
+    ) -> TaskHandle {
+        let stop = CancellationToken::new();
+        let (target, targets) = watch::channel(target);
+        let start = TaskStart {
+            id: id.clone(),
+            connector: self.config.providers().resolve(connector),
+            settings: self.config.providers().resolve(task),
+            environment: self.clone(),
+            stop: stop.clone(),
+            target: targets,
+            metrics: self.metrics.task(&id),
+        };
+        let task = tokio::spawn(start.run());
+        let abort = task.abort_handle();
+        let supervisor = tokio::spawn(supervise(self.clone(), id, task));
+        TaskHandle { stop, target, abort, supervisor }
+    }
+}
+
+/// Waits for a task's end and says how it ended.
+async fn supervise(environment: Arc<TaskEnvironment>, id: TaskId, task: JoinHandle<PluginResult<()>>) {
+    let failure = match task.await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.trace()),
+        Err(join) if join.is_panic() => {
+            let panic = join.into_panic();
+            let text = panic
+                .downcast_ref::<&str>()
+                .map(|s| (*s).to_owned())
+                .or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_else(|| "no message".to_owned());
+            Some(format!("task {id} panicked: {text}. This is a defect of the connector's code; restart the task to go on"))
+        }
+        Err(_) => None,
+    };
+    environment.metrics.forget_task(&id);
+    let status = match failure {
+        Some(trace) => {
+            tracing::error!(task = %id, trace, "task failed");
+            environment.status_of(RunState::Failed, Some(trace), None)
+        }
+        None => environment.status_of(RunState::Unassigned, None, None),
+    };
+    environment.status.put_safe(Subject::Task(id), status).await;
+}
+
+/// A task that runs, or has failed and was not stopped yet.
+pub struct TaskHandle {
+    stop: CancellationToken,
+    target: watch::Sender<TargetState>,
+    abort: tokio::task::AbortHandle,
+    supervisor: JoinHandle<()>,
+}
+
+impl TaskHandle {
+    /// Pauses or resumes.
+    pub fn set_target(&self, target: TargetState) {
+        self.target.send_if_modified(|known| std::mem::replace(known, target) != target);
+    }
+
+    /// Asks the task to stop; it flushes what it holds.
+    pub fn begin_stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Stops the task; after `timeout` it is cut off.
+    pub async fn stop(mut self, timeout: Duration) {
+        self.stop.cancel();
+        if tokio::time::timeout(timeout, &mut self.supervisor).await.is_err() {
+            tracing::warn!("task did not stop in task.shutdown.graceful.timeout.ms and is cut off");
+            self.abort.abort();
+            let _ = self.supervisor.await;
+        }
+    }
+}
+
+/// All that a task needs to start.
+pub(super) struct TaskStart {
+    pub id: TaskId,
+    /// Settings of the connector, variables resolved.
+    pub connector: ConfigMap,
+    /// Settings of the task, variables resolved.
+    pub settings: ConfigMap,
+    pub environment: Arc<TaskEnvironment>,
+    pub stop: CancellationToken,
+    pub target: watch::Receiver<TargetState>,
+    pub metrics: TaskMetrics,
+}
+
+impl TaskStart {
+    async fn run(self) -> PluginResult<()> {
+        let plugin = connector_plugin(&self.connector).map_err(PluginError::connect)?;
+        match plugin.factory {
+            Factory::Source { task, .. } => SourceRunner::open(self, plugin, task()).await?.run().await,
+            Factory::Sink { task, .. } => SinkRunner::open(self, plugin, task()).await?.run().await,
+            _ => Err(PluginError::connect(format!("{} is not a connector", plugin.class))),
+        }
+    }
+
+    /// Settings that every connector has.
+    pub fn connector_settings(&self, plugin: &Plugin) -> PluginResult<ConnectorSettings> {
+        ConnectorSettings::read(&self.environment.config, plugin, &self.connector)
+    }
+
+    /// Settings of a client of this task.
+    pub fn client_config(&self, kind: ClientKind) -> PluginResult<ClientConfig> {
+        let properties = client_properties(&self.environment.config, kind, &self.id, &self.connector);
+        let (config, unknown) = ClientConfig::from_properties(&properties).map_err(|e| {
+            PluginError::connect(format!("task {}: wrong client setting", self.id)).caused_by(e)
+        })?;
+        if !unknown.is_empty() {
+            tracing::warn!(task = %self.id, keys = unknown.join(", "), "unknown client settings are ignored");
+        }
+        Ok(config)
+    }
+
+    pub fn client(&self, kind: ClientKind) -> PluginResult<Client> {
+        self.client_config(kind).map(Client::new)
+    }
+
+    /// Says what the task does.
+    pub async fn report(&self, state: RunState, plugin: &Plugin) {
+        let status = self.environment.status_of(state, None, Some(plugin.version));
+        self.environment.status.put(Subject::Task(self.id.clone()), status).await;
+    }
+
+    /// Notes that the task has used a topic.
+    pub async fn note_topic(&self, topic: &str) {
+        if self.environment.config.flag("topic.tracking.enable")
+            && !self.environment.status.read(|s| s.has_topic(&self.id.connector, topic))
+        {
+            self.environment.status.put_topic(&self.id, topic, crate::clock::now_millis()).await;
+        }
+    }
+}

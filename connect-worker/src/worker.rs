@@ -1,0 +1,168 @@
+//! A worker, started and stopped.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32};
+
+use aqueduct_client::{Client, ClientConfig};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Mode, WorkerConfig};
+use crate::error::{Error, Result};
+use crate::group::{Group, GroupShared};
+use crate::herder::{Driver, Herder, Shared};
+use crate::metrics::WorkerMetrics;
+use crate::store::{ConfigStore, OffsetsStore, StatusStore, TopicSpec};
+use crate::task::TaskEnvironment;
+
+/// Starts workers.
+pub struct Worker;
+
+/// A running worker. Dropping it leaves the worker running; call [`Handle::shutdown`].
+pub struct Handle {
+    herder: Herder,
+    shared: Arc<Shared>,
+    stop_driver: CancellationToken,
+    stop_group: CancellationToken,
+    driver: JoinHandle<()>,
+    group: JoinHandle<()>,
+}
+
+impl Worker {
+    /// Reads the stores and joins the group. `advertised` is the host and port at which REST will be reached; it is the
+    /// worker's name in statuses. Returns when the stores are read; joining goes on in the background.
+    ///
+    /// # Errors
+    /// [`Error::BadRequest`] for a setting or an internal topic that is not as it has to be, [`Error::Kafka`] where the
+    /// cluster does not answer.
+    pub async fn start(config: WorkerConfig, advertised: (&str, u16)) -> Result<Handle> {
+        for key in config.unknown_keys() {
+            tracing::warn!(key, "unknown setting is ignored");
+        }
+        let client = Client::new(client_config(&config, "")?);
+        let cluster_id = client
+            .cluster_id()
+            .await
+            .map_err(Error::kafka("connecting to the cluster of bootstrap.servers"))?
+            .map(|id| id.to_string());
+        let (configs, statuses, offsets) = open_stores(&config).await?;
+        let (host, port) = advertised;
+        let shown = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let worker_id = format!("{shown}:{port}");
+        let environment = Arc::new(TaskEnvironment {
+            config: config.clone(),
+            status: statuses.clone(),
+            offsets,
+            worker_id: worker_id.clone(),
+            generation: AtomicI32::new(0),
+            metrics: WorkerMetrics::default(),
+        });
+        let shared = Arc::new(Shared {
+            config: configs.clone(),
+            status: statuses,
+            environment,
+            ready: AtomicBool::new(false),
+            leader_url: Mutex::new(None),
+            cluster_id,
+            client: client.clone(),
+        });
+        let (requests_to, requests) = mpsc::channel(256);
+        let (events_to, events) = mpsc::channel(8);
+        let group_shared = Arc::new(GroupShared::default());
+        let stop_driver = CancellationToken::new();
+        let stop_group = CancellationToken::new();
+        let driver =
+            Driver::new(shared.clone(), group_shared.clone(), requests, events, stop_driver.clone());
+        let member = match config.mode() {
+            Mode::Distributed => Some(client),
+            Mode::Standalone => None,
+        };
+        let group = Group::new(
+            &config,
+            member,
+            format!("http://{worker_id}/"),
+            configs,
+            group_shared,
+            events_to,
+            stop_group.clone(),
+        );
+        Ok(Handle {
+            herder: Herder::new(shared.clone(), requests_to),
+            shared,
+            stop_driver,
+            stop_group,
+            driver: tokio::spawn(driver.run()),
+            group: tokio::spawn(group.run()),
+        })
+    }
+}
+
+impl Handle {
+    /// The worker's herder, for REST.
+    pub fn herder(&self) -> Herder {
+        self.herder.clone()
+    }
+
+    /// Stops tasks and connectors, stores what they have done, leaves the group and closes all connections.
+    pub async fn shutdown(self) {
+        self.stop_driver.cancel();
+        let _ = self.driver.await;
+        self.stop_group.cancel();
+        let _ = self.group.await;
+        self.shared.environment.offsets.close().await;
+        self.shared.config.close().await;
+        self.shared.status.close().await;
+        self.shared.client.close().await;
+    }
+}
+
+/// Settings of the worker's own clients: all of the worker's that mean something to a client.
+fn client_config(config: &WorkerConfig, suffix: &str) -> Result<ClientConfig> {
+    const NOT_FOR_CLIENTS: [&str; 3] = ["group.id", "client.id", "retries"];
+    let known = |key: &str| ClientConfig::known_keys().any(|k| k == key) && !NOT_FOR_CLIENTS.contains(&key);
+    let own = config.originals().iter().filter(|(key, _)| known(key)).map(|(k, v)| (k.clone(), v.clone()));
+    let id = match config.text("client.id") {
+        "" if config.mode() == Mode::Distributed => format!("connect-{}", config.group_id()),
+        "" => "connect-standalone".to_owned(),
+        id => id.to_owned(),
+    };
+    let mut properties: std::collections::BTreeMap<String, String> = own.collect();
+    properties.entry("bootstrap.servers".to_owned()).or_insert_with(|| "localhost:9092".to_owned());
+    properties.insert("client.id".to_owned(), format!("{id}{suffix}"));
+    properties.insert("acks".to_owned(), "all".to_owned());
+    properties.insert("linger.ms".to_owned(), "0".to_owned());
+    properties.insert("allow.auto.create.topics".to_owned(), "false".to_owned());
+    let (read, _) = ClientConfig::from_properties(&properties).map_err(|e| Error::invalid(e.to_string()))?;
+    Ok(read)
+}
+
+async fn open_stores(config: &WorkerConfig) -> Result<(ConfigStore, StatusStore, OffsetsStore)> {
+    if config.mode() == Mode::Standalone {
+        let offsets = OffsetsStore::in_file(Path::new(config.text("offset.storage.file.filename")))?;
+        return Ok((ConfigStore::in_memory(), StatusStore::in_memory(), offsets));
+    }
+    let offsets = topic_spec(config, "offset.storage", "offset.storage.topic", config.number("offset.storage.partitions"));
+    let statuses = topic_spec(config, "status.storage", "status.storage.topic", config.number("status.storage.partitions"));
+    let mut configs = topic_spec(config, "config.storage", "config.storage.topic", 1);
+    configs.single_partition = true;
+    let (offsets, statuses, configs) = tokio::try_join!(
+        OffsetsStore::open(client_config(config, "-offsets")?, &offsets),
+        StatusStore::open(client_config(config, "-statuses")?, &statuses),
+        ConfigStore::open(client_config(config, "-configs")?, &configs),
+    )?;
+    Ok((configs, statuses, offsets))
+}
+
+fn topic_spec(config: &WorkerConfig, store: &str, setting: &'static str, partitions: i64) -> TopicSpec {
+    TopicSpec {
+        name: config.text(setting).to_owned(),
+        setting,
+        partitions: i32::try_from(partitions).unwrap_or(-1),
+        replication_factor: i16::try_from(config.number(&format!("{store}.replication.factor"))).unwrap_or(-1),
+        settings: config.topic_settings(store),
+        single_partition: false,
+    }
+}

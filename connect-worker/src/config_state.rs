@@ -147,12 +147,7 @@ impl ConfigState {
     ///
     /// # Errors
     /// Why the value cannot be read; the record is passed over and the state is as before.
-    pub fn apply(
-        &mut self,
-        offset: i64,
-        key: &[u8],
-        value: Option<&[u8]>,
-    ) -> Result<Option<Change>, String> {
+    pub fn apply(&mut self, offset: i64, key: &[u8], value: Option<&[u8]>) -> Result<Option<Change>, String> {
         self.advance(offset + 1);
         match ConfigRecord::parse(key, value)? {
             Some(record) => Ok(self.apply_record(record)),
@@ -274,8 +269,7 @@ mod tests {
         apply(&mut state, "commit-a-1", r#"{"tasks":0}"#);
         assert!(!state.is_inconsistent("a-1"));
         assert!(state.tasks("a-1").is_empty());
-        let change =
-            apply(&mut state, "target-state-a-1", r#"{"state":"PAUSED","state.v2":"STOPPED"}"#);
+        let change = apply(&mut state, "target-state-a-1", r#"{"state":"PAUSED","state.v2":"STOPPED"}"#);
         assert_eq!(change, Some(Change::TargetState("a-1".into())));
         assert_eq!(state.target_state("a-1"), Some(TargetState::Stopped));
     }
@@ -287,10 +281,7 @@ mod tests {
         assert!(!state.contains("b"));
         apply(&mut state, "connector-b", r#"{"properties":{}}"#);
         assert_eq!(state.target_state("b"), Some(TargetState::Paused));
-        assert_eq!(
-            apply(&mut state, "connector-b", "null"),
-            Some(Change::ConnectorRemoved("b".into()))
-        );
+        assert_eq!(apply(&mut state, "connector-b", "null"), Some(Change::ConnectorRemoved("b".into())));
         assert_eq!(apply(&mut state, "target-state-b", "null"), None);
         assert!(state.connectors().is_empty());
     }

@@ -110,7 +110,9 @@ async fn supervise(environment: Arc<TaskEnvironment>, name: ConnectorName, task:
             let panic = join.into_panic();
             let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-            let trace = format!("connector {name} panicked: {text}. This is a defect of the connector's code; restart it to go on");
+            let trace = format!(
+                "connector {name} panicked: {text}. This is a defect of the connector's code; restart it to go on"
+            );
             tracing::error!(connector = &*name, trace, "connector failed");
             environment.status_of(RunState::Failed, Some(trace), None)
         }
@@ -228,7 +230,8 @@ impl Runner {
         let context = ConnectorContext {
             name: self.name.clone(),
             shutdown: shutdown.clone(),
-            offsets: is_source.then(|| Arc::new(self.environment.offsets.for_connector(self.name.clone())) as _),
+            offsets: is_source
+                .then(|| Arc::new(self.environment.offsets.for_connector(self.name.clone())) as _),
             events: self.asks.clone(),
         };
         let stop = self.stop.clone();

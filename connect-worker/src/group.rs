@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_client::{Client, GroupMember, GroupMemberOptions, JoinOutcome, JoinedMember, MemberSignal, SyncOutcome};
+use aqueduct_client::{
+    Client, GroupMember, GroupMemberOptions, JoinOutcome, JoinedMember, MemberSignal, SyncOutcome,
+};
 use bytes::Bytes;
 use bytestring::ByteString;
 use parking_lot::Mutex;
@@ -213,10 +215,10 @@ impl Group {
         let offered: Vec<(ByteString, Bytes)> =
             self.protocol.offered().iter().map(|p| (p.name().into(), self.metadata(*p))).collect();
         let joined = member.join(offered).await.map_err(|e| e.to_string())?;
-        let protocol = Protocol::from_name(&joined.protocol)
-            .ok_or_else(|| format!("the coordinator chose protocol {}, which was not offered", joined.protocol))?;
-        let assignments =
-            if joined.is_leader() { self.lead(protocol, &joined).await } else { Vec::new() };
+        let protocol = Protocol::from_name(&joined.protocol).ok_or_else(|| {
+            format!("the coordinator chose protocol {}, which was not offered", joined.protocol)
+        })?;
+        let assignments = if joined.is_leader() { self.lead(protocol, &joined).await } else { Vec::new() };
         match member.sync(assignments).await.map_err(|e| e.to_string())? {
             SyncOutcome::Rejoin => Ok(None),
             SyncOutcome::Assigned(bytes) => {

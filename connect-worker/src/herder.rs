@@ -13,6 +13,6 @@ mod validate;
 
 pub(crate) use self::core::Core;
 pub(crate) use driver::{Driver, GroupEvent};
+pub(crate) use handle::Shared;
 pub use handle::{Health, Herder, NewConnector};
 pub use validate::{ConfigInfo, ConfigInfos};
-pub(crate) use handle::Shared;

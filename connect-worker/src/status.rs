@@ -144,9 +144,9 @@ impl StatusState {
 
     /// Whether a worker that may have lost `subject` may still write `status`: nobody else has spoken of it since.
     pub fn may_write(&self, subject: &Subject, status: &Status) -> bool {
-        self.statuses.get(subject).is_none_or(|known| {
-            known.worker_id == status.worker_id || known.generation <= status.generation
-        })
+        self.statuses
+            .get(subject)
+            .is_none_or(|known| known.worker_id == status.worker_id || known.generation <= status.generation)
     }
 
     /// Applies a record of the topic. Keys that mean nothing here are passed over.
@@ -200,8 +200,8 @@ impl StatusState {
             }
             return Ok(());
         }
-        let value: Value = serde_json::from_slice(value.unwrap_or_default())
-            .map_err(|e| format!("it is not JSON: {e}"))?;
+        let value: Value =
+            serde_json::from_slice(value.unwrap_or_default()).map_err(|e| format!("it is not JSON: {e}"))?;
         let task = value
             .pointer("/topic/task")
             .and_then(Value::as_u64)

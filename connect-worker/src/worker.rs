@@ -74,8 +74,7 @@ impl Worker {
         let group_shared = Arc::new(GroupShared::default());
         let stop_driver = CancellationToken::new();
         let stop_group = CancellationToken::new();
-        let driver =
-            Driver::new(shared.clone(), group_shared.clone(), requests, events, stop_driver.clone());
+        let driver = Driver::new(shared.clone(), group_shared.clone(), requests, events, stop_driver.clone());
         let member = match config.mode() {
             Mode::Distributed => Some(client),
             Mode::Standalone => None,
@@ -144,8 +143,18 @@ async fn open_stores(config: &WorkerConfig) -> Result<(ConfigStore, StatusStore,
         let offsets = OffsetsStore::in_file(Path::new(config.text("offset.storage.file.filename")))?;
         return Ok((ConfigStore::in_memory(), StatusStore::in_memory(), offsets));
     }
-    let offsets = topic_spec(config, "offset.storage", "offset.storage.topic", config.number("offset.storage.partitions"));
-    let statuses = topic_spec(config, "status.storage", "status.storage.topic", config.number("status.storage.partitions"));
+    let offsets = topic_spec(
+        config,
+        "offset.storage",
+        "offset.storage.topic",
+        config.number("offset.storage.partitions"),
+    );
+    let statuses = topic_spec(
+        config,
+        "status.storage",
+        "status.storage.topic",
+        config.number("status.storage.partitions"),
+    );
     let mut configs = topic_spec(config, "config.storage", "config.storage.topic", 1);
     configs.single_partition = true;
     let (offsets, statuses, configs) = tokio::try_join!(
@@ -161,7 +170,8 @@ fn topic_spec(config: &WorkerConfig, store: &str, setting: &'static str, partiti
         name: config.text(setting).to_owned(),
         setting,
         partitions: i32::try_from(partitions).unwrap_or(-1),
-        replication_factor: i16::try_from(config.number(&format!("{store}.replication.factor"))).unwrap_or(-1),
+        replication_factor: i16::try_from(config.number(&format!("{store}.replication.factor")))
+            .unwrap_or(-1),
         settings: config.topic_settings(store),
         single_partition: false,
     }

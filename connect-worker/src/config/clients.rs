@@ -61,8 +61,7 @@ const PRINCIPAL: &[&str] = &["sasl.jaas.config", "sasl.mechanism", "security.pro
 impl OverridePolicy {
     pub(super) fn from_config(name: &str, allowlist: &[String]) -> Result<Self> {
         let simple = name.rsplit('.').next().unwrap_or(name);
-        let simple =
-            simple.strip_suffix("ConnectorClientConfigOverridePolicy").unwrap_or(simple);
+        let simple = simple.strip_suffix("ConnectorClientConfigOverridePolicy").unwrap_or(simple);
         match simple {
             "All" => Ok(Self::All),
             "None" => Ok(Self::None),
@@ -88,7 +87,9 @@ impl OverridePolicy {
         if allowed {
             return Ok(());
         }
-        Err(format!("The '{name}' policy does not allow '{key}' to be overridden in the connector configuration."))
+        Err(format!(
+            "The '{name}' policy does not allow '{key}' to be overridden in the connector configuration."
+        ))
     }
 }
 
@@ -120,8 +121,7 @@ pub fn client_properties(
         ClientKind::Admin => {}
     }
     let mut overlay = |prefix: &str, settings: &ConfigMap| {
-        let with_prefix =
-            settings.iter().filter_map(|(key, value)| Some((key.strip_prefix(prefix)?, value)));
+        let with_prefix = settings.iter().filter_map(|(key, value)| Some((key.strip_prefix(prefix)?, value)));
         for (key, value) in with_prefix {
             properties.insert(key.to_owned(), value.clone());
         }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use aqueduct_connect_api::config::ConfigType;
 use aqueduct_connect_api::{
-    Config, ConfigDef, ConfigKey, ConfigMap, Converter, Error as PluginError, Factory, HeaderConverter, Plugin,
-    Predicate, Result as PluginResult, Transformation,
+    Config, ConfigDef, ConfigKey, ConfigMap, Converter, Error as PluginError, Factory, HeaderConverter,
+    Plugin, Predicate, Result as PluginResult, Transformation,
 };
 
 use super::tables::Defaults;
@@ -101,9 +101,8 @@ impl ConnectorSettings {
     }
 
     pub fn errors(&self) -> ErrorSettings {
-        let millis = |key: &str| {
-            u64::try_from(self.config.number(key)).map(Duration::from_millis).unwrap_or_default()
-        };
+        let millis =
+            |key: &str| u64::try_from(self.config.number(key)).map(Duration::from_millis).unwrap_or_default();
         let topic = self.config.text("errors.deadletterqueue.topic.name");
         ErrorSettings {
             retry_timeout: (self.config.number("errors.retry.timeout") >= 0)
@@ -253,7 +252,8 @@ fn prefixed(read: PluginResult<Config>, prefix: &str) -> PluginResult<Config> {
             PluginError::Config { name: format!("{prefix}{name}"), value, message }
         }
         other => {
-            let text = other.to_string().replacen("configuration \"", &format!("configuration \"{prefix}"), 1);
+            let text =
+                other.to_string().replacen("configuration \"", &format!("configuration \"{prefix}"), 1);
             PluginError::connect(text)
         }
     })

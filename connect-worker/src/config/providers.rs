@@ -11,9 +11,8 @@ use regex::{Captures, Regex};
 
 use super::parse_properties;
 
-static VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"\$\{([^}]*?):(([^}]*?):)?([^}]*?)\}").expect("a valid pattern")
-});
+static VARIABLE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\$\{([^}]*?):(([^}]*?):)?([^}]*?)\}").expect("a valid pattern"));
 
 #[derive(Debug)]
 enum Provider {
@@ -148,10 +147,7 @@ mod tests {
         .collect();
         let providers = Providers::from_config(&settings).expect("valid");
         let path = file.display();
-        assert_eq!(
-            providers.resolve_text(&format!("a ${{file:{path}:password}} b")),
-            "a hunter2 b"
-        );
+        assert_eq!(providers.resolve_text(&format!("a ${{file:{path}:password}} b")), "a hunter2 b");
         for same in [
             format!("${{file:{path}:nope}}"),
             "${other:x}".to_owned(),

@@ -299,7 +299,12 @@ fn table(mode: Mode) -> ConfigDef {
         ));
     }
     let replication = |name: &'static str| {
-        with(name, Short, "3", "Replicas of the topic where it has to be created; -1 for the broker's default.")
+        with(
+            name,
+            Short,
+            "3",
+            "Replicas of the topic where it has to be created; -1 for the broker's default.",
+        )
     };
     let distributed = [
         required("group.id", String, "Name of the group of workers.").validator(Validator::NonEmpty),
@@ -311,11 +316,29 @@ fn table(mode: Mode) -> ConfigDef {
         replication("config.storage.replication.factor"),
         replication("offset.storage.replication.factor"),
         replication("status.storage.replication.factor"),
-        with("offset.storage.partitions", Int, "25", "Partitions of the offsets topic; -1 for the broker's default."),
-        with("status.storage.partitions", Int, "5", "Partitions of the status topic; -1 for the broker's default."),
+        with(
+            "offset.storage.partitions",
+            Int,
+            "25",
+            "Partitions of the offsets topic; -1 for the broker's default.",
+        ),
+        with(
+            "status.storage.partitions",
+            Int,
+            "5",
+            "Partitions of the status topic; -1 for the broker's default.",
+        ),
         millis("rebalance.timeout.ms", "60000", "How long workers may take to rejoin."),
-        millis("worker.sync.timeout.ms", "3000", "How long a worker may take to read the config topic to its end."),
-        millis("worker.unsync.backoff.ms", "300000", "How long a worker that could not do so stays out of the group."),
+        millis(
+            "worker.sync.timeout.ms",
+            "3000",
+            "How long a worker may take to read the config topic to its end.",
+        ),
+        millis(
+            "worker.unsync.backoff.ms",
+            "300000",
+            "How long a worker that could not do so stays out of the group.",
+        ),
         with("connect.protocol", String, "sessioned", "How work is shared out.")
             .validator(Validator::OneOfIgnoreCase(&["eager", "compatible", "sessioned"])),
         millis(
@@ -323,9 +346,8 @@ fn table(mode: Mode) -> ConfigDef {
             "300000",
             "How long work of a worker that vanished waits for its return.",
         ),
-        with("exactly.once.source.support", String, "disabled", "Exactly-once sources.").validator(
-            Validator::OneOfIgnoreCase(&["disabled", "preparing", "enabled"]),
-        ),
+        with("exactly.once.source.support", String, "disabled", "Exactly-once sources.")
+            .validator(Validator::OneOfIgnoreCase(&["disabled", "preparing", "enabled"])),
         with("inter.worker.key.generation.algorithm", String, "HmacSHA256", "Algorithm of session keys."),
         optional("inter.worker.key.size", Int, "Size of session keys in bits."),
         millis("inter.worker.key.ttl.ms", "3600000", "Age at which the session key is replaced."),

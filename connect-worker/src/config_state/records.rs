@@ -196,8 +196,7 @@ impl ConfigRecord {
         if value.is_null() {
             return Ok(Self::TargetState(name, None));
         }
-        let read =
-            |member: &str| value.get(member).and_then(Value::as_str).and_then(TargetState::from_name);
+        let read = |member: &str| value.get(member).and_then(Value::as_str).and_then(TargetState::from_name);
         let target = read("state.v2").or_else(|| read("state")).ok_or("it has no known \"state\"")?;
         Ok(Self::TargetState(name, Some(target)))
     }
@@ -251,11 +250,7 @@ mod tests {
                 "restart-connector-a-b",
                 Some(r#"{"include-tasks":true,"only-failed":false}"#),
             ),
-            (
-                ConfigRecord::TasksFencing(name, 1),
-                "tasks-fencing-a-b",
-                Some(r#"{"task-count":1}"#),
-            ),
+            (ConfigRecord::TasksFencing(name, 1), "tasks-fencing-a-b", Some(r#"{"task-count":1}"#)),
             (
                 ConfigRecord::SessionKey(SessionKey {
                     key: vec![1, 2, 3],

@@ -197,7 +197,11 @@ mod tests {
 
     fn put(config: &mut ConfigState, key: &str, value: Option<&str>) -> Vec<Change> {
         let offset = config.offset();
-        config.apply(offset, key.as_bytes(), value.map(str::as_bytes)).expect("readable").into_iter().collect()
+        config
+            .apply(offset, key.as_bytes(), value.map(str::as_bytes))
+            .expect("readable")
+            .into_iter()
+            .collect()
     }
 
     /// Carries commands out at once.

@@ -31,13 +31,7 @@ pub enum GroupEvent {
     /// Everything has to stop before the next round.
     Prepare { done: oneshot::Sender<()> },
     /// A round has ended.
-    Assigned {
-        assignment: Assignment,
-        eager: bool,
-        leads: bool,
-        generation: i32,
-        done: oneshot::Sender<()>,
-    },
+    Assigned { assignment: Assignment, eager: bool, leads: bool, generation: i32, done: oneshot::Sender<()> },
 }
 
 /// The herder's task.
@@ -240,7 +234,10 @@ impl Driver {
         match tokio::time::timeout(limit, self.shared.config.read_to_end()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "reading the config topic to its end failed"),
-            Err(_) => tracing::warn!(?limit, "reading the config topic to its end took longer than worker.sync.timeout.ms"),
+            Err(_) => tracing::warn!(
+                ?limit,
+                "reading the config topic to its end took longer than worker.sync.timeout.ms"
+            ),
         }
         self.group.request_rejoin();
     }
@@ -266,8 +263,7 @@ impl Driver {
         let Some(plan) = self.shared.status.read(|state| RestartPlan::new(request, state)) else { return };
         let name = &request.connector;
         let connector = plan.connector && self.connectors.contains_key(name);
-        let tasks: Vec<TaskId> =
-            plan.tasks.into_iter().filter(|id| self.tasks.contains_key(id)).collect();
+        let tasks: Vec<TaskId> = plan.tasks.into_iter().filter(|id| self.tasks.contains_key(id)).collect();
         if connector {
             self.stop_connector(name).await;
             self.report_restarting(Subject::Connector(name.clone())).await;
@@ -303,7 +299,9 @@ impl Driver {
                 let count = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
                 let mut records: Vec<ConfigRecord> = (0..count)
                     .zip(tasks)
-                    .map(|(task, config)| ConfigRecord::Task(TaskId { connector: name.clone(), task }, config))
+                    .map(|(task, config)| {
+                        ConfigRecord::Task(TaskId { connector: name.clone(), task }, config)
+                    })
                     .collect();
                 records.push(ConfigRecord::Commit(name.clone(), count));
                 records
@@ -311,7 +309,10 @@ impl Driver {
         });
         let Some(records) = records else { return };
         if !self.core.leads() {
-            tracing::warn!(connector = &*name, "task configurations have to be written by the leader of the group");
+            tracing::warn!(
+                connector = &*name,
+                "task configurations have to be written by the leader of the group"
+            );
             return;
         }
         if let Err(error) = self.shared.config.write(&records).await {
@@ -407,8 +408,7 @@ impl Driver {
         if !self.shared.config.read(|state| state.contains(&name)) {
             return Err(validate::connector_not_found(&name));
         }
-        let records =
-            [ConfigRecord::Connector(name.clone(), None), ConfigRecord::TargetState(name, None)];
+        let records = [ConfigRecord::Connector(name.clone(), None), ConfigRecord::TargetState(name, None)];
         self.shared.config.write(&records).await
     }
 
@@ -440,9 +440,8 @@ impl Driver {
     }
 
     async fn restart_task(&mut self, id: &TaskId) -> Result<()> {
-        let known = self.shared.config.read(|state| {
-            (state.contains(&id.connector), state.task_config(id).is_some())
-        });
+        let known =
+            self.shared.config.read(|state| (state.contains(&id.connector), state.task_config(id).is_some()));
         match known {
             (false, _) => return Err(Error::not_found(format!("Unknown connector: {}", id.connector))),
             (true, false) => return Err(Error::not_found(format!("Unknown task: {id}"))),

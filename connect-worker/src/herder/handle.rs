@@ -202,7 +202,8 @@ impl Herder {
     /// # Errors
     /// [`Error::NotFound`], or [`Error::BadRequest`] where the settings are wrong then.
     pub async fn patch_config(&self, name: &str, patch: RawConfig) -> Result<ConnectorInfo> {
-        let mut config: RawConfig = self.connector(name)?.config.into_iter().map(|(k, v)| (k, Some(v))).collect();
+        let mut config: RawConfig =
+            self.connector(name)?.config.into_iter().map(|(k, v)| (k, Some(v))).collect();
         for (key, value) in patch {
             match value {
                 Some(value) => config.insert(key, Some(value)),
@@ -238,7 +239,13 @@ impl Herder {
         let config = present(&config);
         let (to_write, written) = (name.clone(), config.clone());
         let created = self
-            .ask(|reply| Request::PutConnector { name: to_write, config: written, initial, may_replace, reply })
+            .ask(|reply| Request::PutConnector {
+                name: to_write,
+                config: written,
+                initial,
+                may_replace,
+                reply,
+            })
             .await?;
         let mut info = self.connector(&name)?;
         if created {
@@ -300,14 +307,18 @@ impl Herder {
     ///
     /// # Errors
     /// [`Error::NotFound`]
-    pub async fn restart(&self, name: &str, include_tasks: bool, only_failed: bool) -> Result<ConnectorState> {
+    pub async fn restart(
+        &self,
+        name: &str,
+        include_tasks: bool,
+        only_failed: bool,
+    ) -> Result<ConnectorState> {
         if !self.shared.config.read(|state| state.contains(name)) {
             return Err(Error::not_found(format!("Unknown connector: {name}")));
         }
         let request = RestartRequest { connector: name.into(), include_tasks, only_failed };
         let missing = || Error::not_found(format!("Status for connector {name} not found"));
-        let plan =
-            self.shared.status.read(|state| RestartPlan::new(&request, state)).ok_or_else(missing)?;
+        let plan = self.shared.status.read(|state| RestartPlan::new(&request, state)).ok_or_else(missing)?;
         let mut state = self.status(name).map_err(|_| missing())?;
         self.ask(|reply| Request::Restart { request, reply }).await?;
         let mut mark = |instance: &mut InstanceState| {

@@ -129,8 +129,10 @@ impl Herder {
             Kind::Sink => {
                 let (admin, group) = self.sink_admin(name, &config)?;
                 let what = format!("deleting consumer group {group}");
-                let deleted =
-                    admin.delete_groups(&[ByteString::from(group.as_str())]).await.map_err(Error::kafka(what.clone()))?;
+                let deleted = admin
+                    .delete_groups(&[ByteString::from(group.as_str())])
+                    .await
+                    .map_err(Error::kafka(what.clone()))?;
                 for result in deleted.into_values() {
                     match result {
                         Ok(()) => {}
@@ -152,7 +154,8 @@ impl Herder {
         wanted: Vec<WantedOffset>,
         done: &str,
     ) -> Result<String> {
-        let checked = connector.alter_offsets(config, &wanted).await.map_err(|e| Error::internal(e.to_string()))?;
+        let checked =
+            connector.alter_offsets(config, &wanted).await.map_err(|e| Error::internal(e.to_string()))?;
         if !wanted.is_empty() {
             self.ask(|reply| Request::StoreOffsets { name: name.into(), offsets: wanted, reply }).await?;
         }
@@ -178,8 +181,10 @@ impl Herder {
             results.extend(altered.into_values());
         }
         if !forget.is_empty() {
-            let deleted =
-                admin.delete_consumer_group_offsets(&group, &forget).await.map_err(Error::kafka(what.clone()))?;
+            let deleted = admin
+                .delete_consumer_group_offsets(&group, &forget)
+                .await
+                .map_err(Error::kafka(what.clone()))?;
             results.extend(deleted.into_values());
         }
         for result in results {

@@ -97,7 +97,8 @@ impl From<ConfigValueInfo> for ConfigInfo {
                 // Java's range checks also run on what could not be read.
                 if matches!(info.key.validator, Some(Validator::AtLeast(_) | Validator::Between(..))) {
                     let name = &info.key.name;
-                    errors.push(format!("Invalid value null for configuration {name}: Value must be non-null"));
+                    errors
+                        .push(format!("Invalid value null for configuration {name}: Value must be non-null"));
                 }
                 None
             }
@@ -234,11 +235,12 @@ impl Nested {
             .iter()
             .filter_map(|(k, v)| Some((k.strip_prefix(&prefix)?.to_owned(), v.clone())))
             .collect();
-        let mut class_key = ConfigKey::required(format!("{prefix}type"), ConfigType::Class, "Class of this alias.")
-            .group(group.clone(), 0)
-            .width(Width::Long)
-            .display_name(format!("{shown} type for {alias}"))
-            .recommended(classes(&[kind]));
+        let mut class_key =
+            ConfigKey::required(format!("{prefix}type"), ConfigType::Class, "Class of this alias.")
+                .group(group.clone(), 0)
+                .width(Width::Long)
+                .display_name(format!("{shown} type for {alias}"))
+                .recommended(classes(&[kind]));
         class_key.documentation = format!("Class for the '{alias}' {kind}.").into();
         let class = settings.get("type").map(|c| c.trim());
         let plugin = class.and_then(Plugin::by_class).filter(|p| p.factory.type_name() == *kind);
@@ -246,7 +248,8 @@ impl Nested {
         let version_key = format!("{prefix}plugin.version");
         let doc = "Version of this alias's class.";
         let mut version = match plugin {
-            Some(p) => ConfigKey::with_default(version_key, ConfigType::String, p.version, doc).recommended([p.version]),
+            Some(p) => ConfigKey::with_default(version_key, ConfigType::String, p.version, doc)
+                .recommended([p.version]),
             None => ConfigKey::optional(version_key, ConfigType::String, doc),
         };
         version = version
@@ -335,9 +338,10 @@ fn overrides(worker: &WorkerConfig, plugin: &Plugin, config: &ConfigMap, infos: 
             let Some(client_key) = name.strip_prefix(prefix) else { continue };
             let secret = ["password", "jaas", "secret", "credential"].iter().any(|s| client_key.contains(s));
             let kind = if secret { ConfigType::Password } else { ConfigType::String };
-            let key = ConfigKey::optional(name.clone(), kind, "A setting of the connector's own Kafka client.")
-                .importance(Importance::Low)
-                .display_name(client_key.to_owned());
+            let key =
+                ConfigKey::optional(name.clone(), kind, "A setting of the connector's own Kafka client.")
+                    .importance(Importance::Low)
+                    .display_name(client_key.to_owned());
             let errors = match worker.override_policy().check(client_key) {
                 Ok(()) => Vec::new(),
                 Err(why) => vec![format!("Invalid value {value} for configuration {name}: {why}")],
@@ -356,7 +360,9 @@ fn overrides(worker: &WorkerConfig, plugin: &Plugin, config: &ConfigMap, infos: 
 /// Settings of converters that the connector names itself.
 fn converters(config: &ConfigMap, infos: &mut Vec<ConfigValueInfo>) {
     for which in ["key.converter", "value.converter", "header.converter"] {
-        let Some(plugin) = config.get(which).and_then(|class| Plugin::by_class(class.trim())) else { continue };
+        let Some(plugin) = config.get(which).and_then(|class| Plugin::by_class(class.trim())) else {
+            continue;
+        };
         let prefix = format!("{which}.");
         let mut settings: ConfigMap = config
             .iter()

@@ -184,9 +184,7 @@ impl Input {
 
     fn need(&self, length: usize) -> Result<(), BlobError> {
         if self.bytes.remaining() < length {
-            return Err(
-                self.error(format!("{length} bytes expected, {} are left", self.bytes.remaining()))
-            );
+            return Err(self.error(format!("{length} bytes expected, {} are left", self.bytes.remaining())));
         }
         Ok(())
     }

@@ -65,8 +65,7 @@ impl TopicLog {
         }
         let (to_end, requests) = mpsc::channel(16);
         let stop = CancellationToken::new();
-        let follower =
-            Follower { topic: spec.name.clone(), consumer, requests, stop: stop.clone(), apply };
+        let follower = Follower { topic: spec.name.clone(), consumer, requests, stop: stop.clone(), apply };
         let reader = tokio::spawn(follower.run());
         let log = Self {
             topic: spec.name.as_str().into(),

@@ -132,7 +132,10 @@ fn plugin_error(what: &str, error: Error) -> PluginError {
 #[async_trait]
 impl OffsetStore for ConnectorOffsets {
     async fn read(&self, partitions: &[OffsetMap]) -> PluginResult<Vec<Option<OffsetMap>>> {
-        self.store.read_to_end().await.map_err(|e| plugin_error("reading the offsets of the source failed", e))?;
+        self.store
+            .read_to_end()
+            .await
+            .map_err(|e| plugin_error("reading the offsets of the source failed", e))?;
         let state = self.store.state.read();
         Ok(partitions.iter().map(|p| state.get(&self.connector, p).cloned()).collect())
     }

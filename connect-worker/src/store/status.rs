@@ -41,7 +41,12 @@ impl StatusStore {
             let key = record.key.as_deref().unwrap_or_default();
             if let Err(why) = target.write().apply(key, record.value.as_deref()) {
                 let key = String::from_utf8_lossy(key);
-                tracing::warn!(offset = record.offset.0, key = &*key, why, "skipped a record of the status topic");
+                tracing::warn!(
+                    offset = record.offset.0,
+                    key = &*key,
+                    why,
+                    "skipped a record of the status topic"
+                );
             }
         })
         .await?;

@@ -79,7 +79,8 @@ impl DeadLetters {
     pub async fn settle(&mut self) -> PluginResult<()> {
         for delivery in std::mem::take(&mut self.pending) {
             delivery.await.map_err(|e| {
-                PluginError::connect(format!("writing to dead-letter topic {} failed", self.topic)).caused_by(e)
+                PluginError::connect(format!("writing to dead-letter topic {} failed", self.topic))
+                    .caused_by(e)
             })?;
         }
         Ok(())

@@ -80,7 +80,9 @@ async fn supervise(environment: Arc<TaskEnvironment>, id: TaskId, task: JoinHand
                 .map(|s| (*s).to_owned())
                 .or_else(|| panic.downcast_ref::<String>().cloned())
                 .unwrap_or_else(|| "no message".to_owned());
-            Some(format!("task {id} panicked: {text}. This is a defect of the connector's code; restart the task to go on"))
+            Some(format!(
+                "task {id} panicked: {text}. This is a defect of the connector's code; restart the task to go on"
+            ))
         }
         Err(_) => None,
     };

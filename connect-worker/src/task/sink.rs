@@ -7,9 +7,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aqueduct_client::{ConsumerEvent, ConsumerRecord, GroupConsumer, Subscription, TopicPartition as RawPartition};
+use aqueduct_client::{
+    ConsumerEvent, ConsumerRecord, GroupConsumer, Subscription, TopicPartition as RawPartition,
+};
 use aqueduct_connect_api::{
-    Error as PluginError, Plugin, Result as PluginResult, SinkRecord, SinkTask, SinkTaskContext, TopicPartition,
+    Error as PluginError, Plugin, Result as PluginResult, SinkRecord, SinkTask, SinkTaskContext,
+    TopicPartition,
 };
 use aqueduct_protocol::ids::Offset;
 use bytestring::ByteString;
@@ -59,14 +62,20 @@ fn ours(partition: &RawPartition) -> TopicPartition {
 }
 
 impl SinkRunner {
-    pub async fn open(start: TaskStart, plugin: &'static Plugin, task: Box<dyn SinkTask>) -> PluginResult<Self> {
+    pub async fn open(
+        start: TaskStart,
+        plugin: &'static Plugin,
+        task: Box<dyn SinkTask>,
+    ) -> PluginResult<Self> {
         let settings = start.connector_settings(plugin)?;
         let errors = settings.errors();
         let config = start.client_config(ClientKind::SinkConsumer)?;
-        let consumer = GroupConsumer::new(aqueduct_client::Client::new(config), subscription(settings.config())?)
-            .map_err(|e| PluginError::connect(format!("task {}: no consumer", start.id)).caused_by(e))?;
+        let consumer =
+            GroupConsumer::new(aqueduct_client::Client::new(config), subscription(settings.config())?)
+                .map_err(|e| PluginError::connect(format!("task {}: no consumer", start.id)).caused_by(e))?;
         let dead_letters =
-            DeadLetters::open(&start.id, &errors, || start.client_config(ClientKind::DeadLetterProducer)).await?;
+            DeadLetters::open(&start.id, &errors, || start.client_config(ClientKind::DeadLetterProducer))
+                .await?;
         Ok(Self {
             convert: Conversion::new(&settings)?,
             context: Arc::new(Context::new(&errors)),

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use aqueduct_connect_api::{Error as PluginError, Result as PluginResult, SinkContext, SinkRecord, TopicPartition};
+use aqueduct_connect_api::{
+    Error as PluginError, Result as PluginResult, SinkContext, SinkRecord, TopicPartition,
+};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 

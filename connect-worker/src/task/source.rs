@@ -69,7 +69,14 @@ impl Conversion {
             .encode(topic, &record.headers, record.value.schema.as_ref(), &record.value.value)
             .map_err(|e| Failure::new(Stage::ValueConverter, &self.value_class, e))?;
         let partition = record.partition.map(PartitionIndex);
-        Ok(Some(ProducerRecord { topic: record.topic, partition, key, value, timestamp: record.timestamp, headers }))
+        Ok(Some(ProducerRecord {
+            topic: record.topic,
+            partition,
+            key,
+            value,
+            timestamp: record.timestamp,
+            headers,
+        }))
     }
 }
 
@@ -84,7 +91,11 @@ impl std::fmt::Display for Shown<'_> {
 }
 
 impl SourceRunner {
-    pub async fn open(start: TaskStart, plugin: &'static Plugin, task: Box<dyn SourceTask>) -> PluginResult<Self> {
+    pub async fn open(
+        start: TaskStart,
+        plugin: &'static Plugin,
+        task: Box<dyn SourceTask>,
+    ) -> PluginResult<Self> {
         let settings = start.connector_settings(plugin)?;
         let class = |key: &str| settings.config().text(key).to_owned();
         let convert = Conversion {
@@ -227,7 +238,9 @@ impl SourceRunner {
             let converted = self.convert(record, &source_partition, &source_offset).await?;
             if let Some(record) = converted {
                 // The topic of the record before is almost always the same.
-                if batch.last().is_none_or(|last| last.topic != record.topic) && self.topics.meet(&record.topic).await? {
+                if batch.last().is_none_or(|last| last.topic != record.topic)
+                    && self.topics.meet(&record.topic).await?
+                {
                     self.start.note_topic(&record.topic).await;
                 }
                 batch.push(record);
@@ -315,8 +328,11 @@ impl SourceRunner {
 
     fn produce_error(&self, error: aqueduct_client::Error) -> PluginError {
         let id = &self.start.id;
-        PluginError::connect(format!("task {id}: a record could not be produced (stage {})", Stage::KafkaProduce.name()))
-            .caused_by(error)
+        PluginError::connect(format!(
+            "task {id}: a record could not be produced (stage {})",
+            Stage::KafkaProduce.name()
+        ))
+        .caused_by(error)
     }
 
     /// Notes what has been acknowledged up to now.
@@ -347,7 +363,10 @@ impl SourceRunner {
         Ok(())
     }
 
-    fn check(&self, results: Vec<aqueduct_client::Result<aqueduct_client::RecordMetadata>>) -> PluginResult<()> {
+    fn check(
+        &self,
+        results: Vec<aqueduct_client::Result<aqueduct_client::RecordMetadata>>,
+    ) -> PluginResult<()> {
         for result in results {
             if let Err(error) = result {
                 match self.errors.settings().tolerance {
@@ -366,7 +385,8 @@ impl SourceRunner {
         if done.is_empty() {
             return;
         }
-        let pairs: Vec<(&OffsetMap, Option<&OffsetMap>)> = done.iter().map(|(p, o)| (&**p, Some(&**o))).collect();
+        let pairs: Vec<(&OffsetMap, Option<&OffsetMap>)> =
+            done.iter().map(|(p, o)| (&**p, Some(&**o))).collect();
         let limit = self.start.environment.config.offset_flush_timeout();
         let stored = tokio::time::timeout(limit, self.offsets.commit(&pairs)).await;
         match stored {

@@ -66,9 +66,12 @@ impl Group {
             let full = format!("{prefix}{key}");
             let text = own.remove(key).or_else(|| default(key));
             let text = text.ok_or_else(|| {
-                PluginError::connect(format!("Missing required configuration \"{full}\" which has no default value."))
+                PluginError::connect(format!(
+                    "Missing required configuration \"{full}\" which has no default value."
+                ))
             })?;
-            let wrong = || PluginError::config(&full, &text, "must be -1 (the broker's default) or at least 1");
+            let wrong =
+                || PluginError::config(&full, &text, "must be -1 (the broker's default) or at least 1");
             text.trim().parse().ok().filter(|n| *n == -1 || *n >= 1).ok_or_else(wrong)
         };
         let partitions = number("partitions")?;
@@ -117,7 +120,8 @@ impl TopicTracker {
             let exists = described.is_ok_and(|found| matches!(found.get(topic), Some(Ok(_))));
             if !exists {
                 admin.ensure_topic(&rules.topic(topic)).await.map_err(|e| {
-                    PluginError::connect(format!("creating topic {topic} by topic.creation.* failed")).caused_by(e)
+                    PluginError::connect(format!("creating topic {topic} by topic.creation.* failed"))
+                        .caused_by(e)
                 })?;
             }
         }

@@ -19,7 +19,8 @@ impl TransformChain {
     /// The first transform that fails.
     pub fn apply(&mut self, mut record: Record) -> Result<Option<Record>, Failure> {
         for step in &mut self.0 {
-            let runs = step.condition.as_ref().is_none_or(|(predicate, negate)| predicate.test(&record) != *negate);
+            let runs =
+                step.condition.as_ref().is_none_or(|(predicate, negate)| predicate.test(&record) != *negate);
             if !runs {
                 continue;
             }

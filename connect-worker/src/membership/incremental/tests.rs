@@ -78,9 +78,7 @@ fn load(connectors: u32, tasks: u32) -> Load {
     let name = |n: u32| format!("c{n:02}");
     Load {
         connectors: (0..connectors).map(|n| name(n).into()).collect(),
-        tasks: (0..connectors)
-            .flat_map(|n| (0..tasks).map(move |t| TaskId::new(name(n), t)))
-            .collect(),
+        tasks: (0..connectors).flat_map(|n| (0..tasks).map(move |t| TaskId::new(name(n), t))).collect(),
     }
 }
 

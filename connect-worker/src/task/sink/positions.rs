@@ -74,7 +74,8 @@ impl Positions {
             .filter(|(partition, offset)| {
                 partitions.contains(partition)
                     && self.0.get(partition).is_some_and(|position| {
-                        position.taken.is_some_and(|taken| *offset <= taken) && position.committed != Some(*offset)
+                        position.taken.is_some_and(|taken| *offset <= taken)
+                            && position.committed != Some(*offset)
                     })
             })
             .cloned()

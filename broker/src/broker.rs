@@ -187,6 +187,17 @@ fn open(settings: &Settings) -> Result<(Directories, LocalMetadata), Error> {
         Error::Metadata(crate::metadata::MetadataError::Journal { path: dir.display().to_string(), source })
     })?;
     let metadata = LocalMetadata::open(dir, &cluster_id)?;
+    let image = metadata.image();
+    let known = directories.known();
+    let strays: Vec<_> = known.iter().filter(|(id, _)| image.topic_by_id(*id).is_none()).collect();
+    if let Some((id, first)) = strays.first() {
+        tracing::warn!(
+            count = strays.len(),
+            first = %first,
+            topic_id = %id,
+            "directories of partitions whose topics are not in the metadata are left alone; remove them if they are not needed"
+        );
+    }
     Ok((directories, metadata))
 }
 

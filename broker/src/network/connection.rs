@@ -17,6 +17,9 @@ use crate::node::Node;
 /// A connection that is quiet for so long gives its buffer back.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// Time that requests in progress get to be answered when the node stops.
+const GRACE: Duration = Duration::from_secs(3);
+
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Ended {
@@ -59,13 +62,23 @@ pub(super) async fn serve(mut stream: TcpStream, client: Arc<Client>, node: Arc<
             () = node.tasks.stopping() => return Ended::Stopping,
         };
         let done = match frame {
-            Ok(frame) => handle(frame, &stream, &client, &node).await,
+            Ok(frame) => tokio::select! {
+                biased;
+                done = handle(frame, &stream, &client, &node) => done,
+                () = cut_off(&node) => Err(Ended::Stopping),
+            },
             Err(ended) => Err(ended),
         };
         if let Err(ended) = done {
             return ended;
         }
     }
+}
+
+/// Resolves when a stopping node waits no longer for answers that do not get done, or are not read.
+async fn cut_off(node: &Node) {
+    node.tasks.stopping().await;
+    tokio::time::sleep(GRACE).await;
 }
 
 async fn next(reader: &mut FrameReader, stream: &mut TcpStream, node: &Node) -> Result<Frame, Ended> {

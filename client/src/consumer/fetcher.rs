@@ -91,6 +91,16 @@ impl Fetcher {
         }
     }
 
+    /// The next chunk, if it is there already.
+    pub(super) fn chunk_at_hand(&mut self) -> Option<Chunk> {
+        while let Some(Some(fetched)) = self.in_flight.next().now_or_never() {
+            self.fetched(fetched);
+        }
+        let chunk = self.take_ready();
+        self.pump();
+        chunk
+    }
+
     /// Waits until all assigned partitions have a position.
     pub(super) async fn find_positions(&mut self, deadline: Instant) -> Result<()> {
         while !self.positions.all_known() {

@@ -25,7 +25,7 @@ impl Reader {
         Self { fetcher: Fetcher::new(client), current: None }
     }
 
-    /// Up to `most` records; empty at `deadline`. Errors only where there is no record to return before.
+    /// Up to `most` records; empty at `deadline`. Errors only where there is no record to return before. Cancel-safe.
     pub(super) async fn records(&mut self, most: usize, deadline: Instant) -> Result<Vec<ConsumerRecord>> {
         let mut out = Vec::new();
         loop {
@@ -33,17 +33,13 @@ impl Reader {
             if out.len() >= most {
                 return Ok(out);
             }
-            // With something in hand, only take what is there already.
-            let until = if out.is_empty() { deadline } else { Instant::now() };
-            let chunk = match self.fetcher.next_chunk(until).await {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) => return Ok(out),
-                Err(error) if out.is_empty() => return Err(error),
-                Err(error) => {
-                    self.fetcher.tell_later(error);
-                    return Ok(out);
-                }
+            // With records in hand there must be no waiting: they would be lost if the caller gave up.
+            let chunk = if out.is_empty() {
+                self.fetcher.next_chunk(deadline).await?
+            } else {
+                self.fetcher.chunk_at_hand()
             };
+            let Some(chunk) = chunk else { return Ok(out) };
             let epoch =
                 self.fetcher.positions.get(&chunk.fetched.partition).map_or(0, |assigned| assigned.epoch);
             let check_crcs = self.fetcher.client.config().check_crcs;

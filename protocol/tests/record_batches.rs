@@ -1,4 +1,5 @@
 //! Record batches: what is built is read back, by us and by another decoder, and hostile bytes do no harm.
+#![allow(clippy::unwrap_used)]
 
 use aqueduct_protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use aqueduct_protocol::records::{

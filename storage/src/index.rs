@@ -94,7 +94,7 @@ impl<E: Entry> IndexFile<E> {
             Err(e) => return Err(e).at("open", &path),
         };
         let len = file.metadata().at("stat", &path)?.len() as usize;
-        if len % E::LEN != 0 {
+        if !len.is_multiple_of(E::LEN) {
             return Ok(None);
         }
         let mut index =

@@ -1,4 +1,5 @@
 //! The stock dump-log reads what we write, and finds nothing to complain about.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 #[path = "common/peer.rs"]

@@ -1,4 +1,5 @@
 //! Append, read, roll, retention and truncation of one log.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

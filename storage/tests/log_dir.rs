@@ -1,4 +1,5 @@
 //! A data directory: its lock, its owner, its checkpoints and what it holds.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Random appends, rolls, crashes, truncations and deletions, against a list of records.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

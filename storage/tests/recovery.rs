@@ -1,4 +1,5 @@
 //! What is left of a log after a crash: everything up to the first byte that is not sound.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

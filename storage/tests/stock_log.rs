@@ -1,4 +1,5 @@
 //! Logs that a stock broker wrote are opened, read and extended, and the stock broker goes on with them.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 #[path = "common/peer.rs"]

@@ -3,8 +3,8 @@
 use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 
 use super::header::{
-    ATTRIBUTES_AT, Attributes, BASE_SEQUENCE_AT, CRC_AT, LEADER_EPOCH_AT, MAX_TIMESTAMP_AT, PRODUCER_EPOCH_AT,
-    PRODUCER_ID_AT, TimestampType,
+    ATTRIBUTES_AT, Attributes, BASE_SEQUENCE_AT, CRC_AT, LEADER_EPOCH_AT, MAX_TIMESTAMP_AT,
+    PRODUCER_EPOCH_AT, PRODUCER_ID_AT, TimestampType,
 };
 use super::{HEADER_LEN, RecordError};
 

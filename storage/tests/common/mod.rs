@@ -1,5 +1,5 @@
 //! Batches to write, and reading back what a log holds.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
 //! Apache Kafka's own classes, to check what we write and to write what we read.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -32,6 +32,11 @@ pub(crate) fn write_lines(path: &Path, count: usize, lines: &str) -> Result<(), 
     files::write_atomically(path, format!("0\n{count}\n{lines}").as_bytes())
 }
 
+/// Writes a checkpoint file that a power failure may undo or empty.
+pub(crate) fn write_lines_unsynced(path: &Path, count: usize, lines: &str) -> Result<(), Error> {
+    files::replace(path, format!("0\n{count}\n{lines}").as_bytes(), false)
+}
+
 /// Offsets by partition, as four files of a data directory hold them.
 pub type OffsetCheckpoint = BTreeMap<TopicPartition, Offset>;
 

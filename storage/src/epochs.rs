@@ -3,13 +3,15 @@ use std::path::PathBuf;
 
 use aqueduct_protocol::ids::{LeaderEpoch, Offset};
 
-use crate::{Error, checkpoint};
+use crate::{Error, checkpoint, files};
 
 /// Where each leader's reign began, as `leader-epoch-checkpoint` holds it: epochs and start offsets both rise.
 #[derive(Debug)]
 pub(crate) struct LeaderEpochs {
     path: PathBuf,
     entries: Vec<(LeaderEpoch, Offset)>,
+    /// Written, but not synced.
+    dirty: bool,
 }
 
 impl LeaderEpochs {
@@ -23,7 +25,7 @@ impl LeaderEpochs {
             }
             Err(error) => return Err(error),
         };
-        let mut epochs = Self { path, entries: Vec::new() };
+        let mut epochs = Self { path, entries: Vec::new(), dirty: false };
         for line in lines {
             let mut fields = line.split_ascii_whitespace().map(str::parse::<i64>);
             if let (Some(Ok(epoch)), Some(Ok(start))) = (fields.next(), fields.next()) {
@@ -44,12 +46,19 @@ impl LeaderEpochs {
         true
     }
 
-    pub(crate) fn store(&self) -> Result<(), Error> {
+    /// Writes the file. It is not synced, as it can be made from the log again; [`LeaderEpochs::sync`] goes with a flush.
+    pub(crate) fn store(&mut self) -> Result<(), Error> {
+        self.dirty = true;
         let mut lines = String::new();
         for (epoch, start) in &self.entries {
             let _ = writeln!(lines, "{epoch} {start}");
         }
-        checkpoint::write_lines(&self.path, self.entries.len(), &lines)
+        checkpoint::write_lines_unsynced(&self.path, self.entries.len(), &lines)
+    }
+
+    /// Makes what was stored durable.
+    pub(crate) fn sync(&mut self) -> Result<(), Error> {
+        if std::mem::take(&mut self.dirty) { files::sync(&self.path) } else { Ok(()) }
     }
 
     /// The newest epoch.
@@ -99,7 +108,7 @@ mod tests {
     use super::*;
 
     fn epochs(entries: &[(i32, i64)]) -> LeaderEpochs {
-        let mut epochs = LeaderEpochs { path: PathBuf::new(), entries: Vec::new() };
+        let mut epochs = LeaderEpochs { path: PathBuf::new(), entries: Vec::new(), dirty: false };
         for (epoch, start) in entries {
             epochs.insert(LeaderEpoch(*epoch), Offset(*start));
         }

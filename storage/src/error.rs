@@ -18,6 +18,9 @@ pub enum Error {
     /// A file of ours does not read as one.
     #[error("{} is damaged: {why}", path.display())]
     DamagedFile { path: PathBuf, why: String },
+    /// A log file holds something else where a batch should be.
+    #[error("{} is damaged at position {position}: {source}", path.display())]
+    DamagedLog { path: PathBuf, position: u64, source: RecordError },
     /// The data directory is in use by another process.
     #[error("{} is locked: another broker process uses this data directory; stop it or set another log.dirs", path.display())]
     DirectoryInUse { path: PathBuf },
@@ -98,7 +101,7 @@ impl Error {
     pub fn code(&self) -> i16 {
         match self {
             Self::OffsetOutOfRange { .. } => 1,
-            Self::CorruptMessage { .. } => 2,
+            Self::CorruptMessage { .. } | Self::DamagedLog { .. } => 2,
             Self::MessageTooLarge { .. } => 10,
             Self::RecordListTooLarge { .. } => 18,
             Self::InvalidTimestamp { .. } => 32,

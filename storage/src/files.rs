@@ -41,12 +41,24 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 /// Replaces the file's content at once: after a crash it is the old or the new, never a part.
 pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), Error> {
+    replace(path, content, true)?;
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Replaces the file's content at once, as far as running processes see it; synced on demand.
+pub(crate) fn replace(path: &Path, content: &[u8], synced: bool) -> Result<(), Error> {
     let temporary = with_suffix(path, ".tmp");
     let mut file = File::create(&temporary).at("create", &temporary)?;
     file.write_all(content).at("write", &temporary)?;
-    file.sync_all().at("sync", &temporary)?;
-    fs::rename(&temporary, path).at("rename to", path)?;
-    sync_dir(path.parent().unwrap_or(Path::new(".")))
+    if synced {
+        file.sync_all().at("sync", &temporary)?;
+    }
+    fs::rename(&temporary, path).at("rename to", path)
+}
+
+/// Makes the file's content durable.
+pub(crate) fn sync(path: &Path) -> Result<(), Error> {
+    File::open(path).and_then(|file| file.sync_all()).at("sync", path)
 }
 
 /// Makes created, renamed and removed names in `dir` durable.

@@ -141,17 +141,20 @@ impl Log {
 
     /// Moves the high watermark, held to what is in the log; returns where it then is.
     pub fn set_high_watermark(&self, offset: Offset) -> Offset {
-        // Producers first, as appends lock in this order.
+        let mut view = self.view.write();
+        let mark = offset.clamp(view.start, view.end);
+        if view.first_unstable.is_none() || mark == view.high_watermark {
+            view.high_watermark = mark;
+            return mark;
+        }
+        drop(view);
+        // Transactions that have ended may become stable. Producers first, as appends lock in this order.
         let mut writer = self.writer.lock();
         let mut view = self.view.write();
         let mark = offset.clamp(view.start, view.end);
-        if mark != view.high_watermark {
-            view.high_watermark = mark;
-            if view.first_unstable.is_some() {
-                writer.producers.on_high_watermark(mark);
-                view.first_unstable = writer.producers.first_unstable();
-            }
-        }
+        view.high_watermark = mark;
+        writer.producers.on_high_watermark(mark);
+        view.first_unstable = writer.producers.first_unstable();
         mark
     }
 
@@ -238,6 +241,7 @@ impl Log {
         if view.active().base_offset >= done {
             files::sync_dir(&self.dir)?;
         }
+        self.epochs.write().sync()?;
         self.recovery_point.fetch_max(end.0, Ordering::AcqRel);
         Ok(self.recovery_point())
     }
@@ -266,6 +270,11 @@ impl Log {
         view.active().seal()?;
         self.flush_to(&view, view.segments.len(), view.end)?;
         snapshot::write(&self.dir, view.end, &writer.producers)
+    }
+
+    /// Refuses appends from now on, and makes nothing durable: for a log that is about to be deleted.
+    pub fn abandon(&self) {
+        self.writer.lock().closed = true;
     }
 
     fn ensure_open(&self, writer: &Writer) -> Result<(), Error> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aqueduct_protocol::ids::Offset;
-use aqueduct_protocol::records::{BatchHeader, NO_TIMESTAMP};
+use aqueduct_protocol::records::{BatchHeader, NO_TIMESTAMP, RecordError};
 use parking_lot::Mutex;
 
 use crate::error::IoContext;
@@ -203,14 +203,14 @@ impl Segment {
                 }
                 Step::Batch { .. } => {}
                 Step::End => return Ok(None),
-                Step::Torn(error) => {
-                    return Err(Error::damaged(
-                        &self.path,
-                        format!("at position {}: {error}", scan.position()),
-                    ));
-                }
+                Step::Torn(error) => return Err(self.damage(scan.position(), error)),
             }
         }
+    }
+
+    /// The error for bytes that are no batch where one should be.
+    pub(crate) fn damage(&self, position: u64, source: RecordError) -> Error {
+        Error::DamagedLog { path: self.path.clone(), position, source }
     }
 
     /// Where to begin to look for the first record that is not older than `timestamp`.
@@ -273,6 +273,8 @@ impl Segment {
 
     /// Completes the indexes; nothing more will be appended, or not soon.
     pub(crate) fn seal(&self) -> Result<(), Error> {
+        // Gives back what was preallocated.
+        self.file.set_len(self.size()).at("trim", &self.path)?;
         let mut indexes = self.indexes.lock();
         self.note_time(&mut indexes)?;
         indexes.offsets.rest()?;

@@ -227,3 +227,32 @@ fn the_start_offset_of_the_checkpoint_counts() {
     assert_eq!((log.log_start_offset(), log.log_end_offset()), (Offset(5000), Offset(5000)));
     assert_eq!(append(&log, batch(Compression::None, 0..1, NOW)).unwrap().first_offset, Offset(5000));
 }
+
+#[test]
+fn snapshots_of_former_shutdowns_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    crashed(dir.path());
+    for i in 0..4 {
+        let log = reopen(dir.path(), config(), i > 0);
+        append(&log, idempotent(1, 0, 300 + i, 0..1, NOW)).unwrap();
+        log.close().unwrap();
+    }
+    let log = reopen(dir.path(), config(), true);
+    // One for each segment but the first, and the newest.
+    assert_eq!(files(dir.path(), ".snapshot").len(), log.segments());
+}
+
+#[test]
+fn damage_in_a_served_log_is_an_error_with_file_and_position() {
+    let dir = tempfile::tempdir().unwrap();
+    crashed(dir.path());
+    let log = reopen(dir.path(), config(), false);
+    let first = &files(dir.path(), ".log")[0];
+    let mut bytes = fs::read(first).unwrap();
+    bytes[16] = 9;
+    fs::write(first, bytes).unwrap();
+    let error = log.read(Offset(0), 1000, Offset(300), true).unwrap_err();
+    assert_eq!(error.code(), 2);
+    let text = error.to_string();
+    assert!(text.contains("events-3/00000000000000000000.log is damaged at position 0: magic 9"), "{text}");
+}

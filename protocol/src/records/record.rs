@@ -156,7 +156,8 @@ impl Records {
 
     fn decode(&mut self) -> Result<Record, RecordError> {
         let layout = Layout::read(&self.bytes, self.at)?;
-        let mut headers = Vec::with_capacity(layout.headers as usize);
+        // Room for the usual few; a count that is only claimed gets no more.
+        let mut headers = Vec::with_capacity((layout.headers as usize).min(16));
         layout.headers(&self.bytes, |key, value| {
             headers
                 .push(Header { key: text(self.bytes.slice(key)), value: value.map(|v| self.bytes.slice(v)) });

@@ -103,6 +103,7 @@ impl Log {
             doomed: Mutex::new(Vec::new()),
         };
         log.load_producers(&mut log.writer.lock(), producers_from)?;
+        log.remove_stray_snapshots()?;
         Ok(log)
     }
 }

@@ -169,9 +169,7 @@ impl Log {
         match scan.step()? {
             Step::Batch { position, header } => Ok(Some((position, header))),
             Step::End => Ok(None),
-            Step::Torn(error) => {
-                Err(Error::damaged(segment.path(), format!("at position {}: {error}", scan.position())))
-            }
+            Step::Torn(error) => Err(segment.damage(scan.position(), error)),
         }
     }
 

@@ -275,6 +275,25 @@ impl Log {
         Ok(())
     }
 
+    /// Removes snapshots of former shutdowns: only those where a segment begins, and the newest, are of use.
+    pub(super) fn remove_stray_snapshots(&self) -> Result<(), Error> {
+        let view = self.view.read().clone();
+        let names = files::names(&self.dir)?;
+        let snapshots: Vec<_> = names
+            .iter()
+            .filter_map(|name| {
+                files::parse(name).filter(|(_, kind)| *kind == files::SNAPSHOT).map(|(at, _)| (at, name))
+            })
+            .collect();
+        let older = snapshots.split_last().map_or(&[][..], |(_, older)| older);
+        for (at, name) in older {
+            if view.segments.binary_search_by_key(at, |s| s.base_offset).is_err() {
+                files::remove(&self.dir.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The newest snapshot at or before `newest` that can be read; damaged ones and those behind `end` are removed.
     fn newest_snapshot(&self, newest: Offset, end: Offset) -> Result<(Offset, Producers), Error> {
         for name in files::names(&self.dir)?.iter().rev() {

@@ -70,6 +70,54 @@ fn every_version_of_an_offset_is_read() {
     assert!(matches!(unknown, Err(DecodeError::UnsupportedVersion { version: 5, .. })), "{unknown:?}");
 }
 
+/// Records that Apache Kafka 4.3.1 wrote.
+const KAFKAS: &[(&str, &str)] = &[
+    (
+        "0001000663672d74776f0002637400000000",
+        "0004000000000000000500000002026d000001a1fd3bbf5401001028a372379b63478cbc9fef64d896616a",
+    ),
+    (
+        "0001000963672d73696d706c650002637400000001",
+        "0004000000000000003cffffffff01000001a1fd3bba4701001028a372379b63478cbc9fef64d896616a",
+    ),
+    ("0002000663672d74776f", "0003000000000000ffffffff000001a1fd3bbbba00000000"),
+    (
+        "0002000663672d74776f",
+        concat!(
+            "00030008636f6e73756d657200000002000572616e67650027636c2d37356462353535392d333530612d346233622d396539372d",
+            "376239373465353231636639000001a1fd3bbcf1000000020027636c2d61633164373535362d316664382d346133342d39636365",
+            "2d656235633161356332393266ffff00026332000a2f3132372e302e302e3100000fa0000017700000000e000000000001000263",
+            "74ffffffff00000001460027636c2d37356462353535392d333530612d346233622d396539372d376239373465353231636639ff",
+            "ff00026331000a2f3132372e302e302e3100000fa0000017700000000e00000000000100026374ffffffff00000000",
+        ),
+    ),
+];
+
+fn unhex(text: &str) -> Bytes {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+#[test]
+fn kafkas_records_are_read_and_written_again_byte_by_byte() {
+    for (key, value) in KAFKAS {
+        let (key, value) = (unhex(key), unhex(value));
+        let record = Record::decode(key.clone(), Some(value.clone())).unwrap().unwrap();
+        assert_eq!((record.key().unwrap(), record.value().unwrap()), (key, Some(value)), "{record:?}");
+    }
+    let (key, value) = KAFKAS[3];
+    let read = Record::decode(unhex(key), Some(unhex(value)));
+    let Ok(Some(Record::Group { group, value: Some(value) })) = read else { panic!("{read:?}") };
+    assert_eq!(
+        (group.as_str(), &*value.protocol_type, value.generation),
+        ("cg-two", "consumer", Generation(2))
+    );
+    assert_eq!(value.protocol.as_deref(), Some("range"));
+    let member = &value.members[0];
+    assert_eq!((&*member.client_id, &*member.client_host), ("c2", "/127.0.0.1"));
+    assert_eq!((member.rebalance_timeout_ms, member.session_timeout_ms), (4_000, 6_000));
+    assert_eq!(member.assignment, "F");
+}
+
 #[test]
 fn types_of_other_groups_are_passed_over() {
     let key = Bytes::from_static(&[0, 3, 0, 1, b'g']);

@@ -1,0 +1,32 @@
+//! `/connectors/{connector}/tasks`: settings and statuses of tasks.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+
+use super::{ConnectApi, internal};
+use crate::error::{ApiError, ApiResult};
+
+pub fn routes() -> Router<ConnectApi> {
+    Router::new()
+        .route("/connectors/{connector}/tasks", get(list).post(internal::put_tasks))
+        .route("/connectors/{connector}/tasks/{task}/status", get(status))
+}
+
+/// The number in a path.
+pub fn task_number(text: &str) -> ApiResult<u32> {
+    text.parse().map_err(|_| ApiError::bare(StatusCode::NOT_FOUND))
+}
+
+async fn list(State(api): State<ConnectApi>, Path(name): Path<String>) -> ApiResult<impl IntoResponse> {
+    Ok(Json(api.herder.tasks(&name)?))
+}
+
+async fn status(
+    State(api): State<ConnectApi>,
+    Path((name, task)): Path<(String, String)>,
+) -> ApiResult<impl IntoResponse> {
+    Ok(Json(api.herder.task_status(&name, task_number(&task)?)?))
+}

@@ -1,0 +1,28 @@
+//! Topics that a connector has used.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::{get, put};
+use axum::{Json, Router};
+use serde_json::{Map, Value, json};
+
+use super::ConnectApi;
+use crate::error::ApiResult;
+
+pub fn routes() -> Router<ConnectApi> {
+    Router::new()
+        .route("/connectors/{connector}/topics", get(list))
+        .route("/connectors/{connector}/topics/reset", put(reset))
+}
+
+async fn list(State(api): State<ConnectApi>, Path(name): Path<String>) -> ApiResult<Json<Value>> {
+    let topics = api.herder.topics(&name)?;
+    let mut body = Map::new();
+    body.insert(name, json!({ "topics": topics }));
+    Ok(Json(Value::Object(body)))
+}
+
+async fn reset(State(api): State<ConnectApi>, Path(name): Path<String>) -> ApiResult<StatusCode> {
+    api.herder.reset_topics(&name).await?;
+    Ok(StatusCode::ACCEPTED)
+}

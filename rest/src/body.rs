@@ -44,7 +44,9 @@ pub fn object(body: &Bytes, class: &str, known: &[&str]) -> ApiResult<Map<String
 fn any_object(body: &Bytes, class: &str) -> ApiResult<Map<String, Value>> {
     match json(body)? {
         Value::Object(members) => Ok(members),
-        other => Err(malformed(format!("Cannot deserialize value of type `{class}` from {} value", kind(&other)))),
+        other => {
+            Err(malformed(format!("Cannot deserialize value of type `{class}` from {} value", kind(&other))))
+        }
     }
 }
 

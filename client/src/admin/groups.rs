@@ -60,8 +60,7 @@ impl Admin {
     pub async fn describe_groups(&self, groups: &[ByteString]) -> Result<Each<ByteString, GroupDescription>> {
         let mut results = Each::new();
         for group in groups {
-            let described =
-                self.at_coordinator(group, DESCRIBE, async |broker| self.describe_at(broker, group).await);
+            let described = self.at_coordinator(group, DESCRIBE, |broker| self.describe_at(broker, group));
             results.insert(group.clone(), described.await);
         }
         Ok(results)
@@ -82,8 +81,7 @@ impl Admin {
     pub async fn delete_groups(&self, groups: &[ByteString]) -> Result<Each<ByteString>> {
         let mut results = Each::new();
         for group in groups {
-            let deleted =
-                self.at_coordinator(group, DELETE, async |broker| self.delete_at(broker, group).await);
+            let deleted = self.at_coordinator(group, DELETE, |broker| self.delete_at(broker, group));
             results.insert(group.clone(), deleted.await);
         }
         Ok(results)
@@ -104,7 +102,9 @@ impl Admin {
         group: &str,
     ) -> Result<HashMap<TopicPartition, OffsetAndMetadata>> {
         let group = &ByteString::from(group);
-        let fetch = async |broker: Broker| fetch_once(&self.client, Lane::SHARED, &broker, group, None).await;
+        let client = &self.client;
+        let fetch =
+            move |broker: Broker| async move { fetch_once(client, Lane::SHARED, &broker, group, None).await };
         self.at_coordinator(group, "OffsetFetch", fetch).await
     }
 
@@ -117,8 +117,9 @@ impl Admin {
         let group = &ByteString::from(group);
         let (group_id, member_id) = (group.clone(), ByteString::new());
         let identity = Identity { group_id, member_id, instance_id: None, generation: -1 };
-        let commit = async |broker: Broker| {
-            let results = commit_once(&self.client, Lane::SHARED, &broker, &identity, offsets).await?;
+        let (client, identity) = (&self.client, &identity);
+        let commit = move |broker: Broker| async move {
+            let results = commit_once(client, Lane::SHARED, &broker, identity, offsets).await?;
             Ok(results.into_iter().collect())
         };
         self.at_coordinator(group, "OffsetCommit", commit).await
@@ -131,7 +132,7 @@ impl Admin {
         partitions: &[TopicPartition],
     ) -> Result<Each<TopicPartition>> {
         let group = &ByteString::from(group);
-        let delete = async |broker: Broker| self.delete_offsets_at(broker, group, partitions).await;
+        let delete = |broker: Broker| self.delete_offsets_at(broker, group, partitions);
         self.at_coordinator(group, OFFSET_DELETE, delete).await
     }
 
@@ -170,11 +171,12 @@ impl Admin {
     }
 
     /// Runs `call` at the coordinator of `group`, again where that moved or fails for the moment.
-    async fn at_coordinator<T>(
+    /// Plain closures instead of async ones, so that the futures of callers are `Send`.
+    async fn at_coordinator<T, F: Future<Output = Result<T>>>(
         &self,
         group: &ByteString,
         api: &'static str,
-        call: impl AsyncFn(Broker) -> Result<T>,
+        call: impl Fn(Broker) -> F,
     ) -> Result<T> {
         let mut retry = self.retry(format!("{api} of group {group}"));
         loop {

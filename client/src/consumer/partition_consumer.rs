@@ -110,7 +110,9 @@ impl PartitionConsumer {
     pub async fn read_to_end(&mut self, mut each: impl FnMut(ConsumerRecord)) -> Result<()> {
         let limit = self.client.config().default_api_timeout;
         self.reader.fetcher.find_positions(Instant::now() + limit).await?;
-        let mut ends = self.offsets(&self.assignment(), OffsetSpec::Latest).await?;
+        // Not through `self`, so that the future is `Send`.
+        let (client, assignment) = (self.client.clone(), self.assignment());
+        let mut ends = look_up(&client, &assignment, OffsetSpec::Latest).await?;
         loop {
             ends.retain(|partition, end| self.position(partition).is_some_and(|at| at < *end));
             if ends.is_empty() {
@@ -136,10 +138,17 @@ impl PartitionConsumer {
         partitions: &[TopicPartition],
         spec: OffsetSpec,
     ) -> Result<HashMap<TopicPartition, Offset>> {
-        let config = self.client.config();
-        let wanted = partitions.iter().map(|partition| (partition.clone(), spec)).collect();
-        let found =
-            offsets::list(&self.client, wanted, config.isolation_level, config.default_api_timeout).await;
-        found.into_iter().map(|(partition, listed)| Ok((partition, listed?.offset))).collect()
+        look_up(&self.client, partitions, spec).await
     }
+}
+
+async fn look_up(
+    client: &Client,
+    partitions: &[TopicPartition],
+    spec: OffsetSpec,
+) -> Result<HashMap<TopicPartition, Offset>> {
+    let config = client.config();
+    let wanted = partitions.iter().map(|partition| (partition.clone(), spec)).collect();
+    let found = offsets::list(client, wanted, config.isolation_level, config.default_api_timeout).await;
+    found.into_iter().map(|(partition, listed)| Ok((partition, listed?.offset))).collect()
 }

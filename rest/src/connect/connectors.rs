@@ -84,7 +84,9 @@ fn initial_state(text: &str) -> ApiResult<TargetState> {
         "STOPPED" => Ok(TargetState::Stopped),
         other => Err(ApiError::new(
             StatusCode::INTERNAL_SERVER_ERROR,
-            format!("Cannot construct instance of `{CREATE}$InitialState`: {other} is none of RUNNING, PAUSED, STOPPED"),
+            format!(
+                "Cannot construct instance of `{CREATE}$InitialState`: {other} is none of RUNNING, PAUSED, STOPPED"
+            ),
         )),
     }
 }
@@ -114,7 +116,10 @@ async fn read(State(api): State<ConnectApi>, Path(name): Path<String>) -> ApiRes
     Ok(Json(api.herder.connector(&name)?))
 }
 
-async fn read_config(State(api): State<ConnectApi>, Path(name): Path<String>) -> ApiResult<impl IntoResponse> {
+async fn read_config(
+    State(api): State<ConnectApi>,
+    Path(name): Path<String>,
+) -> ApiResult<impl IntoResponse> {
     Ok(Json(api.herder.connector(&name)?.config))
 }
 

@@ -22,11 +22,7 @@ async fn health(State(api): State<ConnectApi>) -> impl IntoResponse {
         Health::Healthy => {
             (StatusCode::OK, "healthy", "Worker has completed startup and is ready to handle requests.")
         }
-        Health::Starting => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "starting",
-            "Worker is still starting up.",
-        ),
+        Health::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting", "Worker is still starting up."),
         Health::Unhealthy => (
             StatusCode::INTERNAL_SERVER_ERROR,
             "unhealthy",

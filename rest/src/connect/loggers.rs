@@ -39,7 +39,10 @@ impl Loggers {
     /// `apply` gets every new set of levels as `EnvFilter` directives, such as `info,aqueduct_client=debug`.
     pub fn new(apply: impl Fn(&str) + Send + Sync + 'static) -> Self {
         let root = Level { level: "INFO".to_owned(), last_modified: None };
-        Self { levels: Arc::new(Mutex::new(BTreeMap::from([(ROOT.to_owned(), root)]))), apply: Arc::new(apply) }
+        Self {
+            levels: Arc::new(Mutex::new(BTreeMap::from([(ROOT.to_owned(), root)]))),
+            apply: Arc::new(apply),
+        }
     }
 
     fn set(&self, logger: &str, level: &str) {
@@ -72,9 +75,7 @@ impl Loggers {
 }
 
 pub fn routes() -> Router<ConnectApi> {
-    Router::new()
-        .route("/admin/loggers", get(list))
-        .route("/admin/loggers/{logger}", get(read).put(set))
+    Router::new().route("/admin/loggers", get(list)).route("/admin/loggers/{logger}", get(read).put(set))
 }
 
 async fn list(State(api): State<ConnectApi>) -> impl IntoResponse {

@@ -48,7 +48,10 @@ fn render(api: &ConnectApi) -> String {
     let tasks = api.herder.metrics().tasks();
     gauge("worker_task_count", "Tasks that run here", tasks.len());
     for (name, help, counter) in COUNTERS {
-        let _ = write!(out, "# HELP kafka_connect_{name}_total {help}.\n# TYPE kafka_connect_{name}_total counter\n");
+        let _ = write!(
+            out,
+            "# HELP kafka_connect_{name}_total {help}.\n# TYPE kafka_connect_{name}_total counter\n"
+        );
         for (id, counters) in &tasks {
             let value = counter(counters).load(Ordering::Relaxed);
             let connector = escape(&id.connector);

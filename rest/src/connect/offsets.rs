@@ -23,7 +23,11 @@ async fn list(State(api): State<ConnectApi>, Path(name): Path<String>) -> ApiRes
 const OFFSETS: &str = "org.apache.kafka.connect.runtime.rest.entities.ConnectorOffsets";
 const OFFSET: &str = "org.apache.kafka.connect.runtime.rest.entities.ConnectorOffset";
 
-async fn alter(State(api): State<ConnectApi>, Path(name): Path<String>, body: Bytes) -> ApiResult<Json<Value>> {
+async fn alter(
+    State(api): State<ConnectApi>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> ApiResult<Json<Value>> {
     let mut members = body::object(&body, OFFSETS, &["offsets"])?;
     let wanted = match members.remove("offsets") {
         Some(Value::Array(items)) => items.into_iter().map(read_offset).collect::<ApiResult<Vec<_>>>()?,

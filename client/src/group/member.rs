@@ -100,13 +100,14 @@ impl Shared {
         self.state.lock().identity.clone()
     }
 
+    pub(super) fn not_a_member(&self, who: &Identity, code: ErrorCode) -> Error {
+        let (group, member) = (self.options.group_id.to_string(), who.member_id.to_string());
+        Error::NotAMember { group, member, code }
+    }
+
     /// The membership that `of` had is over, unless another has begun since.
     pub(super) fn lose(&self, of: &Identity, code: ErrorCode) -> Error {
-        let error = Error::NotAMember {
-            group: self.options.group_id.to_string(),
-            member: of.member_id.to_string(),
-            code,
-        };
+        let error = self.not_a_member(of, code);
         let mut state = self.state.lock();
         if state.identity.member_id == of.member_id && state.identity.generation == of.generation {
             state.identity.generation = -1;

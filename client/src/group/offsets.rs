@@ -204,6 +204,10 @@ impl GroupMember {
         let mut retry = shared.client.retry(what, config.default_api_timeout);
         let mut left = offsets.clone();
         let identity = shared.identity();
+        if identity.generation < 0 {
+            // The coordinator would take it for the commit of somebody outside of any generation, as tools make them.
+            return Err(shared.not_a_member(&identity, ErrorCode::UnknownMemberId));
+        }
         loop {
             let error = match self.commit_attempt(&identity, &mut left).await {
                 Ok(()) => return Ok(()),

@@ -81,9 +81,9 @@ impl<E: Entry> IndexFile<E> {
 
     /// A new, empty file, in the place of any other.
     pub(crate) fn create(path: PathBuf) -> Result<Self, Error> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
-        let file = Some(file.at("create", &path)?);
-        Ok(Self { path, file, stored: 0, pending: Vec::new(), last: None })
+        File::create(&path).at("create", &path)?;
+        // Most partitions are idle: a descriptor is taken with the first entries that are written.
+        Ok(Self { path, file: None, stored: 0, pending: Vec::new(), last: None })
     }
 
     /// The file at `path`; `None` where it is missing or no whole number of entries long.

@@ -50,7 +50,11 @@ impl Segment {
         let file = file.at("create", &path)?;
         if config.preallocate {
             let flags = rustix::fs::FallocateFlags::KEEP_SIZE;
-            rustix::fs::fallocate(&file, flags, 0, config.segment_bytes).at("preallocate", &path)?;
+            match rustix::fs::fallocate(&file, flags, 0, config.segment_bytes) {
+                // Some file systems cannot; the log works without.
+                Err(rustix::io::Errno::OPNOTSUPP) => {}
+                done => done.at("preallocate", &path)?,
+            }
         }
         Ok(Self {
             base_offset,

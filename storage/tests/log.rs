@@ -424,3 +424,26 @@ fn aborted_transactions_are_indexed_and_survive_a_crash() {
     assert_eq!(all(&log), expected[..2]);
     assert_eq!(log.last_stable_offset(), Offset(24));
 }
+
+#[test]
+fn preallocated_space_is_not_part_of_the_log_and_is_given_back() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let config = LogConfig { preallocate: true, segment_bytes: 1 << 20, ..LogConfig::default() };
+    let log = filled_log(dir.path(), config.clone(), 3);
+    let path = &files(dir.path(), ".log")[0];
+    assert_eq!(std::fs::metadata(path).unwrap().len(), log.size());
+    log.close().unwrap();
+    assert!(std::fs::metadata(path).unwrap().blocks() * 512 < 1 << 19);
+    assert_eq!(read_all(&reopen(dir.path(), config, true), Offset(0), 1 << 20).len(), 30);
+}
+
+#[test]
+fn an_idle_log_holds_one_descriptor() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = filled_log(dir.path(), LogConfig::default(), 3);
+    let held =
+        std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+    assert_eq!(held.filter(|path| path.starts_with(dir.path())).count(), 1);
+    drop(log);
+}

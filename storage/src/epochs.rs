@@ -12,6 +12,8 @@ pub(crate) struct LeaderEpochs {
     entries: Vec<(LeaderEpoch, Offset)>,
     /// Written, but not synced.
     dirty: bool,
+    /// The file could not be written.
+    unstored: bool,
 }
 
 impl LeaderEpochs {
@@ -25,7 +27,7 @@ impl LeaderEpochs {
             }
             Err(error) => return Err(error),
         };
-        let mut epochs = Self { path, entries: Vec::new(), dirty: false };
+        let mut epochs = Self { path, entries: Vec::new(), dirty: false, unstored: false };
         for line in lines {
             let mut fields = line.split_ascii_whitespace().map(str::parse::<i64>);
             if let (Some(Ok(epoch)), Some(Ok(start))) = (fields.next(), fields.next()) {
@@ -49,16 +51,36 @@ impl LeaderEpochs {
     /// Writes the file. It is not synced, as it can be made from the log again; [`LeaderEpochs::sync`] goes with a flush.
     pub(crate) fn store(&mut self) -> Result<(), Error> {
         self.dirty = true;
+        self.unstored = true;
         let mut lines = String::new();
         for (epoch, start) in &self.entries {
             let _ = writeln!(lines, "{epoch} {start}");
         }
-        checkpoint::write_lines_unsynced(&self.path, self.entries.len(), &lines)
+        checkpoint::write_lines_unsynced(&self.path, self.entries.len(), &lines)?;
+        self.unstored = false;
+        Ok(())
     }
 
     /// Makes what was stored durable.
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
-        if std::mem::take(&mut self.dirty) { files::sync(&self.path) } else { Ok(()) }
+        if self.unstored {
+            self.store()?;
+        }
+        if self.dirty {
+            files::sync(&self.path)?;
+        }
+        self.dirty = false;
+        Ok(())
+    }
+
+    /// Whether the file lags behind.
+    pub(crate) fn is_unstored(&self) -> bool {
+        self.unstored
+    }
+
+    /// Whether `epoch` is the newest one, in the file, too.
+    pub(crate) fn is_current(&self, epoch: LeaderEpoch) -> bool {
+        self.latest() == Some(epoch) && !self.unstored
     }
 
     /// The newest epoch.
@@ -108,7 +130,8 @@ mod tests {
     use super::*;
 
     fn epochs(entries: &[(i32, i64)]) -> LeaderEpochs {
-        let mut epochs = LeaderEpochs { path: PathBuf::new(), entries: Vec::new(), dirty: false };
+        let mut epochs =
+            LeaderEpochs { path: PathBuf::new(), entries: Vec::new(), dirty: false, unstored: false };
         for (epoch, start) in entries {
             epochs.insert(LeaderEpoch(*epoch), Offset(*start));
         }

@@ -200,11 +200,12 @@ impl Log {
     }
 
     fn note_epoch(&self, epoch: LeaderEpoch, offset: Offset) -> Result<(), Error> {
-        if self.epochs.read().latest() == Some(epoch) {
+        if self.epochs.read().is_current(epoch) {
             return Ok(());
         }
         let mut epochs = self.epochs.write();
-        if epochs.insert(epoch, offset) { epochs.store() } else { Ok(()) }
+        let is_new = epochs.insert(epoch, offset);
+        if is_new || epochs.is_unstored() { epochs.store() } else { Ok(()) }
     }
 
     /// Forgets idempotent producers that have been silent for `expiration_ms` (`producer.id.expiration.ms`).

@@ -447,3 +447,26 @@ fn an_idle_log_holds_one_descriptor() {
     assert_eq!(held.filter(|path| path.starts_with(dir.path())).count(), 1);
     drop(log);
 }
+
+#[test]
+fn an_append_that_cannot_be_indexed_leaves_no_trace() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = create(dir.path(), LogConfig::default());
+    append(&log, batch(Compression::None, 0..10, NOW)).unwrap();
+    // The leader epoch cannot be stored: a directory stands in the way.
+    let path = log_dir(dir.path()).join("leader-epoch-checkpoint.tmp");
+    std::fs::create_dir(&path).unwrap();
+    let next = batch(Compression::None, 0..10, NOW);
+    let failed = log.append_as_leader(next.clone(), LeaderEpoch(1), Origin::Client, NOW).unwrap_err();
+    assert_eq!(failed.code(), 56);
+    assert!(failed.to_string().contains("leader-epoch-checkpoint.tmp"), "{failed}");
+    assert_eq!(log.log_end_offset(), Offset(10));
+    std::fs::remove_dir(&path).unwrap();
+    let info = log.append_as_leader(next, LeaderEpoch(1), Origin::Client, NOW).unwrap();
+    log.set_high_watermark(Offset(20));
+    assert_eq!(info.first_offset, Offset(10));
+    assert_eq!(read_all(&log, Offset(0), 1 << 20).len(), 20);
+    log.close().unwrap();
+    let log = reopen(dir.path(), LogConfig::default(), true);
+    assert_eq!((log.log_end_offset(), log.latest_epoch()), (Offset(20), Some(LeaderEpoch(1))));
+}

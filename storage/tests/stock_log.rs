@@ -127,7 +127,8 @@ fn stock_logs_are_read_and_extended_and_read_by_the_stock_broker() {
     for (topic, expected) in [("plain", RECORDS + 50), ("packed", 2 * RECORDS)] {
         let mut command = kafka_class("org.apache.kafka.tools.consumer.ConsoleConsumer");
         command.args(["--bootstrap-server", &broker.address(), "--topic", topic, "--from-beginning"]);
-        command.args(["--timeout-ms", "4000", "--command-property", "isolation.level=read_committed"]);
+        command.args(["--max-messages", &expected.to_string(), "--timeout-ms", "60000"]);
+        command.args(["--command-property", "isolation.level=read_committed"]);
         let output = run(command);
         assert!(output.contains(&format!("Processed a total of {expected} messages")), "{topic}: {expected}");
     }

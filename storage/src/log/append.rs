@@ -206,11 +206,29 @@ impl Log {
         let (size, last, time) = (head.len() + body.len(), header.last_offset(), header.max_timestamp);
         let rolled = active.should_roll(size, last, time, roll_after, &config, now_ms)?;
         let active = if rolled { self.roll(writer, header.base_offset, now_ms)? } else { active };
+        if header.base_offset < active.base_offset {
+            // An append with a gap before it rolled, and then failed.
+            let (partition, found, expected) =
+                (self.partition.clone(), header.base_offset, active.base_offset);
+            return Err(Error::UnexpectedAppendOffset { partition, found, expected });
+        }
         let position = active.size();
         write_at(&active, position, head, body)?;
-        self.note_epoch(header.leader_epoch, header.base_offset)?;
-        active.note(position, header, &config)?;
-        self.note_producer(writer, active.base_offset, header, marker)?;
+        let noted = self
+            .note_epoch(header.leader_epoch, header.base_offset)
+            .and_then(|()| active.note(position, header, &config));
+        if let Err(error) = noted {
+            // The batch is not acknowledged: it must not stay, or the next one would have its offsets, too.
+            if active.truncate(position, header.base_offset).is_err() {
+                writer.closed = true;
+            }
+            return Err(error);
+        }
+        if let Err(error) = self.note_producer(writer, active.base_offset, header, marker) {
+            // What is known of the producer may be ahead of the log. Recovery puts it right.
+            writer.closed = true;
+            return Err(error);
+        }
         let first_unstable = writer.producers.first_unstable();
         self.publish(|view| {
             view.end = header.next_offset();

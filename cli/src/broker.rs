@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use aqueduct_broker::{Broker, Error, Options};
+use aqueduct_broker::{Broker, Error, Handle, Options};
+use aqueduct_rest::{Server, node};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::options::BadConfig;
 use crate::shutdown;
@@ -22,13 +25,33 @@ pub struct Args {
 pub async fn run(args: Args) -> Result<()> {
     let options = Options::load(&args.config, args.set.iter().map(String::as_str)).map_err(Error::Config);
     let broker = start(options.map_err(explain)?).await?;
+    let stop = CancellationToken::new();
+    let http = match broker.http_listener() {
+        Some(address) => Some(serve(address, &broker, stop.clone()).await?),
+        None => None,
+    };
     shutdown::requested().await?;
     broker.shutdown().await;
+    stop.cancel();
+    if let Some(http) = http {
+        let _ = http.await;
+    }
     Ok(())
 }
 
+/// Metrics and health on `aqueduct.http.listener`.
+async fn serve(address: &str, broker: &Handle, stop: CancellationToken) -> Result<JoinHandle<()>> {
+    const KEY: &str = "aqueduct.http.listener";
+    let bare = address.strip_prefix("http://").unwrap_or(address);
+    let parts = bare.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let (host, port) = parts.ok_or_else(|| BadConfig(format!("{KEY}={address}: must be HOST:PORT")))?;
+    let server = Server::bind(host, port, KEY).await?;
+    let metrics = broker.clone();
+    Ok(server.serve(node::router(move || metrics.metrics()), stop))
+}
+
 /// Starts a node; what its configuration gets wrong is the user's to mend.
-pub async fn start(options: Options) -> Result<aqueduct_broker::Handle> {
+pub async fn start(options: Options) -> Result<Handle> {
     Broker::start(options).await.map_err(explain)
 }
 

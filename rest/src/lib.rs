@@ -10,5 +10,7 @@ pub mod error;
 mod query;
 mod server;
 
+pub mod node;
+
 pub use connect::{ConnectApi, Loggers};
 pub use server::{BindError, Server};

@@ -1,0 +1,147 @@
+//! `aqueduct connect`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use aqueduct_broker::config::Properties;
+use aqueduct_connect_api::ConfigMap;
+use aqueduct_connect_worker::{Error, Handle, Herder, Mode, Worker, WorkerConfig};
+use aqueduct_rest::{ConnectApi, Loggers, Server};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::logging::Levels;
+use crate::options::BadConfig;
+use crate::shutdown;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Kafka's connect-distributed.properties or connect-standalone.properties.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// One more line of the file; may be repeated, and wins over it.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// One worker alone: connectors come from files, source offsets are kept in one.
+    #[arg(long)]
+    standalone: bool,
+    /// Connectors of a standalone worker: .properties, or .json with a configuration or with name and config.
+    #[arg(value_name = "CONNECTOR")]
+    connectors: Vec<PathBuf>,
+}
+
+/// Runs a worker until it is told to stop.
+pub async fn run(args: Args, levels: Levels) -> Result<()> {
+    if !args.standalone && !args.connectors.is_empty() {
+        let why = "connector files are for --standalone; a distributed worker takes connectors over REST";
+        return Err(BadConfig(why.to_owned()).into());
+    }
+    let mut properties = Properties::load(&args.config).map_err(|e| BadConfig(e.to_string()))?;
+    for pair in &args.set {
+        properties.set_pair(pair).map_err(|e| BadConfig(e.to_string()))?;
+    }
+    let mode = if args.standalone { Mode::Standalone } else { Mode::Distributed };
+    let settings = properties.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    let connectors = args.connectors.iter().map(|path| connector(path)).collect::<Result<Vec<_>>>()?;
+    let service = Service::start(&settings, mode, levels).await?;
+    let result = create(&service.herder(), connectors).await;
+    if result.is_ok() {
+        shutdown::requested().await?;
+    }
+    service.stop().await;
+    result
+}
+
+async fn create(herder: &Herder, connectors: Vec<(String, ConfigMap)>) -> Result<()> {
+    for (name, config) in connectors {
+        let config = config.into_iter().map(|(key, value)| (key, Some(value))).collect();
+        herder
+            .put_config(&name, config)
+            .await
+            .map_err(explain)
+            .with_context(|| format!("connector {name}"))?;
+    }
+    Ok(())
+}
+
+/// Name and settings out of a file.
+fn connector(path: &Path) -> Result<(String, ConfigMap)> {
+    let bad = |why: String| BadConfig(format!("{}: {why}", path.display()));
+    let mut config = ConfigMap::new();
+    if path.extension().is_some_and(|e| e == "json") {
+        let text = std::fs::read_to_string(path).map_err(|e| bad(format!("cannot be read: {e}")))?;
+        let json: serde_json::Value =
+            serde_json::from_str(&text).map_err(|e| bad(format!("is not JSON: {e}")))?;
+        let settings = if json["config"].is_object() { &json["config"] } else { &json };
+        let settings =
+            settings.as_object().ok_or_else(|| bad("is not a JSON object of settings".to_owned()))?;
+        for (key, value) in settings {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            config.insert(key.clone(), value);
+        }
+        if let Some(name) = json["name"].as_str() {
+            config.entry("name".to_owned()).or_insert_with(|| name.to_owned());
+        }
+    } else {
+        let properties = Properties::load(path).map_err(|e| BadConfig(e.to_string()))?;
+        config.extend(properties.iter().map(|(k, v)| (k.to_owned(), v.to_owned())));
+    }
+    match config.get("name").cloned() {
+        Some(name) => Ok((name, config)),
+        None => Err(bad("the setting name is missing: add a line name=NAME".to_owned()).into()),
+    }
+}
+
+/// A worker with its REST API.
+pub struct Service {
+    worker: Handle,
+    address: String,
+    stop: CancellationToken,
+    servers: Vec<JoinHandle<()>>,
+}
+
+impl Service {
+    /// Listens, starts the worker and serves.
+    pub async fn start(settings: &ConfigMap, mode: Mode, levels: Levels) -> Result<Self> {
+        let config = WorkerConfig::from_properties(settings, mode).map_err(explain)?;
+        let mut servers = Vec::new();
+        for (host, port) in config.listeners() {
+            servers.push(Server::bind(&host, port, "listeners").await?);
+        }
+        let Some(first) = servers.first() else { bail!("listeners: at least one address is needed") };
+        let bound = first.address();
+        let (host, port) = config.advertised(bound);
+        let worker = Worker::start(config, (&host, port)).await.map_err(explain)?;
+        let loggers = Loggers::new(move |directives| levels.set(directives));
+        let router = ConnectApi::new(worker.herder(), loggers).router();
+        let stop = CancellationToken::new();
+        let servers = servers.into_iter().map(|s| s.serve(router.clone(), stop.clone())).collect();
+        tracing::info!(address = %bound, "Connect REST API is served");
+        Ok(Self { worker, address: bound.to_string(), stop, servers })
+    }
+
+    pub fn herder(&self) -> Herder {
+        self.worker.herder()
+    }
+
+    /// Where the first listener is bound, `host:port`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Stops connectors and tasks, stores what they have done, and stops serving.
+    pub async fn stop(self) {
+        self.worker.shutdown().await;
+        self.stop.cancel();
+        for server in self.servers {
+            let _ = server.await;
+        }
+    }
+}
+
+fn explain(error: Error) -> anyhow::Error {
+    match error {
+        Error::BadRequest(why) => BadConfig(why).into(),
+        other => other.into(),
+    }
+}

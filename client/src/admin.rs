@@ -57,18 +57,15 @@ impl Admin {
 }
 
 /// Things that an answer was to be about, and was not, fail as left out.
-fn complete<K: Hash + Eq + Clone + std::fmt::Display, V>(
+fn complete<K: Hash + Eq + std::fmt::Display, V>(
     asked: impl IntoIterator<Item = K>,
     mut results: Each<K, V>,
     broker: &Broker,
     api: &'static str,
 ) -> Each<K, V> {
     for key in asked {
-        let missing = |key: &K| Err(Error::left_out(&broker.address(), api, key));
-        if !results.contains_key(&key) {
-            let result = missing(&key);
-            results.insert(key, result);
-        }
+        let left_out = Error::left_out(&broker.address(), api, &key);
+        results.entry(key).or_insert(Err(left_out));
     }
     results
 }

@@ -346,6 +346,18 @@ mod tests {
     }
 
     #[test]
+    fn for_ever_is_a_time_that_clocks_can_add() {
+        let keys = ["delivery.timeout.ms", "max.block.ms", "metadata.max.age.ms", "request.timeout.ms"];
+        let properties = keys.map(|key| (key, "9223372036854775807"));
+        let all =
+            properties.into_iter().chain([("bootstrap.servers", "h:1"), ("connections.max.idle.ms", "-1")]);
+        let (config, _) = ClientConfig::from_properties(all).expect("valid");
+        for duration in [config.delivery_timeout, config.max_block, config.connections_max_idle] {
+            assert!(std::time::Instant::now().checked_add(duration + duration).is_some());
+        }
+    }
+
+    #[test]
     fn bad_values_say_key_value_and_remedy() {
         let b = ("bootstrap.servers", "localhost:9092");
         assert_eq!(error_of(&[b, ("acks", "2")]), "acks=2: must be one of 0, 1, -1, all");
@@ -356,6 +368,10 @@ mod tests {
         assert_eq!(
             error_of(&[b, ("security.protocol", "SSL")]),
             "security.protocol=SSL: is not supported yet, only PLAINTEXT is"
+        );
+        assert_eq!(
+            error_of(&[b, ("transactional.id", "x")]),
+            "transactional.id=x: transactions are not supported yet: leave it out"
         );
         assert_eq!(error_of(&[("bootstrap.servers", "localhost")]), {
             "bootstrap.servers=localhost: 'localhost' is not host:port"

@@ -38,7 +38,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "reconnect.backoff.ms" = "50" => |c, v| c.reconnect_backoff.initial = millis(v)?;
     "reconnect.backoff.max.ms" = "1000" => |c, v| c.reconnect_backoff.max = millis(v)?;
     "socket.connection.setup.timeout.ms" = "10000" => |c, v| c.socket_connection_setup_timeout = millis(v)?;
-    "connections.max.idle.ms" = "540000" => |c, v| c.connections_max_idle = millis(v)?;
+    "connections.max.idle.ms" = "540000" => |c, v| c.connections_max_idle = idle(v)?;
     "metadata.max.age.ms" = "300000" => |c, v| c.metadata_max_age = millis(v)?;
 
     "acks" = "all" => |c, v| c.acks = acks(v)?;
@@ -74,25 +74,34 @@ pub(super) const KEYS: &[Key] = keys! {
     "rebalance.timeout.ms" => |c, v| c.rebalance_timeout = Some(millis(v)?);
     "partition.assignment.strategy" = "range,cooperative-sticky" => |c, v| c.partition_assignment_strategy = strategies(v)?;
 
+    "transactional.id" => |_c, v| transactions(v)?;
+    "group.protocol" = "classic" => |_c, v| classic(v)?;
+
     // Java settings that change nothing here, accepted so that existing files give no warning.
-    "key.serializer" => |_c, _v| ();
-    "value.serializer" => |_c, _v| ();
-    "key.deserializer" => |_c, _v| ();
-    "value.deserializer" => |_c, _v| ();
+    "key.serializer" => |_c, _v| ignored();
+    "value.serializer" => |_c, _v| ignored();
+    "key.deserializer" => |_c, _v| ignored();
+    "value.deserializer" => |_c, _v| ignored();
     "enable.auto.commit" => |_c, v| boolean(v)?;
     "auto.commit.interval.ms" => |_c, v| millis(v)?;
-    "send.buffer.bytes" => |_c, _v| ();
-    "receive.buffer.bytes" => |_c, _v| ();
-    "metric.reporters" => |_c, _v| ();
-    "metrics.recording.level" => |_c, _v| ();
-    "metrics.num.samples" => |_c, _v| ();
-    "metrics.sample.window.ms" => |_c, _v| ();
-    "enable.metrics.push" => |_c, _v| ();
-    "metadata.recovery.strategy" => |_c, _v| ();
-    "metadata.recovery.rebootstrap.trigger.ms" => |_c, _v| ();
-    "socket.connection.setup.timeout.max.ms" => |_c, _v| ();
-    "client.dns.lookup" => |_c, _v| ();
+    "send.buffer.bytes" => |_c, _v| ignored();
+    "receive.buffer.bytes" => |_c, _v| ignored();
+    "metric.reporters" => |_c, _v| ignored();
+    "metrics.recording.level" => |_c, _v| ignored();
+    "metrics.num.samples" => |_c, _v| ignored();
+    "metrics.sample.window.ms" => |_c, _v| ignored();
+    "enable.metrics.push" => |_c, _v| ignored();
+    "metadata.recovery.strategy" => |_c, _v| ignored();
+    "metadata.recovery.rebootstrap.trigger.ms" => |_c, _v| ignored();
+    "socket.connection.setup.timeout.max.ms" => |_c, _v| ignored();
+    "client.dns.lookup" => |_c, _v| ignored();
+    "exclude.internal.topics" = "true" => |_c, v| boolean(v)?;
+    "internal.leave.group.on.close" => |_c, v| boolean(v)?;
+    "transaction.timeout.ms" => |_c, v| millis(v)?;
 };
+
+/// Keys of which even the value does not matter here.
+fn ignored() {}
 
 fn addresses(text: &str) -> Result<Vec<String>, String> {
     let mut found = Vec::new();
@@ -120,10 +129,36 @@ fn plaintext(text: &str) -> Result<(), String> {
     }
 }
 
+/// What Java writes for "never" lies beyond what clocks can add up; a hundred years are as long.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 fn millis(text: &str) -> Result<Duration, String> {
     match text.parse::<i64>() {
-        Ok(number) if number >= 0 => Ok(Duration::from_millis(number.unsigned_abs())),
+        Ok(number) if number >= 0 => Ok(Duration::from_millis(number.unsigned_abs()).min(FOREVER)),
         _ => Err("must be a whole number of milliseconds, 0 or more".to_owned()),
+    }
+}
+
+/// As [`millis`], and a negative number for never.
+fn idle(text: &str) -> Result<Duration, String> {
+    match text.parse::<i64>() {
+        Ok(number) if number < 0 => Ok(FOREVER),
+        _ => millis(text),
+    }
+}
+
+fn transactions(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    Err("transactions are not supported yet: leave it out".to_owned())
+}
+
+fn classic(text: &str) -> Result<(), String> {
+    match text.to_ascii_lowercase().as_str() {
+        "classic" => Ok(()),
+        "consumer" => Err("is not supported yet, only classic is".to_owned()),
+        _ => Err("must be classic".to_owned()),
     }
 }
 

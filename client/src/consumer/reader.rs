@@ -61,7 +61,7 @@ impl Reader {
         let Some((stream, epoch)) = &mut self.current else { return Ok(()) };
         let partition = stream.partition().clone();
         let assigned = self.fetcher.positions.get(&partition);
-        if !assigned.is_some_and(|assigned| assigned.epoch == *epoch) {
+        if assigned.is_none_or(|assigned| assigned.epoch != *epoch) {
             self.current = None;
             return Ok(());
         }

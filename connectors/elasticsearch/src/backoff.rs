@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// The longest pause.
-const LONGEST: Duration = Duration::from_hours(24);
+/// The longest pause: a server that was away for long should not be waited for as long again.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// The pause before attempt `attempt`, which counts from 1 for the first retry: random below `base` × 2^`attempt`, so that
 /// several tasks do not come back at once. `random` is from 0 to 1.

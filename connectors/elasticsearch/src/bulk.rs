@@ -190,9 +190,12 @@ mod tests {
 
     #[test]
     fn operations_have_their_lines() {
-        let (body, _) =
-            batch(&[(Action::Index, "a\"", Some(7)), (Action::Delete, "b", Some(8)), (Action::Update, "c", None)])
-                .into_parts();
+        let (body, _) = batch(&[
+            (Action::Index, "a\"", Some(7)),
+            (Action::Delete, "b", Some(8)),
+            (Action::Update, "c", None),
+        ])
+        .into_parts();
         let expected = concat!(
             r#"{"index":{"_index":"i","_id":"a\"","version":7,"version_type":"external"}}"#,
             "\n{}\n",

@@ -75,9 +75,9 @@ impl Client {
             })?;
             builder = builder.cert_validation(CertificateValidation::Full(certificates));
         }
-        let transport = builder
-            .build()
-            .map_err(|e| Error::config(CONNECTION_URL, settings.places(), format!("no client for it: {e}")))?;
+        let transport = builder.build().map_err(|e| {
+            Error::config(CONNECTION_URL, settings.places(), format!("no client for it: {e}"))
+        })?;
         Ok(Self {
             transport,
             places: settings.places(),
@@ -150,7 +150,13 @@ impl Client {
                 )));
             }
             let wait = self.pause(attempt);
-            tracing::warn!(problem, attempt, wait_ms = wait.as_millis() as u64, servers = self.places, "request is sent again");
+            tracing::warn!(
+                problem,
+                attempt,
+                wait_ms = wait.as_millis() as u64,
+                servers = self.places,
+                "request is sent again"
+            );
             tokio::time::sleep(wait).await;
         }
     }

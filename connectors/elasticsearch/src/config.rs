@@ -93,7 +93,11 @@ impl Settings {
         let urls: Vec<Url> =
             config.list(CONNECTION_URL).iter().map(|text| url(config, text)).collect::<Result<_>>()?;
         if urls.is_empty() {
-            return Err(Error::config(CONNECTION_URL, "", "name at least one server, such as http://localhost:9200"));
+            return Err(Error::config(
+                CONNECTION_URL,
+                "",
+                "name at least one server, such as http://localhost:9200",
+            ));
         }
         refuse_what_is_missing(config)?;
         let upsert = config.text(WRITE_METHOD).eq_ignore_ascii_case("upsert");
@@ -174,14 +178,18 @@ impl Settings {
 
     /// The servers, for messages; without secrets.
     pub fn places(&self) -> String {
-        self.urls.iter().map(|url| format!("{}{}", url.origin().ascii_serialization(), url.path())).collect::<Vec<_>>().join(", ")
+        self.urls
+            .iter()
+            .map(|url| format!("{}{}", url.origin().ascii_serialization(), url.path()))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 
 fn url(config: &Config, text: &str) -> Result<Url> {
     let wrong = |why: String| Error::config(CONNECTION_URL, "[hidden]", why);
-    let mut url = Url::parse(text)
-        .map_err(|e| wrong(format!("not a URL, such as http://localhost:9200: {e}")))?;
+    let mut url =
+        Url::parse(text).map_err(|e| wrong(format!("not a URL, such as http://localhost:9200: {e}")))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         return Err(wrong("a server's URL starts with http:// or https://".to_owned()));
     }
@@ -235,8 +243,12 @@ fn pair(config: &Config, user: &str, password: &str) -> Result<Option<Credential
     match (name, secret) {
         (Some(name), Some(secret)) => Ok(Some((name.to_owned(), secret.clone()))),
         (None, None) => Ok(None),
-        (Some(name), None) => Err(Error::config(user, name, format!("set {password}, too: they belong together"))),
-        (None, Some(_)) => Err(Error::config(password, "[hidden]", format!("set {user}, too: they belong together"))),
+        (Some(name), None) => {
+            Err(Error::config(user, name, format!("set {password}, too: they belong together")))
+        }
+        (None, Some(_)) => {
+            Err(Error::config(password, "[hidden]", format!("set {user}, too: they belong together")))
+        }
     }
 }
 
@@ -252,7 +264,8 @@ fn resources(config: &Config) -> Result<BTreeMap<String, String>> {
     let items = config.list(RESOURCE_MAPPING);
     let wanted = !config.text(EXTERNAL_RESOURCE_USAGE).eq_ignore_ascii_case("disabled");
     if wanted == items.is_empty() {
-        let why = format!("{EXTERNAL_RESOURCE_USAGE} and {RESOURCE_MAPPING} belong together: set both or none");
+        let why =
+            format!("{EXTERNAL_RESOURCE_USAGE} and {RESOURCE_MAPPING} belong together: set both or none");
         return Err(Error::config(RESOURCE_MAPPING, items.join(","), why));
     }
     items

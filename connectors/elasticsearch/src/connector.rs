@@ -2,9 +2,7 @@
 
 use aqueduct_connect_api::config::ConfigValueInfo;
 use aqueduct_connect_api::inventory;
-use aqueduct_connect_api::{
-    Config, ConfigMap, Connector, ConnectorContext, Error, Factory, Plugin, Result,
-};
+use aqueduct_connect_api::{Config, ConfigMap, Connector, ConnectorContext, Error, Factory, Plugin, Result};
 use async_trait::async_trait;
 use elasticsearch::http::Method;
 
@@ -69,10 +67,9 @@ impl Connector for ElasticsearchSink {
 async fn check(settings: &Settings) -> Result<()> {
     let client = Client::new(settings)?;
     let at_url = |why: String| Error::config(CONNECTION_URL, settings.places(), why);
-    let answer = client
-        .call_once(Method::Get, "")
-        .await
-        .map_err(|cause| at_url(format!("no answer: {cause}; check that the server runs and that the address is right")))?;
+    let answer = client.call_once(Method::Get, "").await.map_err(|cause| {
+        at_url(format!("no answer: {cause}; check that the server runs and that the address is right"))
+    })?;
     match answer.status {
         200..300 => {}
         401 | 403 => {
@@ -87,7 +84,9 @@ async fn check(settings: &Settings) -> Result<()> {
     // OpenSearch counts from 1 anew, and says what it is.
     let is_opensearch = version["distribution"].as_str() == Some("opensearch");
     match number.split('.').next().and_then(|major| major.parse::<u64>().ok()) {
-        None => Err(at_url("the server does not say a version: it is neither Elasticsearch nor OpenSearch".to_owned())),
+        None => Err(at_url(
+            "the server does not say a version: it is neither Elasticsearch nor OpenSearch".to_owned(),
+        )),
         Some(major) if major < OLDEST && !is_opensearch => {
             Err(at_url(format!("Elasticsearch {number} is too old: version {OLDEST} or newer is needed")))
         }

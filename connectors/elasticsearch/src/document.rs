@@ -46,7 +46,8 @@ pub fn write(out: &mut Vec<u8>, schema: Option<&Schema>, value: &Value, form: Fo
         Value::String(text) => string(out, text),
         Value::Bytes(bytes) => base64(out, bytes),
         Value::Decimal(decimal) => {
-            let as_bytes = form.ignore_schema && schema.and_then(Schema::name).is_none_or(|name| name == DECIMAL);
+            let as_bytes =
+                form.ignore_schema && schema.and_then(Schema::name).is_none_or(|name| name == DECIMAL);
             if as_bytes {
                 base64(out, &decimal.to_bytes());
             } else {

@@ -32,11 +32,15 @@ pub fn of_place(record: &SinkRecord) -> String {
 /// `Error::Data` where it is missing or no whole number.
 pub fn version_in_header(record: &SinkRecord, name: &str) -> Result<i64> {
     let header = record.record.headers.iter().rev().find(|h| h.key == name).ok_or_else(|| {
-        Error::data(format!("the record has no header {name}, which external.version.header says holds its version"))
+        Error::data(format!(
+            "the record has no header {name}, which external.version.header says holds its version"
+        ))
     })?;
     let value = &header.value.value;
     value.as_i64().or_else(|| value.as_str()?.trim().parse().ok()).ok_or_else(|| {
-        Error::data(format!("the header {name} holds {value}, which is no version: it must be a whole number"))
+        Error::data(format!(
+            "the header {name} holds {value}, which is no version: it must be a whole number"
+        ))
     })
 }
 

@@ -95,11 +95,7 @@ fn checked(name: &str, what: &str, answer: Answer) -> Result<()> {
     if answer.is_success() {
         return Ok(());
     }
-    Err(Error::connect(format!(
-        "cannot {what} index {name}: status {}: {}",
-        answer.status,
-        answer.text()
-    )))
+    Err(Error::connect(format!("cannot {what} index {name}: status {}: {}", answer.status, answer.text())))
 }
 
 /// A name as part of a path.

@@ -48,7 +48,11 @@ async fn try_send(
             )));
         }
         if !answer.is_success() {
-            return Err(Error::connect(format!("a bulk request gave status {}: {}", answer.status, answer.text())));
+            return Err(Error::connect(format!(
+                "a bulk request gave status {}: {}",
+                answer.status,
+                answer.text()
+            )));
         }
         let answer: BulkAnswer = serde_json::from_slice(&answer.body).map_err(|e| {
             Error::connect(format!(
@@ -77,7 +81,12 @@ async fn try_send(
             )));
         }
         let wait = client.pause(attempt);
-        tracing::warn!(operations = items.len(), why, attempt, "the server turns operations away; they are sent again");
+        tracing::warn!(
+            operations = items.len(),
+            why,
+            attempt,
+            "the server turns operations away; they are sent again"
+        );
         tokio::time::sleep(wait).await;
         body = body_of(&body, &mut items);
     }

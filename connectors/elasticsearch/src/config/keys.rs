@@ -61,9 +61,9 @@ pub fn config_def() -> ConfigDef {
 }
 
 fn grouped(group: &'static str, keys: Vec<ConfigKey>) -> ConfigDef {
-    keys.into_iter().zip(1..).fold(ConfigDef::new(), |def, (key, order)| {
-        def.key(key.group(group, order).width(Width::Medium))
-    })
+    keys.into_iter()
+        .zip(1..)
+        .fold(ConfigDef::new(), |def, (key, order)| def.key(key.group(group, order).width(Width::Medium)))
 }
 
 fn number(
@@ -87,14 +87,7 @@ fn connector() -> Vec<ConfigKey> {
         .validator(Validator::NonEmpty),
         ConfigKey::optional(CONNECTION_USERNAME, Text, "User; goes with connection.password"),
         ConfigKey::optional(CONNECTION_PASSWORD, Password, "The user's password"),
-        number(
-            BATCH_SIZE,
-            Int,
-            "2000",
-            1,
-            1_000_000,
-            "Most records in one bulk request",
-        ),
+        number(BATCH_SIZE, Int, "2000", 1, 1_000_000, "Most records in one bulk request"),
         number(
             BULK_SIZE,
             Long,
@@ -104,7 +97,14 @@ fn connector() -> Vec<ConfigKey> {
             "Most bytes in one bulk request; -1 is without limit",
         )
         .importance(Low),
-        number(MAX_IN_FLIGHT, Int, "5", 1, 1000, "Bulk requests that may be under way at once; 1 with upsert"),
+        number(
+            MAX_IN_FLIGHT,
+            Int,
+            "5",
+            1,
+            1000,
+            "Bulk requests that may be under way at once; 1 with upsert",
+        ),
         number(
             "max.buffered.records",
             Int,
@@ -114,8 +114,15 @@ fn connector() -> Vec<ConfigKey> {
             "Kept for compatibility: what is buffered is bounded by batches and requests",
         )
         .importance(Low),
-        number(LINGER, Long, "1", 0, 604_800_000, "Milliseconds that a batch which is not full waits for more records")
-            .importance(Low),
+        number(
+            LINGER,
+            Long,
+            "1",
+            0,
+            604_800_000,
+            "Milliseconds that a batch which is not full waits for more records",
+        )
+        .importance(Low),
         number(
             FLUSH_TIMEOUT,
             Long,
@@ -150,11 +157,19 @@ fn connector() -> Vec<ConfigKey> {
             "Milliseconds before the first retry, at random up to twice as many; doubles each time",
         )
         .importance(Low),
-        ConfigKey::with_default(CONNECTION_COMPRESSION, Boolean, "false", "Whether requests are sent with gzip")
+        ConfigKey::with_default(
+            CONNECTION_COMPRESSION,
+            Boolean,
+            "false",
+            "Whether requests are sent with gzip",
+        )
+        .importance(Low),
+        number("max.connection.idle.time.ms", Int, "60000", -1, MONTH, "Kept for compatibility")
             .importance(Low),
-        number("max.connection.idle.time.ms", Int, "60000", -1, MONTH, "Kept for compatibility").importance(Low),
-        number(CONNECTION_TIMEOUT, Int, "1000", 0, 43_200_000, "Milliseconds to wait for a connection").importance(Low),
-        number(READ_TIMEOUT, Int, "3000", 0, 604_800_000, "Milliseconds to wait for an answer").importance(Low),
+        number(CONNECTION_TIMEOUT, Int, "1000", 0, 43_200_000, "Milliseconds to wait for a connection")
+            .importance(Low),
+        number(READ_TIMEOUT, Int, "3000", 0, 604_800_000, "Milliseconds to wait for an answer")
+            .importance(Low),
     ]
 }
 
@@ -239,9 +254,14 @@ fn proxy() -> Vec<ConfigKey> {
 
 fn security() -> Vec<ConfigKey> {
     vec![
-        ConfigKey::with_default(SECURITY_PROTOCOL, Text, "PLAINTEXT", "PLAINTEXT, or SSL to insist on https://")
-            .validator(Validator::OneOfIgnoreCase(&["PLAINTEXT", "SSL"]))
-            .recommended(["PLAINTEXT", "SSL"]),
+        ConfigKey::with_default(
+            SECURITY_PROTOCOL,
+            Text,
+            "PLAINTEXT",
+            "PLAINTEXT, or SSL to insist on https://",
+        )
+        .validator(Validator::OneOfIgnoreCase(&["PLAINTEXT", "SSL"]))
+        .recommended(["PLAINTEXT", "SSL"]),
         ConfigKey::with_default(
             TRUSTSTORE_LOCATION,
             Text,
@@ -255,7 +275,8 @@ fn security() -> Vec<ConfigKey> {
 
 fn kerberos() -> Vec<ConfigKey> {
     vec![
-        ConfigKey::optional(KERBEROS_PRINCIPAL, Text, "Not supported: refused when it is set").importance(Low),
+        ConfigKey::optional(KERBEROS_PRINCIPAL, Text, "Not supported: refused when it is set")
+            .importance(Low),
         ConfigKey::optional("kerberos.keytab.path", Text, "Not supported").importance(Low),
     ]
 }
@@ -266,8 +287,10 @@ fn data_stream() -> Vec<ConfigKey> {
             .importance(Low)
             .validator(Validator::OneOfIgnoreCase(&["none", "logs", "metrics"])),
         ConfigKey::with_default(DATA_STREAM_DATASET, Text, "", "Data streams are refused").importance(Low),
-        ConfigKey::with_default("data.stream.namespace", Text, "${topic}", "Data streams are refused").importance(Low),
-        ConfigKey::with_default("data.stream.timestamp.field", List, "", "Data streams are refused").importance(Low),
+        ConfigKey::with_default("data.stream.namespace", Text, "${topic}", "Data streams are refused")
+            .importance(Low),
+        ConfigKey::with_default("data.stream.timestamp.field", List, "", "Data streams are refused")
+            .importance(Low),
         ConfigKey::with_default(
             EXTERNAL_RESOURCE_USAGE,
             Text,
@@ -277,6 +300,7 @@ fn data_stream() -> Vec<ConfigKey> {
         .importance(Low)
         .validator(Validator::OneOfIgnoreCase(USAGES))
         .recommended(["disabled", "index", "alias_index"]),
-        ConfigKey::with_default(RESOURCE_MAPPING, List, "", "Existing indices or aliases: TOPIC:NAME,…").importance(Low),
+        ConfigKey::with_default(RESOURCE_MAPPING, List, "", "Existing indices or aliases: TOPIC:NAME,…")
+            .importance(Low),
     ]
 }

@@ -58,6 +58,9 @@ impl Partition {
 
     /// Appends one batch, moves the high watermark and wakes who waits for it. Blocks on the page cache.
     pub fn append(self: &Arc<Self>, batch: Bytes, origin: Origin) -> Result<AppendInfo, Error> {
+        if self.is_deleted() {
+            return Err(Error::Closed { partition: self.log.partition().clone() });
+        }
         let size = batch.len();
         let info = self.log.append_as_leader(batch, self.leader_epoch, origin, self.clock.now_ms())?;
         if !info.duplicate {
@@ -109,9 +112,6 @@ impl Partition {
     /// Takes it out of service: appends fail, waiting fetches look again.
     pub fn delete(&self) {
         self.deleted.store(true, Ordering::Release);
-        if let Err(error) = self.log.close() {
-            tracing::warn!(partition = %self.log.partition(), %error, "log of a deleted partition did not close");
-        }
         self.waiters.wake();
     }
 

@@ -6,11 +6,12 @@ mod opening;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::{BrokerId, PartitionIndex, Uuid};
 use aqueduct_storage::{Error, OffsetCheckpoint, TopicPartition};
+use futures_util::{StreamExt, stream};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::OnceCell;
 
@@ -20,6 +21,12 @@ use crate::metadata::{EffectiveConfig, MetadataBackend, MetadataImage, TopicImag
 use crate::partition::Partition;
 
 pub(crate) use directories::Directories;
+
+/// Logs that are opened, closed or moved at the same time.
+const AT_ONCE: usize = 16;
+
+/// A partition whose log is not open.
+pub(crate) type Closed = (Arc<TopicImage>, PartitionIndex);
 
 /// The registry of open partitions.
 pub(crate) struct Partitions {
@@ -59,12 +66,35 @@ impl Partitions {
         &self.directories
     }
 
+    /// A partition whose log is open already.
+    pub fn opened(&self, topic: Uuid, index: PartitionIndex) -> Option<Arc<Partition>> {
+        self.open.read().get(&(topic, index.0)).and_then(|cell| cell.get().cloned())
+    }
+
+    /// Those of the wanted partitions whose logs are not open yet.
+    pub fn closed<'a>(&self, wanted: impl Iterator<Item = (&'a Arc<TopicImage>, i32)>) -> Vec<Closed> {
+        wanted
+            .map(|(topic, index)| (topic, PartitionIndex(index)))
+            .filter(|(topic, index)| self.opened(topic.id, *index).is_none())
+            .map(|(topic, index)| (topic.clone(), index))
+            .collect()
+    }
+
+    /// Opens several logs at the same time; what fails is found out by [`Partitions::get`].
+    pub async fn open_at_once(&self, closed: Vec<Closed>) {
+        if closed.len() < 2 {
+            return;
+        }
+        let open = |(topic, index): Closed| async move {
+            let _ = self.get(&topic, index).await;
+        };
+        stream::iter(closed).for_each_concurrent(AT_ONCE, open).await;
+    }
+
     /// A partition that this node leads, its log opened if it was not yet.
     pub async fn get(&self, topic: &TopicImage, index: PartitionIndex) -> Result<Arc<Partition>, ErrorCode> {
-        if let Some(cell) = self.open.read().get(&(topic.id, index.0))
-            && let Some(partition) = cell.get()
-        {
-            return Ok(partition.clone());
+        if let Some(partition) = self.opened(topic.id, index) {
+            return Ok(partition);
         }
         let Some(image) = topic.partition(index) else { return Err(ErrorCode::UnknownTopicOrPartition) };
         if image.leader != self.settings.node_id {
@@ -115,19 +145,18 @@ impl Partitions {
         });
         let this = self.clone();
         let now_ms = self.clock.now_ms();
+        let delay_ms =
+            removed.first().map_or(60_000, |partition| partition.log.config().file_delete_delay_ms);
         let work = tokio::task::spawn_blocking(move || {
-            for partition in removed {
-                partition.delete();
-            }
-            for (partition, directory) in this.directories.of_topic(id) {
-                let delay_ms = 60_000;
-                match this.directories.rename_for_delete(directory, &partition) {
-                    Ok(path) => this.doomed.lock().push((now_ms + delay_ms, directory, path)),
+            removed.iter().for_each(|partition| partition.delete());
+            in_parallel(&this.directories.of_topic(id), |(partition, directory)| {
+                match this.directories.rename_for_delete(*directory, partition) {
+                    Ok(path) => this.doomed.lock().push((now_ms + delay_ms, *directory, path)),
                     Err(error) => {
                         tracing::warn!(%partition, %error, "directory of a deleted partition stays")
                     }
                 }
-            }
+            });
         });
         let _ = work.await;
     }
@@ -204,13 +233,14 @@ impl Partitions {
 
     /// Closes all logs and leaves the directories so that the next start can trust them. Blocks.
     pub fn shut_down(&self) {
-        let mut clean = !self.needs_recovery();
-        for partition in self.all_open() {
+        let failed = AtomicBool::new(false);
+        in_parallel(&self.all_open(), |partition| {
             if let Err(error) = partition.log.close() {
-                clean = false;
+                failed.store(true, Ordering::Relaxed);
                 tracing::error!(partition = %partition.log.partition(), %error, "log did not close");
             }
-        }
+        });
+        let mut clean = !failed.into_inner() && !self.needs_recovery();
         for what in [Checkpoint::RecoveryPoints, Checkpoint::LogStarts, Checkpoint::HighWatermarks] {
             if let Err(error) = self.checkpoint(what) {
                 clean = false;
@@ -238,6 +268,24 @@ pub(crate) enum Checkpoint {
     HighWatermarks,
     RecoveryPoints,
     LogStarts,
+}
+
+/// Works on all items at once, on a few threads: most of the time goes into waiting for the disk, which takes many writes
+/// as one.
+fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
+    if items.len() < 4 {
+        return items.iter().for_each(work);
+    }
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(items.len()) {
+            scope.spawn(|| {
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    work(item);
+                }
+            });
+        }
+    });
 }
 
 /// `<topic>-<index>` as the storage names it.

@@ -2,11 +2,13 @@
 //!
 //! Records go from the log's files to the socket; this file decides which, and waits for them where there are none.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_protocol::Decode;
+use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::fetch_plan::{FetchPlan, FetchTopic};
-use aqueduct_protocol::ids::Uuid;
+use aqueduct_protocol::ids::{PartitionIndex, Uuid};
 use aqueduct_protocol::messages::FetchRequest;
 use aqueduct_protocol::messages::fetch_request;
 use aqueduct_storage::Slice;
@@ -19,7 +21,7 @@ use crate::fetch::context::FetchContext;
 use crate::fetch::read::{Outcome, Reader, Target};
 use crate::fetch::session::{PartitionKey, Position, TopicKey};
 use crate::fetch::waiters::Waiter;
-use crate::metadata::MetadataImage;
+use crate::metadata::{MetadataImage, TopicImage};
 
 /// Versions from which topics go by id.
 const IDS_SINCE: i16 = 13;
@@ -112,10 +114,20 @@ async fn targets(
 ) -> Vec<Target> {
     let image = context.node.metadata.image();
     let mut targets = Vec::with_capacity(positions.len());
+    let wanted = positions.iter().filter_map(|(key, _)| Some((find(&image, key)?, key.index)));
+    let closed = context.node.partitions.closed(wanted);
+    context.node.partitions.open_at_once(closed).await;
     for (key, position) in positions {
         targets.push(target(context, &image, key, position, is_follower).await);
     }
     targets
+}
+
+fn find<'a>(image: &'a MetadataImage, key: &PartitionKey) -> Option<&'a Arc<TopicImage>> {
+    match &key.topic {
+        TopicKey::Name(name) => image.topic(name),
+        TopicKey::Id(id) => image.topic_by_id(*id),
+    }
 }
 
 async fn target(
@@ -125,12 +137,10 @@ async fn target(
     position: Position,
     is_follower: bool,
 ) -> Target {
-    use aqueduct_protocol::error_code::ErrorCode;
-    use aqueduct_protocol::ids::PartitionIndex;
-
-    let (topic, unknown) = match &key.topic {
-        TopicKey::Name(name) => (image.topic(name), ErrorCode::UnknownTopicOrPartition),
-        TopicKey::Id(id) => (image.topic_by_id(*id), ErrorCode::UnknownTopicId),
+    let topic = find(image, &key);
+    let unknown = match &key.topic {
+        TopicKey::Name(_) => ErrorCode::UnknownTopicOrPartition,
+        TopicKey::Id(_) => ErrorCode::UnknownTopicId,
     };
     let name = topic.map(|topic| topic.name.clone());
     let partition = match topic {

@@ -18,6 +18,7 @@ use bytes::{Bytes, BytesMut};
 use super::{Answer, Context, HandlerFuture, Refusal};
 use crate::metadata::{MetadataImage, TopicImage};
 use crate::partition::Partition;
+use crate::partitions::Closed;
 use crate::recompress::recompress;
 
 /// Versions from which zstd may be used.
@@ -54,6 +55,8 @@ pub(crate) fn serve(context: Context, mut body: Bytes) -> HandlerFuture {
 async fn handle(context: &Context, request: ProduceRequest) -> ProduceResponse {
     let image = context.node.metadata.image();
     let whole = refusal_of_all(&request);
+    let closed = closed(context, &image, &request);
+    context.node.partitions.open_at_once(closed).await;
     let mut responses = Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
         responses.push(produce_topic(context, &image, topic, whole).await);
@@ -72,6 +75,23 @@ fn refusal_of_all(request: &ProduceRequest) -> Option<(ErrorCode, &'static str)>
     None
 }
 
+fn closed(context: &Context, image: &MetadataImage, request: &ProduceRequest) -> Vec<Closed> {
+    let named = request.topic_data.iter().filter_map(|data| Some((find(image, context, data)?, data)));
+    let wanted = named.flat_map(|(topic, data)| data.partition_data.iter().map(move |p| (topic, p.index)));
+    context.node.partitions.closed(wanted)
+}
+
+fn find<'a>(
+    image: &'a MetadataImage,
+    context: &Context,
+    data: &TopicProduceData,
+) -> Option<&'a Arc<TopicImage>> {
+    match context.version {
+        IDS_SINCE.. => image.topic_by_id(data.topic_id),
+        _ => image.topic(&data.name),
+    }
+}
+
 async fn produce_topic(
     context: &Context,
     image: &MetadataImage,
@@ -79,7 +99,7 @@ async fn produce_topic(
     whole: Option<(ErrorCode, &'static str)>,
 ) -> TopicProduceResponse {
     let by_id = context.version >= IDS_SINCE;
-    let topic = if by_id { image.topic_by_id(data.topic_id) } else { image.topic(&data.name) };
+    let topic = find(image, context, &data);
     let mut partition_responses = Vec::with_capacity(data.partition_data.len());
     for partition in data.partition_data {
         let index = partition.index;

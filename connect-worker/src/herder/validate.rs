@@ -117,6 +117,12 @@ impl From<ConfigValueInfo> for ConfigInfo {
     }
 }
 
+/// The reference's range checks also run on what could not be read.
+fn null_in_range(key: &ConfigKey) -> Option<String> {
+    matches!(key.validator, Some(Validator::AtLeast(_) | Validator::Between(..)))
+        .then(|| format!("Invalid value null for configuration {}: Value must be non-null", key.name))
+}
+
 pub fn connector_not_found(name: &str) -> Error {
     Error::not_found(format!("Connector {name} not found"))
 }
@@ -383,6 +389,9 @@ fn nulls(raw: &RawConfig, infos: &mut Vec<ConfigValueInfo>) {
         match infos.iter_mut().find(|info| info.key.name == *name) {
             Some(info) => {
                 info.value = None;
+                if let Some(error) = null_in_range(&info.key) {
+                    info.errors.push(error);
+                }
                 info.errors.push(NULL.to_owned());
             }
             None => infos.push(ConfigValueInfo {

@@ -255,6 +255,8 @@ fn cell(row: &MySqlRow, index: usize) -> Result<Cell, sqlx::Error> {
     let bytes: &[u8] = row.try_get_unchecked(index)?;
     Ok(match type_info.name() {
         "BIT" if bytes.len() == 1 => Cell::Integer((bytes[0] as i8).into()),
+        // The Java driver makes a date of it.
+        "YEAR" => Cell::Text(format!("{}-01-01", String::from_utf8_lossy(bytes)).into()),
         // Booleans are what the driver calls TINYINT(1); all of these come as text.
         name if name == "BIT" || name.ends_with("BLOB") || name.ends_with("BINARY") || name == "GEOMETRY" => {
             Cell::Bytes(Bytes::copy_from_slice(bytes))

@@ -136,7 +136,8 @@ impl Settings {
                 format!("Must be larger than max.batch.size ({max_batch})"),
             ));
         }
-        let refused = config.originals().iter().find(|(k, _)| keys::REFUSED_PREFIXES.iter().any(|p| k.starts_with(p)));
+        let refused =
+            config.originals().iter().find(|(k, _)| keys::REFUSED_PREFIXES.iter().any(|p| k.starts_with(p)));
         if let Some((key, value)) = refused {
             return Err(Error::config(key, value, "This setting is not supported: remove it"));
         }

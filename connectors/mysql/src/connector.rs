@@ -29,15 +29,16 @@ impl Connector for ChangeCapture {
         if infos.iter().any(|i| !i.errors.is_empty()) {
             return;
         }
-        let settings = match config_def(self.flavor).parse(config).and_then(|c| Settings::read(&c, self.flavor)) {
-            Ok(settings) => settings,
-            Err(Error::Config { name, value, message }) => {
-                let error = Error::config(&*name, value, message).to_string();
-                let key = if infos.iter().any(|i| i.key.name == name) { &*name } else { "topic.prefix" };
-                return blame(infos, key, error);
-            }
-            Err(error) => return blame(infos, "topic.prefix", error.to_string()),
-        };
+        let settings =
+            match config_def(self.flavor).parse(config).and_then(|c| Settings::read(&c, self.flavor)) {
+                Ok(settings) => settings,
+                Err(Error::Config { name, value, message }) => {
+                    let error = Error::config(&*name, value, message).to_string();
+                    let key = if infos.iter().any(|i| i.key.name == name) { &*name } else { "topic.prefix" };
+                    return blame(infos, key, error);
+                }
+                Err(error) => return blame(infos, "topic.prefix", error.to_string()),
+            };
         match check(&settings).await {
             Ok(problems) => problems.into_iter().for_each(|(key, problem)| blame(infos, key, problem)),
             Err(fault) => {

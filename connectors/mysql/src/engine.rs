@@ -23,7 +23,9 @@ type Result<T> = std::result::Result<T, Fault>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// Read the tables, with their rows or without.
-    Snapshot { with_rows: bool },
+    Snapshot {
+        with_rows: bool,
+    },
     Stream,
     /// Nothing is left to do.
     Done,
@@ -84,7 +86,17 @@ impl Engine {
         let envelopes = Envelopes::new(&settings, task);
         let changes = SchemaChanges::new(&settings, &envelopes.schemas.source);
         let retries = Retries { failed: 0, most: settings.max_retries, longest: settings.retry_wait };
-        Self { settings, envelopes, changes, offsets, output, offset: None, tables: None, any_row: false, retries }
+        Self {
+            settings,
+            envelopes,
+            changes,
+            offsets,
+            output,
+            offset: None,
+            tables: None,
+            any_row: false,
+            retries,
+        }
     }
 
     /// Works until something is wrong for good, which goes down the queue.
@@ -156,8 +168,14 @@ impl Engine {
         match (step, &mut self.offset) {
             (Step::Done, _) => Ok(Step::Done),
             (Step::Stream, Some(offset)) => {
-                let mut stream =
-                    Stream::new(&self.settings, &self.envelopes, &self.changes, tables, &mut self.output, offset);
+                let mut stream = Stream::new(
+                    &self.settings,
+                    &self.envelopes,
+                    &self.changes,
+                    tables,
+                    &mut self.output,
+                    offset,
+                );
                 let fault = stream.run().await;
                 if stream.progressed {
                     self.retries.reset();

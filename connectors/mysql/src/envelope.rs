@@ -66,7 +66,10 @@ impl SourceSchemas {
             .optional()
             .name("io.debezium.data.Enum")
             .version(1)
-            .parameter("allowed", "true,first,first_in_data_collection,last_in_data_collection,last,false,incremental")
+            .parameter(
+                "allowed",
+                "true,first,first_in_data_collection,last_in_data_collection,last,false,incremental",
+            )
             .default_value("false".into())
             .build();
         let source = Schema::builder(Type::Struct)
@@ -229,14 +232,27 @@ impl Envelopes {
         )
     }
 
+    /// Whether [`Envelopes::push`] makes several records of this change.
+    pub fn is_several(&self, table: &TableSchema, change: &Change) -> bool {
+        match change {
+            Change::Delete(_) => self.tombstones && table.has_key(),
+            Change::Update(before, after) => !table.same_key(before, after),
+            _ => false,
+        }
+    }
+
     /// Adds the records of one change to `out`: a delete is followed by its tombstone, an update of the key is a delete
     /// and a create that name each other in headers. `now` is the time of processing in nanoseconds.
+    ///
+    /// The last record carries `offset`; the ones before it carry `previous`, so that none is lost where only the first
+    /// ones have arrived.
     pub fn push(
         &self,
         out: &mut Vec<SourceRecord>,
         table: &TableSchema,
         change: Change,
         info: &SourceInfo,
+        previous: &Arc<OffsetMap>,
         offset: &Arc<OffsetMap>,
         now: i64,
     ) {
@@ -266,10 +282,10 @@ impl Envelopes {
                     Some(Header { key: ByteString::from_static(name), value: key.clone() })
                 };
                 let value = one([Some(before), None], "d", source.clone());
-                out.push(self.record(topic, old.clone(), value, header("__debezium.newkey", &new), offset));
+                out.push(self.record(topic, old.clone(), value, header("__debezium.newkey", &new), previous));
                 if self.tombstones {
                     let header = header("__debezium.newkey", &new);
-                    out.push(self.record(topic, old.clone(), SchemaAndValue::NULL, header, offset));
+                    out.push(self.record(topic, old.clone(), SchemaAndValue::NULL, header, previous));
                 }
                 let value = one([None, Some(after)], "c", source);
                 let header = header("__debezium.oldkey", &old);
@@ -278,9 +294,11 @@ impl Envelopes {
             Change::Delete(row) => {
                 let key = table.key(&row);
                 let value = one([Some(row), None], "d", source);
-                out.push(self.record(topic, key.clone(), value, None, offset));
                 if self.tombstones && table.has_key() {
+                    out.push(self.record(topic, key.clone(), value, None, previous));
                     out.push(self.record(topic, key, SchemaAndValue::NULL, None, offset));
+                } else {
+                    out.push(self.record(topic, key, value, None, offset));
                 }
             }
             Change::Truncate => {
@@ -293,10 +311,7 @@ impl Envelopes {
     /// A record that only carries the offset on.
     pub fn heartbeat(&self, offset: &Arc<OffsetMap>, now: i64) -> SourceRecord {
         let of = |schema: &SchemaRef, value| {
-            SchemaAndValue::new(
-                Some(schema.clone()),
-                Struct::from_values(schema.clone(), vec![value]).into(),
-            )
+            SchemaAndValue::new(Some(schema.clone()), Struct::from_values(schema.clone(), vec![value]).into())
         };
         let key = of(&self.heartbeat_key, self.name.clone().into());
         let value = of(&self.heartbeat_value, (now / 1_000_000).into());

@@ -39,8 +39,8 @@ pub fn malformed(what: &str, place: &str, why: &Malformed) -> Fault {
 
 /// Server errors that pass by themselves: shutdown, too many connections, network trouble, kills, lock waits.
 const PASSING: [u16; 22] = [
-    1040, 1043, 1053, 1077, 1078, 1079, 1080, 1152, 1153, 1158, 1159, 1160, 1161, 1184, 1189, 1190, 1203, 1205, 1213,
-    1927, 3169, 4031,
+    1040, 1043, 1053, 1077, 1078, 1079, 1080, 1152, 1153, 1158, 1159, 1160, 1161, 1184, 1189, 1190, 1203,
+    1205, 1213, 1927, 3169, 4031,
 ];
 
 /// What the driver says, explained.
@@ -79,19 +79,22 @@ pub fn explain(settings: &Settings, doing: &str, error: mysql_async::Error) -> F
                  disabled (MySQL) or disable (MariaDB)"
             )))
         }
-        Driver::Driver(e @ (mysql_async::DriverError::ConnectionClosed
+        Driver::Driver(
+            e @ (mysql_async::DriverError::ConnectionClosed
             | mysql_async::DriverError::PoolDisconnected
             | mysql_async::DriverError::PacketOutOfOrder
-            | mysql_async::DriverError::UnexpectedPacket { .. })) => {
-            Fault::Lost(Error::retriable(format!("{at}: {e}")))
-        }
+            | mysql_async::DriverError::UnexpectedPacket { .. }),
+        ) => Fault::Lost(Error::retriable(format!("{at}: {e}"))),
         e => Fault::Fatal(Error::connect(format!("{at}: {e}"))),
     }
 }
 
 fn binlog_fault(settings: &Settings, at: &str, text: &str, message: &str) -> Fault {
     let lower = message.to_ascii_lowercase();
-    if lower.contains("same server_uuid") || lower.contains("same server_id") || lower.contains("same server id") {
+    if lower.contains("same server_uuid")
+        || lower.contains("same server_id")
+        || lower.contains("same server id")
+    {
         return Fault::Fatal(Error::connect(format!(
             "{at}: {text}; another replica or connector reads with database.server.id={}: give each its own",
             settings.server_id

@@ -57,7 +57,9 @@ impl Stored {
         let unfinished = flag("snapshot") && !flag("snapshot_completed");
         Ok(Self {
             file: text("file").ok_or_else(|| {
-                Error::connect("stored offset has no \"file\": reset the connector's offsets to take a new snapshot")
+                Error::connect(
+                    "stored offset has no \"file\": reset the connector's offsets to take a new snapshot",
+                )
             })?,
             position: number("pos")?,
             gtids: text("gtids").filter(|g| !g.trim().is_empty()),
@@ -398,9 +400,14 @@ mod tests {
 
     #[test]
     fn reads_what_the_reference_stores() {
-        let done = stored(serde_json::json!({"ts_sec":1,"file":"b.1","pos":8033,"gtids":"0-1-12","server_id":1,"event":2,"row":1}));
+        let done = stored(
+            serde_json::json!({"ts_sec":1,"file":"b.1","pos":8033,"gtids":"0-1-12","server_id":1,"event":2,"row":1}),
+        );
         let done = done.unwrap();
-        assert_eq!((done.position, done.events_to_skip, done.rows_to_skip, done.snapshot), (8033, 2, 1, None));
+        assert_eq!(
+            (done.position, done.events_to_skip, done.rows_to_skip, done.snapshot),
+            (8033, 2, 1, None)
+        );
         let unfinished = stored(serde_json::json!({"file":"b.1","pos":4,"snapshot":"INITIAL"})).unwrap();
         assert_eq!(unfinished.snapshot, Some(SnapshotProgress::default()));
         let old = stored(serde_json::json!({"file":"b.1","pos":4,"snapshot":true})).unwrap();

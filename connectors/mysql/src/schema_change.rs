@@ -121,8 +121,7 @@ impl SchemaChanges {
     fn change(&self, change: &TableChange) -> Value {
         let id = format!("\"{}\".\"{}\"", change.id.database, change.id.table);
         let table = change.table.as_ref().filter(|_| change.kind != ChangeKind::Drop);
-        let values =
-            vec![change.kind.name().into(), id.into(), table.map_or(Value::Null, |t| self.table(t))];
+        let values = vec![change.kind.name().into(), id.into(), table.map_or(Value::Null, |t| self.table(t))];
         Struct::from_values(self.change.clone(), values).into()
     }
 

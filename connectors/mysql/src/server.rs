@@ -45,9 +45,9 @@ async fn open(settings: &Settings, encrypted: bool) -> mysql_async::Result<Conn>
         match (settings.ssl, &settings.ssl_ca) {
             (SslMode::VerifyCa | SslMode::VerifyIdentity, ca) => {
                 let ssl = match ca {
-                    Some(file) => {
-                        ssl.with_root_certs(vec![std::path::PathBuf::from(file).into()]).with_disable_built_in_roots(true)
-                    }
+                    Some(file) => ssl
+                        .with_root_certs(vec![std::path::PathBuf::from(file).into()])
+                        .with_disable_built_in_roots(true),
                     None => ssl,
                 };
                 ssl.with_danger_skip_domain_validation(settings.ssl == SslMode::VerifyCa)
@@ -146,14 +146,19 @@ impl Facts {
         let mut need = |name: &str, value: &str, why: &str| {
             let found = self.variable(name);
             if !found.is_empty() && !found.eq_ignore_ascii_case(value) {
-                problems.push(format!("{name} is {found}: {why}; SET GLOBAL {name}='{value}' and in its configuration"));
+                problems.push(format!(
+                    "{name} is {found}: {why}; SET GLOBAL {name}='{value}' and in its configuration"
+                ));
             }
         };
         need("binlog_format", "ROW", "only row events carry the changed values");
         need("binlog_row_image", "FULL", "events must carry whole rows");
         need("binlog_row_value_options", "", "events must carry whole JSON values");
         if self.variable("log_bin_compress").eq_ignore_ascii_case("ON") {
-            problems.push("log_bin_compress is ON: compressed events cannot be read; SET GLOBAL log_bin_compress=OFF".to_owned());
+            problems.push(
+                "log_bin_compress is ON: compressed events cannot be read; SET GLOBAL log_bin_compress=OFF"
+                    .to_owned(),
+            );
         }
         problems
     }
@@ -169,7 +174,11 @@ pub struct Position {
 
 /// Where the binlog ends at this moment.
 pub async fn position(conn: &mut Conn, settings: &Settings, facts: &Facts) -> Result<Position> {
-    let sql = if !facts.mariadb && facts.version >= (8, 2, 0) { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
+    let sql = if !facts.mariadb && facts.version >= (8, 2, 0) {
+        "SHOW BINARY LOG STATUS"
+    } else {
+        "SHOW MASTER STATUS"
+    };
     let found = rows(conn, settings, sql).await?;
     let no_binlog = || {
         Fault::Fatal(Error::connect(format!(
@@ -219,7 +228,12 @@ pub async fn captured_tables(conn: &mut Conn, settings: &Settings) -> Result<Vec
 }
 
 /// A table as the catalogue has it now; `None` where there is none.
-pub async fn table(conn: &mut Conn, settings: &Settings, facts: &Facts, id: &TableId) -> Result<Option<Table>> {
+pub async fn table(
+    conn: &mut Conn,
+    settings: &Settings,
+    facts: &Facts,
+    id: &TableId,
+) -> Result<Option<Table>> {
     let literal = |s: &str| format!("'{}'", s.replace('\\', "\\\\").replace('\'', "''"));
     let of = format!("TABLE_SCHEMA = {} AND TABLE_NAME = {}", literal(&id.database), literal(&id.table));
     let sql = format!(
@@ -274,8 +288,8 @@ fn key_columns(table: &Table, indexes: &[Row]) -> Vec<usize> {
             continue;
         }
         let column = get(4).and_then(|c| table.column(&c));
-        let usable = column
-            .filter(|i| name == "PRIMARY" || (!table.columns[*i].optional && get(7).is_none()));
+        let usable =
+            column.filter(|i| name == "PRIMARY" || (!table.columns[*i].optional && get(7).is_none()));
         let entry = (seq.parse().unwrap_or(0), usable);
         match unique.iter_mut().find(|(n, _)| *n == name) {
             Some((_, columns)) => columns.push(entry),

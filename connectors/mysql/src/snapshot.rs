@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use aqueduct_connect_api::{Error, OffsetStore};
-use mysql_async::prelude::Queryable;
 use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
 
 use crate::clock::now_nanos;
 use crate::config::{Flavor, LockingMode, Settings};
@@ -67,7 +67,8 @@ impl Snapshot<'_> {
         let resumed = offset.as_ref().and_then(|o| o.snapshot.clone());
         let now = now_nanos() / 1000;
         let seconds = rows(&mut reader, self.settings, "SELECT UNIX_TIMESTAMP()").await?;
-        let seconds = seconds.first().and_then(|r| text(r, 0)).and_then(|t| t.parse().ok()).unwrap_or(now / 1_000_000);
+        let seconds =
+            seconds.first().and_then(|r| text(r, 0)).and_then(|t| t.parse().ok()).unwrap_or(now / 1_000_000);
         if resumed.is_none() {
             let stored = Stored {
                 file: position.file.clone(),
@@ -78,10 +79,15 @@ impl Snapshot<'_> {
             };
             *offset = Some(Offset::new(&stored, position.gtids.clone()));
         }
-        let at = offset.as_mut().ok_or_else(|| Fault::Fatal(Error::connect("snapshot without a position")))?;
+        let at =
+            offset.as_mut().ok_or_else(|| Fault::Fatal(Error::connect("snapshot without a position")))?;
         tracing::info!(
-            server = self.settings.address(), file = position.file, position = position.position,
-            tables = captured.len(), resumed = resumed.is_some(), "snapshot started"
+            server = self.settings.address(),
+            file = position.file,
+            position = position.position,
+            tables = captured.len(),
+            resumed = resumed.is_some(),
+            "snapshot started"
         );
         let mut definitions = Vec::with_capacity(captured.len());
         for id in &captured {
@@ -89,7 +95,8 @@ impl Snapshot<'_> {
                 definitions.push(table);
             }
         }
-        let statements = if self.settings.schema_changes && resumed.as_ref().is_none_or(|p| p.table.is_none()) {
+        let statements = if self.settings.schema_changes && resumed.as_ref().is_none_or(|p| p.table.is_none())
+        {
             self.statements(&mut reader, &definitions).await?
         } else {
             Vec::new()
@@ -106,7 +113,8 @@ impl Snapshot<'_> {
         }
         let progress = resumed.filter(|p| p.filters == self.settings.filters.fingerprint);
         let held = if self.with_rows {
-            self.read_tables(&mut reader, definitions.clone(), at, progress.unwrap_or_default(), seconds).await?
+            self.read_tables(&mut reader, definitions.clone(), at, progress.unwrap_or_default(), seconds)
+                .await?
         } else {
             None
         };
@@ -123,7 +131,12 @@ impl Snapshot<'_> {
     }
 
     /// Opens a consistent view on `reader` and finds its position. Tells whether `locker` holds locks.
-    async fn open(&self, reader: &mut Conn, locker: &mut Conn, tables: &[TableId]) -> Result<(Position, bool)> {
+    async fn open(
+        &self,
+        reader: &mut Conn,
+        locker: &mut Conn,
+        tables: &[TableId],
+    ) -> Result<(Position, bool)> {
         let settings = self.settings;
         run(reader, settings, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ").await?;
         let limits = match self.settings.flavor {
@@ -243,7 +256,9 @@ impl Snapshot<'_> {
         let mut held: Option<Held> = None;
         for table in tables {
             let name = table.id.to_string();
-            if !self.settings.filters.snapshots(&table.id) || progress.table.as_ref().is_some_and(|t| name < *t) {
+            if !self.settings.filters.snapshots(&table.id)
+                || progress.table.as_ref().is_some_and(|t| name < *t)
+            {
                 continue;
             }
             let from = progress.key.clone().filter(|_| progress.table.as_ref() == Some(&name));
@@ -303,7 +318,13 @@ impl Snapshot<'_> {
                 table: Some(table.id.table.clone()),
                 ..source_info(offset, mark, &table.id.database, seconds * 1_000_000)
             };
-            *held = Some(Held { schema: Arc::clone(schema), row: values, info, progress: progress.clone(), bytes });
+            *held = Some(Held {
+                schema: Arc::clone(schema),
+                row: values,
+                info,
+                progress: progress.clone(),
+                bytes,
+            });
             first = false;
         }
         result.drop_result().await.map_err(fault)
@@ -313,7 +334,7 @@ impl Snapshot<'_> {
         offset.snapshot = Some(held.progress);
         let map = Arc::new(offset.to_map());
         let out = self.output.batch();
-        self.envelopes.push(out, &held.schema, Change::Read(held.row), &held.info, &map, now_nanos());
+        self.envelopes.push(out, &held.schema, Change::Read(held.row), &held.info, &map, &map, now_nanos());
         self.output.added(held.bytes);
         if self.output.is_full() {
             self.output.flush().await?;
@@ -328,7 +349,15 @@ impl Snapshot<'_> {
         if let Some(mut held) = held {
             held.info.snapshot = SnapshotMark::Last;
             let out = self.output.batch();
-            self.envelopes.push(out, &held.schema, Change::Read(held.row), &held.info, &map, now_nanos());
+            self.envelopes.push(
+                out,
+                &held.schema,
+                Change::Read(held.row),
+                &held.info,
+                &map,
+                &map,
+                now_nanos(),
+            );
         } else if let Some(record) = self.output.batch().last_mut() {
             record.source_offset = map;
         } else if !self.output.sent_any {
@@ -358,7 +387,8 @@ fn source_info(offset: &Offset, snapshot: SnapshotMark, database: &str, micros: 
 fn resume_column(table: &Table) -> Option<usize> {
     let &[column] = &table.primary_key[..] else { return None };
     let kind = &table.columns[column].kind;
-    matches!(kind, Kind::TinyInt | Kind::SmallInt | Kind::MediumInt | Kind::Int | Kind::BigInt).then_some(column)
+    matches!(kind, Kind::TinyInt | Kind::SmallInt | Kind::MediumInt | Kind::Int | Kind::BigInt)
+        .then_some(column)
 }
 
 fn select(table: &Table, resume: Option<usize>, from: Option<&str>) -> String {
@@ -384,7 +414,9 @@ fn raw<'a>(value: Option<&'a mysql_async::Value>, kind: &Kind) -> Raw<'a> {
     match value {
         None | Some(Value::NULL) => Raw::Null,
         Some(Value::Bytes(bytes)) => match kind {
-            Kind::Bit(_) | Kind::Binary { .. } | Kind::Point | Kind::Geometry | Kind::Vector => Raw::Bytes(bytes),
+            Kind::Bit(_) | Kind::Binary { .. } | Kind::Point | Kind::Geometry | Kind::Vector => {
+                Raw::Bytes(bytes)
+            }
             _ => Raw::Utf8(bytes),
         },
         Some(Value::Int(n)) => Raw::Int(*n),
@@ -400,7 +432,8 @@ fn raw<'a>(value: Option<&'a mysql_async::Value>, kind: &Kind) -> Raw<'a> {
         }
         Some(&Value::Time(negative, days, hours, minutes, seconds, micros)) => {
             let hours = i64::from(days) * 24 + i64::from(hours);
-            let all = (hours * 3600 + i64::from(minutes) * 60 + i64::from(seconds)) * 1_000_000 + i64::from(micros);
+            let all =
+                (hours * 3600 + i64::from(minutes) * 60 + i64::from(seconds)) * 1_000_000 + i64::from(micros);
             Raw::Time(if negative { -all } else { all })
         }
     }

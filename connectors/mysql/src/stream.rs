@@ -111,8 +111,11 @@ impl<'a> Stream<'a> {
         let restart = self.offset.restart();
         let mut binlog = connection::open(self.settings, self.tables.facts(), &restart, SIGN_OF_LIFE).await?;
         tracing::info!(
-            server = self.settings.address(), file = restart.file, position = restart.position,
-            gtids = restart.gtids, "reading the binlog"
+            server = self.settings.address(),
+            file = restart.file,
+            position = restart.position,
+            gtids = restart.gtids,
+            "reading the binlog"
         );
         self.skip = Skip::new(&restart);
         self.offset.restarted();
@@ -228,7 +231,7 @@ impl<'a> Stream<'a> {
         format!("{}:{}", self.offset.file, self.offset.position)
     }
 
-    fn malformed(&self, what: &str) -> impl Fn(Malformed) -> Fault {
+    fn malformed(&self, what: &str) -> impl Fn(Malformed) -> Fault + use<> {
         let place = self.place();
         let what = what.to_owned();
         move |e| malformed(&what, &place, &e)
@@ -384,11 +387,19 @@ impl<'a> Stream<'a> {
                 (RowsKind::Update, Some(before), Some(after)) => Some(Change::Update(before, after)),
                 (RowsKind::Update, Some(_), None) => None,
             };
-            if let Some(change) = change {
+            let Some(change) = change else {
+                self.offset.row(index);
+                index += 1;
+                continue;
+            };
+            {
+                let several = self.envelopes.is_several(&schema, &change);
+                let previous = several.then(|| Arc::new(self.offset.to_map()));
                 self.offset.row(index);
                 info.row = index as i32;
                 let map = Arc::new(self.offset.to_map());
-                self.envelopes.push(self.output.batch(), &schema, change, &info, &map, now_nanos());
+                let previous = previous.as_ref().unwrap_or(&map);
+                self.envelopes.push(self.output.batch(), &schema, change, &info, previous, &map, now_nanos());
                 self.output.added(2 * (before_len - rows.0.len()) + 512);
                 self.last_record = Instant::now();
                 if self.output.is_full() {

@@ -36,7 +36,12 @@ struct Known {
 }
 
 impl Tables {
-    pub fn new(settings: Arc<Settings>, schemas: SourceSchemas, facts: Facts, collations: Collations) -> Self {
+    pub fn new(
+        settings: Arc<Settings>,
+        schemas: SourceSchemas,
+        facts: Facts,
+        collations: Collations,
+    ) -> Self {
         Self { settings, schemas, facts, collations, known: HashMap::new(), conn: None }
     }
 

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_connect_api::{
-    Config, Error, Result, SourceRecord, SourceTask, SourceTaskContext,
-};
+use aqueduct_connect_api::{Config, Error, Result, SourceRecord, SourceTask, SourceTaskContext};
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;

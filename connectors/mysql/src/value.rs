@@ -43,7 +43,10 @@ pub enum Raw<'a> {
     Time(i64),
     DateTime(CivilDate, CivilTime),
     /// Since 1970 in UTC; all zero is the server's zero timestamp.
-    Timestamp { seconds: i64, micros: u32 },
+    Timestamp {
+        seconds: i64,
+        micros: u32,
+    },
 }
 
 /// Base 64 with padding; with the letters for URLs on demand.
@@ -69,7 +72,9 @@ pub fn base64(bytes: &[u8], for_urls: bool) -> String {
 mod tests {
     #[test]
     fn base64_pads() {
-        for (bytes, text) in [(&b""[..], ""), (b"f", "Zg=="), (b"fo", "Zm8="), (b"foo", "Zm9v"), (b"\xff\xfe", "//4=")] {
+        for (bytes, text) in
+            [(&b""[..], ""), (b"f", "Zg=="), (b"fo", "Zm8="), (b"foo", "Zm9v"), (b"\xff\xfe", "//4=")]
+        {
             assert_eq!(super::base64(bytes, false), text);
         }
         assert_eq!(super::base64(b"\xff\xfe", true), "__4=");

@@ -121,11 +121,7 @@ fn read_value<'a>(r: &mut Reader<'a>, column: &MapColumn, unsigned: bool) -> Res
             let (ymd, hms) = (packed >> 17, packed & 0x1_ffff);
             let months = ymd >> 5;
             Raw::DateTime(
-                CivilDate {
-                    year: (months / 13) as u32,
-                    month: (months % 13) as u8,
-                    day: (ymd & 31) as u8,
-                },
+                CivilDate { year: (months / 13) as u32, month: (months % 13) as u8, day: (ymd & 31) as u8 },
                 CivilTime {
                     hour: (hms >> 12) as u8,
                     minute: (hms >> 6 & 63) as u8,
@@ -270,12 +266,14 @@ mod tests {
 
     #[test]
     fn times_may_be_negative_with_fractions() {
-        let read = |bytes: &[u8], meta| read_value(&mut Reader(bytes), &column(TIME2, meta), false).unwrap();
+        fn read(bytes: &[u8], meta: u16) -> Raw<'_> {
+            read_value(&mut Reader(bytes), &column(TIME2, meta), false).unwrap()
+        }
         assert_eq!(read(&[0x80, 0x10, 0x83], 0), Raw::Time(3_723_000_000));
         assert_eq!(read(&[0x7f, 0xef, 0x7d], 0), Raw::Time(-3_723_000_000));
         // -00:00:00.01 as TIME(2)
         assert_eq!(read(&[0x7f, 0xff, 0xff, 0xff], 2), Raw::Time(-10_000));
-        assert_eq!(read(&[0x80, 0, 1, 0x0f, 0x42, 0x3f], 6), Raw::Time(1_999_999 ));
+        assert_eq!(read(&[0x80, 0, 1, 0x0f, 0x42, 0x3f], 6), Raw::Time(1_999_999));
     }
 
     #[test]

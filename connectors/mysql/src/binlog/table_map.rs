@@ -158,10 +158,8 @@ impl Metadata {
             match tag {
                 1 => {
                     let signed = of(&|c| {
-                        matches!(
-                            c.kind,
-                            TINY | SHORT | INT24 | LONG | LONGLONG | NEWDECIMAL | FLOAT | DOUBLE
-                        ) || (mariadb && c.kind == YEAR)
+                        matches!(c.kind, TINY | SHORT | INT24 | LONG | LONGLONG | NEWDECIMAL | FLOAT | DOUBLE)
+                            || (mariadb && c.kind == YEAR)
                     });
                     let mut unsigned = vec![false; columns.len()];
                     for (bit, column) in signed.into_iter().enumerate() {
@@ -210,8 +208,9 @@ impl Metadata {
                     let kind = if tag == 5 { SET } else { ENUM };
                     for column in of(&|c| c.kind == kind) {
                         let count = field.packed_len()?;
-                        let options =
-                            (0..count).map(|_| field.packed_bytes().map(<[u8]>::to_vec)).collect::<Result<_>>()?;
+                        let options = (0..count)
+                            .map(|_| field.packed_bytes().map(<[u8]>::to_vec))
+                            .collect::<Result<_>>()?;
                         found.options.push((column, options));
                     }
                 }

@@ -43,7 +43,12 @@ fn connection(def: &mut ConfigDef, flavor: Flavor) {
         .validator(Validator::Check(check_prefix)),
         High,
     );
-    add(def, G, non_empty(ConfigKey::required("database.hostname", String, "Host name or address of the server.")), High);
+    add(
+        def,
+        G,
+        non_empty(ConfigKey::required("database.hostname", String, "Host name or address of the server.")),
+        High,
+    );
     add(
         def,
         G,
@@ -84,9 +89,14 @@ fn connection(def: &mut ConfigDef, flavor: Flavor) {
     add(
         def,
         G,
-        with("database.ssl.mode", String, default, "Whether to encrypt, and what to check of the server's certificate.")
-            .validator(Validator::OneOfIgnoreCase(modes))
-            .recommended(modes.iter().copied()),
+        with(
+            "database.ssl.mode",
+            String,
+            default,
+            "Whether to encrypt, and what to check of the server's certificate.",
+        )
+        .validator(Validator::OneOfIgnoreCase(modes))
+        .recommended(modes.iter().copied()),
         Medium,
     );
     add(
@@ -100,15 +110,30 @@ fn connection(def: &mut ConfigDef, flavor: Flavor) {
         .validator(Validator::Check(check_pem)),
         Medium,
     );
-    add(def, G, with("connect.timeout.ms", Int, "30000", "How long connecting may take.").validator(Validator::AtLeast(1)), Medium);
     add(
         def,
         G,
-        ConfigKey::optional("database.initial.statements", String, "Statements to run on each new connection, between semicolons."),
+        with("connect.timeout.ms", Int, "30000", "How long connecting may take.")
+            .validator(Validator::AtLeast(1)),
+        Medium,
+    );
+    add(
+        def,
+        G,
+        ConfigKey::optional(
+            "database.initial.statements",
+            String,
+            "Statements to run on each new connection, between semicolons.",
+        ),
         Low,
     );
     for (key, kind, default, doc) in [
-        ("connect.keep.alive", Boolean, "true", "Kept for compatibility: lost connections are always noticed and replaced."),
+        (
+            "connect.keep.alive",
+            Boolean,
+            "true",
+            "Kept for compatibility: lost connections are always noticed and replaced.",
+        ),
         ("connect.keep.alive.interval.ms", Long, "60000", "Kept for compatibility."),
         ("database.query.timeout.ms", Int, "600000", "Kept for compatibility: queries have no time limit."),
         ("database.server.id.offset", Long, "10000", "Kept for compatibility: one id is enough."),
@@ -124,10 +149,19 @@ fn filters(def: &mut ConfigDef) {
         ("database.exclude.list", "Expressions of the databases to leave out."),
         ("table.include.list", "Expressions, as database.table, of the tables to capture; all by default."),
         ("table.exclude.list", "Expressions, as database.table, of the tables to leave out."),
-        ("column.include.list", "Expressions, as database.table.column, of the columns to capture; all by default."),
+        (
+            "column.include.list",
+            "Expressions, as database.table.column, of the columns to capture; all by default.",
+        ),
         ("column.exclude.list", "Expressions, as database.table.column, of the columns to leave out."),
-        ("message.key.columns", "Columns that make the key, as database.table:column,column;... The primary key by default."),
-        ("snapshot.include.collection.list", "Captured tables whose rows the snapshot reads; all by default."),
+        (
+            "message.key.columns",
+            "Columns that make the key, as database.table:column,column;... The primary key by default.",
+        ),
+        (
+            "snapshot.include.collection.list",
+            "Captured tables whose rows the snapshot reads; all by default.",
+        ),
     ] {
         add(def, G, ConfigKey::optional(key, String, doc), Medium);
     }
@@ -186,11 +220,18 @@ fn snapshot(def: &mut ConfigDef) {
 fn events(def: &mut ConfigDef) {
     const G: &str = "Events";
     let one_of = |key, default, words: &'static [&'static str], doc| {
-        with(key, String, default, doc).validator(Validator::OneOfIgnoreCase(words)).recommended(words.iter().copied())
+        with(key, String, default, doc)
+            .validator(Validator::OneOfIgnoreCase(words))
+            .recommended(words.iter().copied())
     };
     const FAILURE: &[&str] = &["fail", "warn", "skip", "ignore"];
     for key in [
-        one_of("decimal.handling.mode", "precise", &["precise", "double", "string"], "Form of DECIMAL and NUMERIC."),
+        one_of(
+            "decimal.handling.mode",
+            "precise",
+            &["precise", "double", "string"],
+            "Form of DECIMAL and NUMERIC.",
+        ),
         one_of(
             "time.precision.mode",
             "adaptive_time_microseconds",
@@ -204,17 +245,62 @@ fn events(def: &mut ConfigDef) {
             &["bytes", "base64", "base64-url-safe", "hex"],
             "Form of BINARY, VARBINARY and BLOB.",
         ),
-        with("tombstones.on.delete", Boolean, "true", "Send a null value after each delete, so that compaction may forget the key."),
-        with("include.schema.changes", Boolean, "true", "Send each change of a captured table's definition to the topic named as topic.prefix."),
-        with("include.schema.comments", Boolean, "false", "Give comments of tables and columns with these changes."),
+        with(
+            "tombstones.on.delete",
+            Boolean,
+            "true",
+            "Send a null value after each delete, so that compaction may forget the key.",
+        ),
+        with(
+            "include.schema.changes",
+            Boolean,
+            "true",
+            "Send each change of a captured table's definition to the topic named as topic.prefix.",
+        ),
+        with(
+            "include.schema.comments",
+            Boolean,
+            "false",
+            "Give comments of tables and columns with these changes.",
+        ),
         with("skipped.operations", String, "t", "Operations to leave out: a list of c, u, d, t, or none."),
-        with("skip.messages.without.change", Boolean, "false", "Leave out updates that change none of the captured columns."),
+        with(
+            "skip.messages.without.change",
+            Boolean,
+            "false",
+            "Leave out updates that change none of the captured columns.",
+        ),
         with("enable.time.adjuster", Boolean, "true", "Move years of one or two digits to 1970 up to 2069."),
-        with("extended.headers.enabled", Boolean, "true", "Send headers that name the connector and the task."),
-        one_of("event.processing.failure.handling.mode", "fail", FAILURE, "What to do with an event that cannot be read."),
-        one_of("event.deserialization.failure.handling.mode", "fail", FAILURE, "Kept for compatibility; see event.processing.failure.handling.mode."),
-        one_of("inconsistent.schema.handling.mode", "fail", FAILURE, "What to do with rows of a table whose definition is not known."),
-        one_of("event.converting.failure.handling.mode", "warn", &["fail", "warn", "skip"], "What to do with a value that its type cannot hold: fail, or send null."),
+        with(
+            "extended.headers.enabled",
+            Boolean,
+            "true",
+            "Send headers that name the connector and the task.",
+        ),
+        one_of(
+            "event.processing.failure.handling.mode",
+            "fail",
+            FAILURE,
+            "What to do with an event that cannot be read.",
+        ),
+        one_of(
+            "event.deserialization.failure.handling.mode",
+            "fail",
+            FAILURE,
+            "Kept for compatibility; see event.processing.failure.handling.mode.",
+        ),
+        one_of(
+            "inconsistent.schema.handling.mode",
+            "fail",
+            FAILURE,
+            "What to do with rows of a table whose definition is not known.",
+        ),
+        one_of(
+            "event.converting.failure.handling.mode",
+            "warn",
+            &["fail", "warn", "skip"],
+            "What to do with a value that its type cannot hold: fail, or send null.",
+        ),
     ] {
         add(def, G, key, Medium);
     }
@@ -222,22 +308,53 @@ fn events(def: &mut ConfigDef) {
 
 fn engine(def: &mut ConfigDef) {
     const G: &str = "Engine";
-    let number = |key, kind, default, least, doc| with(key, kind, default, doc).validator(Validator::AtLeast(least));
+    let number =
+        |key, kind, default, least, doc| with(key, kind, default, doc).validator(Validator::AtLeast(least));
     for key in [
         number("tasks.max", Int, "1", 1, "Must be 1: one binlog is read by one task."),
         number("max.batch.size", Int, "2048", 1, "Records in one batch."),
-        number("max.queue.size", Int, "8192", 1, "Records that may wait to be taken; then the server waits. More than max.batch.size."),
+        number(
+            "max.queue.size",
+            Int,
+            "8192",
+            1,
+            "Records that may wait to be taken; then the server waits. More than max.batch.size.",
+        ),
         number("max.queue.size.in.bytes", Long, "0", 0, "Likewise in bytes, roughly; 0 means 64 MiB."),
         number("poll.interval.ms", Long, "500", 1, "How long to wait for records before an empty answer."),
-        number("heartbeat.interval.ms", Int, "0", 0, "How often to send the current offset when there is nothing else to send; 0 means never."),
-        with("topic.heartbeat.prefix", String, "__debezium-heartbeat", "Start of the heartbeat topic's name."),
-        number("errors.max.retries", Int, "-1", -1, "How often to try again after a lost connection; -1 means for ever."),
-        number("retriable.restart.connector.wait.ms", Long, "10000", 0, "The longest wait between two tries."),
+        number(
+            "heartbeat.interval.ms",
+            Int,
+            "0",
+            0,
+            "How often to send the current offset when there is nothing else to send; 0 means never.",
+        ),
+        with(
+            "topic.heartbeat.prefix",
+            String,
+            "__debezium-heartbeat",
+            "Start of the heartbeat topic's name.",
+        ),
+        number(
+            "errors.max.retries",
+            Int,
+            "-1",
+            -1,
+            "How often to try again after a lost connection; -1 means for ever.",
+        ),
+        number(
+            "retriable.restart.connector.wait.ms",
+            Long,
+            "10000",
+            0,
+            "The longest wait between two tries.",
+        ),
     ] {
         add(def, G, key, Low);
     }
     // The reference's history of table definitions: the binlog and the catalogue tell them here.
-    const NOTE: &str = "Kept for compatibility: table definitions are read from the server, no history topic is used.";
+    const NOTE: &str =
+        "Kept for compatibility: table definitions are read from the server, no history topic is used.";
     for (key, kind) in [
         ("schema.history.internal", Class),
         ("schema.history.internal.kafka.topic", String),
@@ -278,7 +395,9 @@ fn unsupported(def: &mut ConfigDef) {
             _ => Ok(()),
         }
     }
-    for key in ["include.query", "provide.transaction.metadata", "read.only", "column.propagate.source.type.enabled"] {
+    for key in
+        ["include.query", "provide.transaction.metadata", "read.only", "column.propagate.source.type.enabled"]
+    {
         add(def, G, with(key, Boolean, "false", NOTE).validator(Validator::Check(only_false)), Low);
     }
     for key in [
@@ -303,7 +422,10 @@ fn unsupported(def: &mut ConfigDef) {
         ("field.name.adjustment.mode", &["none"]),
         (
             "topic.naming.strategy",
-            &["io.debezium.schema.DefaultTopicNamingStrategy", "io.debezium.schema.SchemaTopicNamingStrategy"],
+            &[
+                "io.debezium.schema.DefaultTopicNamingStrategy",
+                "io.debezium.schema.SchemaTopicNamingStrategy",
+            ],
         ),
         ("topic.delimiter", &["."]),
         ("incremental.snapshot.watermarking.strategy", &["insert_insert", "INSERT_INSERT"]),
@@ -325,7 +447,9 @@ fn check_prefix(value: &ConfigValue) -> Result<(), std::string::String> {
         return Err("String must be non-empty".to_owned());
     }
     match text.chars().find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '_' | '-')) {
-        Some(c) => Err(format!("'{c}' cannot stand in the name of a topic: use letters, digits, '.', '_' and '-'")),
+        Some(c) => {
+            Err(format!("'{c}' cannot stand in the name of a topic: use letters, digits, '.', '_' and '-'"))
+        }
         None => Ok(()),
     }
 }

@@ -21,7 +21,12 @@ pub async fn open(
 ) -> Result<BinlogStream, Fault> {
     let mut conn = connect(settings).await?;
     let nanos = sign_of_life.as_nanos();
-    run(&mut conn, settings, &format!("SET @master_heartbeat_period = {nanos}, @source_heartbeat_period = {nanos}")).await?;
+    run(
+        &mut conn,
+        settings,
+        &format!("SET @master_heartbeat_period = {nanos}, @source_heartbeat_period = {nanos}"),
+    )
+    .await?;
     let gtids = match restart.gtids.as_deref().map(GtidSet::parse) {
         Some(Ok(set)) if facts.has_gtids() && !set.is_empty() && !set.has_tags() => Some(set),
         Some(Err(bad)) => {

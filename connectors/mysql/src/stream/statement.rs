@@ -51,7 +51,9 @@ impl Stream<'_> {
         let changed: Vec<(ChangeKind, TableId)> = match &ddl {
             Ddl::CreateTable(id) => one(ChangeKind::Create, id),
             Ddl::AlterTable(id) => one(ChangeKind::Alter, id),
-            Ddl::RenameTables(pairs) => pairs.iter().map(|(_, new)| (ChangeKind::Alter, new.clone())).collect(),
+            Ddl::RenameTables(pairs) => {
+                pairs.iter().map(|(_, new)| (ChangeKind::Alter, new.clone())).collect()
+            }
             Ddl::DropTables(ids) => ids.iter().map(|id| (ChangeKind::Drop, id.clone())).collect(),
             Ddl::CreateDatabase(name) | Ddl::AlterDatabase(name) | Ddl::DropDatabase(name) => {
                 self.tables.forget_database(name);
@@ -100,7 +102,7 @@ impl Stream<'_> {
         self.offset.ts_sec = Some(self.micros.div_euclid(1_000_000));
         let info = self.source_info(&id.database, Some(id));
         let map = Arc::new(self.offset.to_map());
-        self.envelopes.push(self.output.batch(), &schema, Change::Truncate, &info, &map, now_nanos());
+        self.envelopes.push(self.output.batch(), &schema, Change::Truncate, &info, &map, &map, now_nanos());
         self.output.added(1024);
         self.last_record = tokio::time::Instant::now();
         Ok(())

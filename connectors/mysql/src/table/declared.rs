@@ -32,9 +32,10 @@ impl Declared {
         let parsed = TypeText::parse(&self.column_type);
         let kind = parsed.kind(self.charset.as_deref());
         let extra = self.extra.to_ascii_lowercase();
-        let default = self.default.as_deref().and_then(|text| {
-            default_literal(text, style, extra.contains("default_generated"), &kind)
-        });
+        let default = self
+            .default
+            .as_deref()
+            .and_then(|text| default_literal(text, style, extra.contains("default_generated"), &kind));
         let (length, scale) = parsed.size(&kind);
         Column {
             name: self.name.into(),

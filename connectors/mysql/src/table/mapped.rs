@@ -41,7 +41,9 @@ fn kind_fits(column: &Column, mapped: &MapColumn) -> bool {
         (Kind::Enum(_), ENUM) | (Kind::Set(_), SET) => true,
         (Kind::Binary { fixed: Some(len) }, STRING) => mapped.fixed_len() == *len,
         (Kind::Text(_), STRING | VARCHAR | VAR_STRING | TINY_BLOB | BLOB | MEDIUM_BLOB | LONG_BLOB)
-        | (Kind::Binary { fixed: None }, VARCHAR | VAR_STRING | TINY_BLOB | BLOB | MEDIUM_BLOB | LONG_BLOB) => true,
+        | (Kind::Binary { fixed: None }, VARCHAR | VAR_STRING | TINY_BLOB | BLOB | MEDIUM_BLOB | LONG_BLOB) => {
+            true
+        }
         (Kind::Text(_) | Kind::Binary { .. }, VARCHAR_COMPRESSED | BLOB_COMPRESSED)
         | (Kind::Unsupported, _) => true,
         _ => false,

@@ -74,9 +74,10 @@ impl Codec {
             (_, Raw::Null) => Value::Null,
             (Kind::Bit(1), Raw::Bytes(b)) => Value::Boolean(b.iter().any(|b| *b != 0)),
             (Kind::Bit(_), Raw::Bytes(b)) => Value::Bytes(b.iter().rev().copied().collect()),
-            (Kind::TinyInt | Kind::SmallInt | Kind::MediumInt | Kind::Int | Kind::BigInt | Kind::Year, raw) => {
-                self.integer(raw)?
-            }
+            (
+                Kind::TinyInt | Kind::SmallInt | Kind::MediumInt | Kind::Int | Kind::BigInt | Kind::Year,
+                raw,
+            ) => self.integer(raw)?,
             (Kind::Float { scaled: false }, Raw::Float(v)) => Value::Float32(*v),
             (Kind::Float { .. }, Raw::Float(v)) => Value::Float64((*v).into()),
             (Kind::Double, Raw::Double(v)) => Value::Float64(*v),
@@ -87,7 +88,9 @@ impl Codec {
             (Kind::Text(charset), Raw::Bytes(b)) => Value::String(
                 charset.decode(b).map_err(|name| format!("text of charset {name} cannot be decoded"))?,
             ),
-            (Kind::Text(_) | Kind::Enum(_) | Kind::Set(_) | Kind::Json, Raw::Utf8(t)) => Value::String(utf8(t)),
+            (Kind::Text(_) | Kind::Enum(_) | Kind::Set(_) | Kind::Json, Raw::Utf8(t)) => {
+                Value::String(utf8(t))
+            }
             (Kind::Binary { fixed }, Raw::Bytes(b) | Raw::Utf8(b)) => self.binary(b, *fixed),
             (Kind::Json, Raw::Json(b)) => Value::String(json::to_text(b).map_err(|e| e.0)?.into()),
             (Kind::Enum(options), Raw::UInt(0)) if !options.is_empty() => Value::String(ByteString::new()),
@@ -113,7 +116,9 @@ impl Codec {
             (Kind::Timestamp(digits), Raw::DateTime(..)) => self.timestamp(0, 0, *digits),
             (Kind::Point | Kind::Geometry, Raw::Bytes(b)) => self.geometry(b)?,
             (Kind::Vector, Raw::Bytes(b)) => Value::Array(
-                b.chunks_exact(4).map(|c| Value::Float32(f32::from_le_bytes([c[0], c[1], c[2], c[3]]))).collect(),
+                b.chunks_exact(4)
+                    .map(|c| Value::Float32(f32::from_le_bytes([c[0], c[1], c[2], c[3]])))
+                    .collect(),
             ),
             (kind, raw) => return Err(format!("{raw:?} in a column of {kind:?}")),
         })
@@ -139,7 +144,8 @@ impl Codec {
     }
 
     fn decimal(&self, decimal: Decimal, scale: u32) -> Result<Value, String> {
-        let decimal = decimal.with_scale(scale as i32).ok_or_else(|| format!("{decimal} has no scale {scale}"))?;
+        let decimal =
+            decimal.with_scale(scale as i32).ok_or_else(|| format!("{decimal} has no scale {scale}"))?;
         Ok(match self.modes.decimal {
             DecimalMode::Precise => Value::Decimal(decimal),
             DecimalMode::Double => Value::Float64(decimal.to_f64()),
@@ -215,7 +221,8 @@ impl Codec {
             return Ok(Struct::from_values(self.schema.clone(), vec![wkb_value, srid]).into());
         }
         // byte order 1 = little endian, type 1 = point, two doubles
-        let coordinate = |at: usize| wkb.get(at..at + 8).and_then(|b| b.try_into().ok()).map(f64::from_le_bytes);
+        let coordinate =
+            |at: usize| wkb.get(at..at + 8).and_then(|b| b.try_into().ok()).map(f64::from_le_bytes);
         match (wkb.get(..5), coordinate(5), coordinate(13)) {
             (Some([1, 1, 0, 0, 0]), Some(x), Some(y)) => {
                 Ok(Struct::from_values(self.schema.clone(), vec![x.into(), y.into(), wkb_value, srid]).into())
@@ -275,7 +282,8 @@ fn utf8(text: &[u8]) -> ByteString {
 fn set_text(options: &[ByteString], bits: u64) -> Result<String, String> {
     let mut text = String::new();
     for index in (0..64).filter(|i| bits >> i & 1 == 1) {
-        let option = options.get(index).ok_or_else(|| format!("option {} of {}", index + 1, options.len()))?;
+        let option =
+            options.get(index).ok_or_else(|| format!("option {} of {}", index + 1, options.len()))?;
         if !text.is_empty() {
             text.push(',');
         }
@@ -401,7 +409,11 @@ mod tests {
             ("datetime(3)", Raw::DateTime(date, time), Value::Int64(1_529_476_623_120)),
             ("datetime(6)", Raw::DateTime(date, time), Value::Int64(1_529_476_623_120_000)),
             ("timestamp(3)", Raw::DateTime(date, time), "2018-06-20T06:37:03.120Z".into()),
-            ("timestamp", Raw::Timestamp { seconds: 1_529_476_623, micros: 0 }, "2018-06-20T06:37:03Z".into()),
+            (
+                "timestamp",
+                Raw::Timestamp { seconds: 1_529_476_623, micros: 0 },
+                "2018-06-20T06:37:03Z".into(),
+            ),
             ("timestamp", Raw::Timestamp { seconds: 0, micros: 0 }, Value::Null),
             ("time(6)", Raw::Time(-1), Value::Int64(-1)),
             ("year", Raw::Int(1999), Value::Int32(1999)),

@@ -122,9 +122,13 @@ mod tests {
 
     #[test]
     fn days_and_back() {
-        for (year, month, day, days) in
-            [(1970, 1, 1, 0), (2018, 6, 20, 17_702), (2000, 2, 29, 11_016), (1000, 1, 1, -354_285), (9999, 12, 31, 2_932_896)]
-        {
+        for (year, month, day, days) in [
+            (1970, 1, 1, 0),
+            (2018, 6, 20, 17_702),
+            (2000, 2, 29, 11_016),
+            (1000, 1, 1, -354_285),
+            (9999, 12, 31, 2_932_896),
+        ] {
             let date = CivilDate { year, month, day };
             assert_eq!(date.days(), days);
             assert_eq!(CivilDate::from_days(days), date);

@@ -259,7 +259,9 @@ impl Offset {
 
     /// The event has been handled.
     pub fn end_event(&mut self) {
-        self.restart_events += 1;
+        if self.in_transaction {
+            self.restart_events += 1;
+        }
     }
 }
 

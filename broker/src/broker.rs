@@ -82,14 +82,21 @@ impl Broker {
             settings.queued_max_request_bytes,
         );
         let tasks = Tasks::default();
-        let groups =
-            Coordinator::start(&settings, metadata.clone(), partitions.clone(), clock.clone(), tasks.clone());
+        let metrics = Metrics::new();
+        let groups = Coordinator::start(
+            &settings,
+            metadata.clone(),
+            partitions.clone(),
+            clock.clone(),
+            tasks.clone(),
+            metrics.groups.clone(),
+        );
         let node = Arc::new(Node {
             groups,
             fetch_sessions: Sessions::new(settings.fetch_session_slots),
             producer_ids: ProducerIds::default(),
             limits: Arc::new(limits),
-            metrics: Metrics::new(),
+            metrics,
             tasks,
             settings,
             metadata,

@@ -23,6 +23,32 @@ pub(crate) struct Metrics {
     pub open_partitions: Gauge,
     pub topics: Gauge,
     pub fetch_sessions: Gauge,
+    pub groups: GroupMetrics,
+}
+
+/// What the group coordinator counts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct GroupMetrics {
+    pub groups: Gauge,
+    pub offset_commits: Counter,
+    pub rebalances: Counter,
+}
+
+impl GroupMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let this = Self::default();
+        let name = "groupmetadatamanager_numgroups";
+        registry.register(name, "Groups that this broker coordinates", this.groups.clone());
+        let name = "groupcoordinatormetrics_offsetcommits";
+        registry.register(name, "Offsets of partitions that were committed", this.offset_commits.clone());
+        let name = "groupcoordinatormetrics_groupcompletedrebalances";
+        registry.register(
+            name,
+            "Generations that got their assignment, or became empty",
+            this.rebalances.clone(),
+        );
+        this
+    }
 }
 
 /// Counters of each API that is served.
@@ -70,6 +96,7 @@ impl Metrics {
         let topics = gauge(server, "replicamanager_topics", "Topics in the metadata");
         let connections = gauge(server, "socketserver_connections", "Open client connections");
         let requests = Requests::register(registry.sub_registry_with_prefix("network"));
+        let groups = GroupMetrics::register(registry.sub_registry_with_prefix("coordinator_group"));
         Self {
             registry: Mutex::new(registry),
             requests,
@@ -82,6 +109,7 @@ impl Metrics {
             open_partitions,
             topics,
             fetch_sessions,
+            groups,
         }
     }
 

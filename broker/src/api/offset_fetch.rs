@@ -69,19 +69,29 @@ async fn fetch(context: &Context, asked: OffsetFetchRequestGroup) -> OffsetFetch
 
 fn named(image: &MetadataImage, by_id: bool, topic: &OffsetFetchRequestTopics) -> Option<FetchTopic> {
     let name = if by_id { &image.topic_by_id(topic.topic_id)?.name } else { &topic.name };
-    let id = if by_id { topic.topic_id } else { Uuid::ZERO };
+    let id = current_id(image, name);
     Some(FetchTopic { name: (&**name).into(), id, partitions: topic.partition_indexes.clone() })
 }
 
+/// The id of the topic that has the name now; zero where there is none.
+fn current_id(image: &MetadataImage, name: &str) -> Uuid {
+    image.topic(name).map(|topic| topic.id).unwrap_or_default()
+}
+
+/// `None` for what the version cannot name: topics that are gone have no id.
 fn found(image: &MetadataImage, by_id: bool, topic: FetchedTopic) -> Option<OffsetFetchResponseTopics> {
-    let topic_id = match by_id {
-        // Asked for all: topics that are gone have no id to name them by.
-        true if topic.id.is_zero() => image.topic(&topic.name)?.id,
-        true => topic.id,
-        false => Uuid::ZERO,
-    };
-    let partitions = topic.partitions.into_iter().map(|(index, at)| partition(index, at.as_ref())).collect();
-    let name = if by_id { Default::default() } else { own(&topic.name) };
+    let id = current_id(image, &topic.name);
+    if by_id && id.is_zero() {
+        return None;
+    }
+    let is_current = |at: &Committed| at.is_of(id);
+    let partitions: Vec<_> = topic
+        .partitions
+        .iter()
+        .filter(|(_, at)| at.as_ref().is_none_or(is_current))
+        .map(|(index, at)| partition(*index, at.as_ref()))
+        .collect();
+    let (name, topic_id) = if by_id { (Default::default(), id) } else { (own(&topic.name), Uuid::ZERO) };
     Some(OffsetFetchResponseTopics { name, topic_id, partitions })
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aqueduct_protocol::ErrorCode;
 use indexmap::IndexMap;
 
-use super::effect::{JoinMember, Token};
+use super::effect::{JoinMember, Token, WriteId};
 use super::ids::{Generation, GroupId, InstanceId, MemberId};
 use super::member::Member;
 use super::offsets::Offsets;
@@ -84,6 +84,8 @@ pub(super) struct Group {
     pub newcomer: bool,
     /// Whether this generation's assignment is being appended.
     pub assigning: bool,
+    /// The last append of the group's state or end.
+    pub last_write: Option<WriteId>,
     /// Topics of a consumer group's members; `None` where they cannot be known.
     pub subscribed: Option<HashSet<Arc<str>>>,
     pub offsets: Offsets,
@@ -108,6 +110,7 @@ impl Group {
             initial_left_ms: None,
             newcomer: false,
             assigning: false,
+            last_write: None,
             subscribed: None,
             offsets: Offsets::default(),
         }

@@ -49,7 +49,6 @@ impl Groups {
     }
 
     /// How many groups there are.
-    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.groups.len()
     }
@@ -90,18 +89,18 @@ impl Groups {
             Then::Nothing => {}
             Then::Apply => {
                 if result.is_ok() {
-                    self.apply(&records);
+                    self.apply(write, &records);
                 }
             }
             Then::Answer { token, codes } => {
                 if result.is_ok() {
-                    self.apply(&records);
+                    self.apply(write, &records);
                 }
                 effects.push(Effect::Reply(token, Reply::Partitions(result.map(|()| codes))));
             }
             Then::Delete { group, token } => {
                 if result.is_ok() {
-                    self.apply(&records);
+                    self.apply(write, &records);
                     if self
                         .groups
                         .get(&group)
@@ -128,14 +127,17 @@ impl Groups {
     }
 
     /// Lets appended records take effect, as a reload would. The state of a group is kept by its transitions: only its
-    /// end is taken from here, and not when someone has come meanwhile.
-    fn apply(&mut self, records: &[Record]) {
+    /// end is taken from here, and not when someone has come or more was written meanwhile.
+    fn apply(&mut self, write: WriteId, records: &[Record]) {
         for record in records {
             match record {
                 Record::Offset { .. } => self.apply_offset(record.clone()),
                 Record::Group { group, value: None } => {
                     let gone = |g: &Group| {
-                        g.members().len() == 0 && g.pending_join.is_empty() && g.offsets.is_empty()
+                        g.last_write == Some(write)
+                            && g.members().len() == 0
+                            && g.pending_join.is_empty()
+                            && g.offsets.is_empty()
                     };
                     if self.groups.get(group).is_some_and(gone) {
                         self.forget(group);

@@ -61,6 +61,11 @@ impl Offsets {
 }
 
 impl Committed {
+    /// Whether the offset belongs to the topic with this id, as far as the ids are known.
+    pub fn is_of(&self, topic_id: Uuid) -> bool {
+        topic_id.is_zero() || self.topic_id.is_zero() || self.topic_id == topic_id
+    }
+
     /// Whether the offset is too old: by its own end where it has one, else `retention_ms` after `since_ms`.
     pub fn is_expired(&self, wall_ms: i64, since_ms: i64, retention_ms: i64) -> bool {
         match self.expire_ms {

@@ -126,7 +126,7 @@ pub struct CommitOffset {
 pub struct FetchTopic {
     /// Topic name.
     pub name: Arc<str>,
-    /// Zero where the client asked by name.
+    /// Zero where any topic of that name is meant.
     pub id: Uuid,
     /// Partition indexes.
     pub partitions: Vec<i32>,

@@ -15,6 +15,7 @@ use super::shard::{OpenLog, Shard, Surroundings};
 use crate::clock::Clock;
 use crate::config::{GroupSettings, Settings};
 use crate::metadata::{MetadataBackend, MetadataImage};
+use crate::metrics::GroupMetrics;
 use crate::node::OFFSETS_TOPIC;
 use crate::partitions::Partitions;
 use crate::state_log::StateLog;
@@ -44,10 +45,12 @@ impl Coordinator {
         partitions: Arc<Partitions>,
         clock: Clock,
         tasks: Tasks,
+        metrics: GroupMetrics,
     ) -> Self {
         let around = Surroundings {
             clock,
             tasks,
+            metrics,
             compression: compression(settings.groups.offsets_compression),
             load_buffer: settings.groups.load_buffer_bytes,
         };

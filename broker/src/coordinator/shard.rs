@@ -22,6 +22,7 @@ use super::journal;
 use super::record::Record;
 use super::request::Now;
 use crate::clock::Clock;
+use crate::metrics::GroupMetrics;
 use crate::state_log::StateLog;
 use crate::tasks::Tasks;
 
@@ -56,6 +57,7 @@ pub(crate) struct Shard {
 pub(super) struct Surroundings {
     pub clock: Clock,
     pub tasks: Tasks,
+    pub metrics: GroupMetrics,
     pub compression: Compression,
     pub load_buffer: usize,
 }
@@ -133,6 +135,8 @@ struct Task {
     /// Appends that wait for the one that is under way.
     queue: Vec<(WriteId, Arc<[Record]>)>,
     appending: Option<Pin<Box<dyn Future<Output = Appended> + Send>>>,
+    /// Groups of this shard that the metric includes.
+    counted: i64,
 }
 
 async fn serve(
@@ -163,6 +167,7 @@ async fn serve(
             last_token: 0,
             queue: Vec::new(),
             appending: None,
+            counted: 0,
         };
         task.run(messages, &loaded).await;
     };
@@ -189,6 +194,7 @@ impl Task {
         loaded.store(true, Ordering::Release);
         loop {
             self.append();
+            self.count_groups();
             let deadline = self.groups.next_deadline();
             tokio::select! {
                 message = messages.recv() => {
@@ -245,9 +251,29 @@ impl Task {
                         let _ = answer.send(reply);
                     }
                 }
-                Effect::Append(write, records) => self.queue.push((write, records)),
+                Effect::Append(write, records) => {
+                    self.count_records(&records);
+                    self.queue.push((write, records));
+                }
             }
         }
+    }
+
+    fn count_records(&self, records: &[Record]) {
+        let metrics = &self.around.metrics;
+        for record in records {
+            match record {
+                Record::Offset { value: Some(_), .. } => metrics.offset_commits.inc(),
+                Record::Group { value: Some(_), .. } => metrics.rebalances.inc(),
+                Record::Offset { value: None, .. } | Record::Group { value: None, .. } => 0,
+            };
+        }
+    }
+
+    fn count_groups(&mut self) {
+        let groups = self.groups.len() as i64;
+        self.around.metrics.groups.inc_by(groups - self.counted);
+        self.counted = groups;
     }
 
     /// Hands over what has gathered, unless an append is under way.
@@ -258,6 +284,12 @@ impl Task {
             let append = journal::append(self.log.clone(), writes, self.around.compression, wall_ms);
             self.appending = Some(Box::pin(append));
         }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.around.metrics.groups.dec_by(self.counted);
     }
 }
 

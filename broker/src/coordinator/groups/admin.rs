@@ -107,6 +107,6 @@ impl Group {
         let mut records: Vec<_> =
             self.offsets.iter().map(|(topic, index, _)| self.tombstone(topic, index)).collect();
         records.push(Record::Group { group: self.id.clone(), value: None });
-        cx.append(records, Then::Delete { group: self.id.clone(), token });
+        self.last_write = Some(cx.append(records, Then::Delete { group: self.id.clone(), token }));
     }
 }

@@ -84,8 +84,12 @@ impl Group {
         if and_group {
             records.push(Record::Group { group: self.id.clone(), value: None });
         }
-        if !records.is_empty() {
-            cx.append(records, Then::Apply);
+        if records.is_empty() {
+            return;
+        }
+        let write = cx.append(records, Then::Apply);
+        if and_group {
+            self.last_write = Some(write);
         }
     }
 }

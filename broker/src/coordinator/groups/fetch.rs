@@ -13,7 +13,7 @@ use crate::coordinator::request::FetchTopic;
 pub struct FetchedTopic {
     /// Topic name.
     pub name: Arc<str>,
-    /// As asked for; zero where it was not.
+    /// As asked for.
     pub id: Uuid,
     /// Partition index and its offset, `None` where there is none.
     pub partitions: Vec<(i32, Option<Committed>)>,
@@ -21,7 +21,7 @@ pub struct FetchedTopic {
 
 impl Groups {
     /// Offsets of the partitions asked for; of all that have one where `topics` is `None`. A group that is unknown has
-    /// none. Offsets of an older topic of the same name are not shown to who asks by id.
+    /// none. Offsets of an older topic of the same name are not shown where the id says which one is meant.
     pub fn fetch(&self, group: &str, topics: Option<&[FetchTopic]>) -> Vec<FetchedTopic> {
         let offsets = self.groups.get(group).map(|group| &group.offsets);
         match topics {
@@ -29,7 +29,7 @@ impl Groups {
                 .iter()
                 .map(|topic| {
                     let find = |index: i32| {
-                        offsets?.get(&topic.name, index).filter(|at| is_of(at, topic.id)).cloned()
+                        offsets?.get(&topic.name, index).filter(|at| at.is_of(topic.id)).cloned()
                     };
                     let partitions = topic.partitions.iter().map(|index| (*index, find(*index))).collect();
                     FetchedTopic { name: topic.name.clone(), id: topic.id, partitions }
@@ -46,8 +46,4 @@ impl Groups {
                 .collect(),
         }
     }
-}
-
-fn is_of(at: &Committed, id: Uuid) -> bool {
-    id.is_zero() || at.topic_id.is_zero() || at.topic_id == id
 }

@@ -84,9 +84,14 @@ impl Group {
         self.newcomer |= self.initial_left_ms.is_some();
         self.add(Member::new(id.clone(), join), &join.protocol_type);
         self.park(cx, token, &id);
-        let deadline = cx.after(cx.options.new_member_join_timeout_ms);
-        cx.timers.set(TimerKey::Session(self.id.clone(), id), deadline);
+        self.start_waiting(cx, &id);
         self.rebalance_or_complete(cx, "a member joins");
+    }
+
+    /// Limits how long a new member is kept that cannot send heartbeats yet, as it waits for its first answer.
+    pub(super) fn start_waiting(&mut self, cx: &mut Context<'_>, id: &MemberId) {
+        let deadline = cx.after(cx.options.new_member_join_timeout_ms);
+        cx.timers.set(TimerKey::Session(self.id.clone(), id.clone()), deadline);
     }
 
     /// A member comes back under its id.

@@ -95,7 +95,7 @@ impl Group {
             self.enter(GroupState::Empty, cx.now.wall_ms);
             info!(group = %self.id, generation = %self.generation, "group is empty");
             let record = self.record();
-            cx.append(vec![record], Then::Nothing);
+            self.last_write = Some(cx.append(vec![record], Then::Nothing));
         } else {
             self.enter(GroupState::CompletingRebalance, cx.now.wall_ms);
             info!(group = %self.id, generation = %self.generation, members = self.members().len(), "members have joined");

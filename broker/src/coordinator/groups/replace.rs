@@ -25,7 +25,11 @@ impl Group {
         self.fence(cx, old_id, &new_id);
         self.update(&new_id, join);
         self.park(cx, token, &new_id);
-        self.renew_session(cx, &new_id);
+        if old.is_new {
+            self.start_waiting(cx, &new_id);
+        } else {
+            self.renew_session(cx, &new_id);
+        }
         match self.state() {
             GroupState::Stable if self.vote() == self.protocol => {
                 // Nothing changes for the others, so there is no reason to stop them.
@@ -33,7 +37,7 @@ impl Group {
                 let may_skip_assignment = join.may_skip_assignment;
                 let group = self.id.clone();
                 let replacement = Replacement { group, token, new_id, old, leader, may_skip_assignment };
-                cx.append(vec![record], Then::Replace(Box::new(replacement)));
+                self.last_write = Some(cx.append(vec![record], Then::Replace(Box::new(replacement))));
             }
             // In CompletingRebalance the leader may already assign to the old id.
             GroupState::Stable | GroupState::CompletingRebalance => {

@@ -95,7 +95,7 @@ impl Group {
         self.assigning = true;
         let record = self.record_with(|member| assignments.get(&member.id).cloned().unwrap_or_default());
         let (group, generation) = (self.id.clone(), self.generation);
-        cx.append(vec![record], Then::Assign { group, generation, assignments });
+        self.last_write = Some(cx.append(vec![record], Then::Assign { group, generation, assignments }));
     }
 
     /// The assignment is in the log, or could not be written.

@@ -57,6 +57,7 @@ fn start(log: &Arc<Memory>) -> (Shard, Tasks) {
     let around = Surroundings {
         clock: Clock::fixed(1_700_000_000_000),
         tasks: tasks.clone(),
+        metrics: GroupMetrics::default(),
         compression: Compression::None,
         load_buffer: 1 << 20,
     };
@@ -188,6 +189,47 @@ async fn a_parked_join_is_answered_in_time_and_holds_up_nobody() {
     assert!(!joining.is_finished());
     let Reply::Join(reply) = joining.await.unwrap() else { panic!("not a join's answer") };
     assert_eq!((reply.error, reply.generation), (ErrorCode::None, Generation(1)));
+}
+
+/// What a producer's transaction leaves in the partition: an offset, then the marker.
+async fn transaction(log: &Memory, producer: i64, partition: i32, end: Option<bool>) {
+    use aqueduct_protocol::ids::{ProducerEpoch, ProducerId};
+    use aqueduct_protocol::records::{BatchBuilder, EndTransactionMarker};
+    let value = crate::coordinator::Committed {
+        offset: 7,
+        leader_epoch: -1,
+        metadata: "".into(),
+        commit_ms: 0,
+        expire_ms: None,
+        topic_id: Default::default(),
+    };
+    let record = Record::Offset { group: "g".into(), topic: "t".into(), partition, value: Some(value) };
+    let mut batch = BatchBuilder::new(Compression::None)
+        .producer(ProducerId(producer), ProducerEpoch(0), 0)
+        .transactional(true);
+    let (key, value) = (record.key().unwrap(), record.value().unwrap());
+    batch.append(1, Some(&key), value.as_deref(), &[]).unwrap();
+    log.append(batch.finish().unwrap()).await.unwrap();
+    if let Some(committed) = end {
+        let marker = EndTransactionMarker { committed, coordinator_epoch: 0 };
+        let mut batch = BatchBuilder::new(Compression::None)
+            .producer(ProducerId(producer), ProducerEpoch(0), -1)
+            .transactional(true)
+            .control(true);
+        batch.append(1, Some(&marker.key()), Some(&marker.value()), &[]).unwrap();
+        log.append(batch.finish().unwrap()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn offsets_of_transactions_count_if_they_were_committed() {
+    let log = Arc::new(Memory::default());
+    transaction(&log, 1, 0, Some(true)).await;
+    transaction(&log, 2, 1, Some(false)).await;
+    transaction(&log, 3, 2, None).await;
+    let (shard, _tasks) = loaded(&log).await;
+    let found = shard.look(|groups| groups.fetch("g", None)).await.unwrap();
+    assert_eq!(found[0].partitions.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0]);
 }
 
 #[tokio::test]

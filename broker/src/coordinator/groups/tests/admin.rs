@@ -96,3 +96,17 @@ fn a_member_that_comes_while_its_group_is_deleted_stays() {
     sim.pass(0);
     assert_eq!(sim.joined(joining).error, ErrorCode::None);
 }
+
+#[test]
+fn a_group_that_lived_and_emptied_while_it_was_deleted_keeps_its_generation() {
+    let mut sim = Sim::new();
+    sim.commit_at(nobody(), 5).unwrap();
+    sim.hold = true;
+    let token = sim.delete("g");
+    sim.enter();
+    sim.pass(2 * i64::from(REBALANCE_MS));
+    sim.release();
+    assert_eq!((sim.deleted(token), sim.fetched(), sim.state()), (ErrorCode::None, None, GroupState::Empty));
+    let generation = |sim: &Sim| sim.groups.group("g").unwrap().generation;
+    assert_eq!(generation(&sim), generation(&sim.reloaded(GroupOptions::default())));
+}

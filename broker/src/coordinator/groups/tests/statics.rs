@@ -188,3 +188,14 @@ fn an_administrator_sends_a_static_member_away_by_its_instance() {
     assert_eq!(sim.heartbeat(&b), ErrorCode::UnknownMemberId);
     assert_eq!(sim.state(), GroupState::PreparingRebalance);
 }
+
+#[test]
+fn coming_back_before_the_first_answer_does_not_cut_the_wait_short() {
+    let mut sim = Sim::with(GroupOptions { initial_rebalance_delay_ms: 60_000, ..GroupOptions::default() });
+    let long = Join { rebalance_timeout_ms: 60_000, ..static_join("a", "") };
+    let old = sim.join(long.clone());
+    let new = sim.join(long);
+    assert_eq!(sim.joined(old).error, ErrorCode::FencedInstanceId);
+    sim.pass(60_000);
+    assert_eq!(sim.joined(new).error, ErrorCode::None);
+}

@@ -10,6 +10,7 @@ use super::Context;
 use crate::node::OFFSETS_TOPIC;
 
 const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
 
 pub(crate) async fn handle(context: Context, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
     if context.version >= 4 {
@@ -42,11 +43,16 @@ async fn find(context: &Context, key: ByteString, key_type: i8) -> Coordinator {
     let node = &context.node;
     if key_type != GROUP {
         let message = match key_type {
-            1 => "this broker does not serve transactions",
+            TRANSACTION => "this broker does not serve transactions",
             2 => "this broker does not serve share groups",
             _ => "unknown coordinator key type",
         };
-        return failed(key, ErrorCode::InvalidRequest, Some(message));
+        // Clients that speak the oldest versions retry what they do not know for as long as they may, but give up on this.
+        let code = match (key_type, context.version) {
+            (TRANSACTION, ..3) => ErrorCode::TransactionalIdAuthorizationFailed,
+            _ => ErrorCode::InvalidRequest,
+        };
+        return failed(key, code, Some(message));
     }
     if node.metadata.image().topic(OFFSETS_TOPIC).is_none() {
         node.create_missing_topics(&[OFFSETS_TOPIC]).await;

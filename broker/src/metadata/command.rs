@@ -129,7 +129,7 @@ pub fn check_topic_name(name: &str) -> Result<(), String> {
         return Err("the empty string is not allowed".into());
     }
     if name == "." || name == ".." {
-        return Err("'.' or '..' is not allowed".into());
+        return Err(format!("'{name}' is not allowed"));
     }
     if name.len() > 249 {
         return Err(format!("the length of '{name}' is longer than the max allowed length 249"));
@@ -444,9 +444,12 @@ fn check_config<'a>(
             for key in changed {
                 let known = definition_of(resource, key)?;
                 if known.scope == Scope::ReadOnly {
-                    return Err(invalid(format!(
-                        "Cannot update these configs dynamically: {key}. Set it in server.properties and restart the broker."
-                    )));
+                    return Err(Rejection::new(
+                        ErrorCode::InvalidRequest,
+                        format!(
+                            "Cannot update these configs dynamically: [{key}]. Set it in server.properties and restart the broker."
+                        ),
+                    ));
                 }
             }
             for (key, value) in values {

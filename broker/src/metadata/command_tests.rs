@@ -91,7 +91,7 @@ fn configs_are_changed_value_by_value() {
     assert_eq!(alter(&topic, "retention.ms", ConfigOp::Append("1".into())), Err(ErrorCode::InvalidConfig));
     assert_eq!(alter(&topic, "nope", ConfigOp::Set("1".into())), Err(ErrorCode::InvalidConfig));
     let broker = Resource::Broker(Some(BrokerId(1)));
-    assert_eq!(alter(&broker, "node.id", ConfigOp::Set("2".into())), Err(ErrorCode::InvalidConfig));
+    assert_eq!(alter(&broker, "node.id", ConfigOp::Set("2".into())), Err(ErrorCode::InvalidRequest));
     assert_eq!(alter(&broker, "message.max.bytes", ConfigOp::Set("2000000".into())), Ok(()));
     assert_eq!(
         alter(&Resource::Topic("u".into()), "retention.ms", ConfigOp::Delete),

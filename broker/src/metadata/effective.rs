@@ -39,7 +39,7 @@ impl EffectiveConfig<'_> {
         image.config(resource)?.get(key).map(ToString::to_string)
     }
 
-    /// The places where a topic's key is set, the strongest first; ends with the default.
+    /// The places where a topic's key is set, the strongest first; ends with the default of the broker key behind it.
     pub fn topic_synonyms(&self, topic: &str, row: &TopicKey) -> Vec<Synonym> {
         let mut found = Vec::new();
         let set = self.image.config(&Resource::Topic(topic.into())).and_then(|map| map.get(row.key.name));
@@ -49,12 +49,9 @@ impl EffectiveConfig<'_> {
         for (name, unit) in row.synonyms {
             self.push_set(name, *unit, &mut found);
         }
-        let (name, default) = match row.synonyms.first().and_then(|(name, _)| broker_keys::find_known(name)) {
-            Some(key) => (key.name, key.default),
-            None => (row.key.name, row.key.default),
-        };
-        if let Some(default) = default {
-            found.push(Synonym { name, value: Some(default.to_owned()), source: Source::Default });
+        let behind = row.synonyms.first().and_then(|(name, _)| broker_keys::find_known(name));
+        if let Some(Key { name, default: Some(default), .. }) = behind {
+            found.push(Synonym { name, value: Some((*default).to_owned()), source: Source::Default });
         }
         found
     }

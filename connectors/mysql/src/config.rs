@@ -99,7 +99,6 @@ pub struct Settings {
     pub lock_timeout: Duration,
     pub snapshot_delay: Duration,
     pub schema_changes: bool,
-    pub schema_comments: bool,
     pub tombstones: bool,
     pub skipped: Skipped,
     pub skip_unchanged: bool,
@@ -158,7 +157,7 @@ impl Settings {
             ssl_ca: config.string("database.ssl.truststore").filter(|s| !s.is_empty()).map(str::to_owned),
             server_id: u32::try_from(config.number("database.server.id")).unwrap_or(0),
             filters: Filters::read(config)?,
-            modes: modes(config),
+            modes: modes(config, flavor),
             snapshot_mode: match &*word(config, "snapshot.mode") {
                 "always" => SnapshotMode::Always,
                 "initial_only" => SnapshotMode::InitialOnly,
@@ -174,7 +173,6 @@ impl Settings {
             lock_timeout: millis("snapshot.lock.timeout.ms"),
             snapshot_delay: millis("snapshot.delay.ms"),
             schema_changes: config.boolean("include.schema.changes"),
-            schema_comments: config.boolean("include.schema.comments"),
             tombstones: config.boolean("tombstones.on.delete"),
             skipped: skipped(config.text("skipped.operations"))?,
             skip_unchanged: config.boolean("skip.messages.without.change"),
@@ -210,7 +208,7 @@ fn word(config: &Config, key: &str) -> String {
     config.text(key).to_ascii_lowercase()
 }
 
-fn modes(config: &Config) -> Modes {
+fn modes(config: &Config, flavor: Flavor) -> Modes {
     Modes {
         decimal: match &*word(config, "decimal.handling.mode") {
             "double" => DecimalMode::Double,
@@ -229,6 +227,8 @@ fn modes(config: &Config) -> Modes {
         },
         precise_unsigned: word(config, "bigint.unsigned.handling.mode") == "precise",
         adjust_years: config.boolean("enable.time.adjuster"),
+        // the reference's MariaDB connector always gives them
+        comments: flavor == Flavor::MariaDb || config.boolean("include.schema.comments"),
     }
 }
 

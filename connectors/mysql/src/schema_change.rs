@@ -89,7 +89,7 @@ impl SchemaChanges {
             .field("schemaName", optional(Type::String))
             .field("ddl", optional(Type::String))
             .field("tableChanges", Schema::array_builder(change.clone()).build());
-        let comments = settings.schema_comments;
+        let comments = settings.modes.comments;
         Self { key: key.build(), value: value.build(), change, table, column, comments }
     }
 

@@ -309,7 +309,7 @@ impl Snapshot<'_> {
             };
             self.any_row = true;
             if let Some(mut before) = held.take() {
-                if first {
+                if first && before.info.snapshot != SnapshotMark::First {
                     before.info.snapshot = SnapshotMark::LastInTable;
                 }
                 self.send(before, offset).await?;

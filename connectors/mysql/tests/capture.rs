@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_connect_api::{Decimal, Value};
+use aqueduct_connect_api::{Decimal, Factory, Plugin, Value};
 use aqueduct_tests::mariadb::MariaDb;
 use common::{Capture, Offsets, at, config, op, summary};
 
@@ -217,4 +217,36 @@ async fn heartbeats_move_the_offset_over_what_is_not_captured() {
     };
     assert!(beat.source_offset.get("event").is_none());
     capture.stop().await;
+}
+
+#[tokio::test]
+async fn validation_reaches_the_server() {
+    let server = MariaDb::start_with(&["--binlog-row-image=MINIMAL"]).expect("MariaDB");
+    server.sql("CREATE USER poor@'%' IDENTIFIED BY 'p'").unwrap();
+    let plugin = Plugin::connector("MariaDbConnector").expect("the plugin");
+    let Factory::Source { connector, .. } = plugin.factory else { panic!("a source") };
+    let errors = async |more: &[(&str, &str)]| {
+        let settings = config(&server, more);
+        let mut infos = (plugin.config)().validate(&settings);
+        connector().validate(&settings, &mut infos).await;
+        infos
+            .into_iter()
+            .flat_map(|i| i.errors.into_iter().map(move |e| format!("{}: {e}", i.key.name)))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let text = errors(&[]).await;
+    assert!(text.contains("binlog_row_image is MINIMAL"), "{text}");
+    server.sql("SET GLOBAL binlog_row_image=FULL").unwrap();
+    assert_eq!(errors(&[]).await, "");
+    let text = errors(&[("database.user", "poor"), ("database.password", "p")]).await;
+    assert!(text.contains("database.user: user 'poor' lacks REPLICATION SLAVE"), "{text}");
+    let text = errors(&[("database.password", "wrong")]).await;
+    assert!(text.contains("database.user") && !text.contains("wrong"), "{text}");
+    let text = errors(&[("database.port", "1")]).await;
+    assert!(text.contains("database.hostname"), "{text}");
+    let text = errors(&[("snapshot.mode", "custom"), ("include.query", "true")]).await;
+    assert!(text.contains("snapshot.mode") && text.contains("include.query"), "{text}");
+    let text = errors(&[("column.mask.with.5.chars", "inv.a.b")]).await;
+    assert!(text.contains("column.mask.with.5.chars"), "{text}");
 }

@@ -40,6 +40,8 @@ pub struct Modes {
     pub precise_unsigned: bool,
     /// Move years of one or two digits.
     pub adjust_years: bool,
+    /// Give comments of columns as documentation of their schemas.
+    pub comments: bool,
 }
 
 /// Turns raw values of one column into values of one schema.
@@ -56,6 +58,9 @@ impl Codec {
         let bare = schema_builder(column, modes)?;
         let mut codec = Self { column: column.clone(), modes, schema: bare.clone().build() };
         let mut builder = if column.optional { bare.optional() } else { bare };
+        if let Some(comment) = column.comment.as_ref().filter(|_| modes.comments) {
+            builder = builder.doc(comment.as_str());
+        }
         if let Some(default) = codec.default_value() {
             builder = builder.default_value(default);
         }
@@ -370,6 +375,7 @@ mod tests {
         binary: BinaryMode::Bytes,
         precise_unsigned: false,
         adjust_years: true,
+        comments: false,
     };
 
     fn column(column_type: &str, nullable: bool, default: Option<&str>) -> Column {

@@ -1,5 +1,9 @@
 //! A worker in small: it runs one task, takes its records, and stores the offset of each in memory.
 
+#![allow(dead_code, reason = "each test file uses a part")]
+
+pub mod json;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -71,7 +75,11 @@ pub struct Capture {
 
 impl Capture {
     pub async fn start(config: &ConfigMap, offsets: &Arc<Offsets>) -> Self {
-        let plugin = Plugin::connector("io.debezium.connector.mariadb.MariaDbConnector").expect("the plugin");
+        Self::start_class("io.debezium.connector.mariadb.MariaDbConnector", config, offsets).await
+    }
+
+    pub async fn start_class(class: &str, config: &ConfigMap, offsets: &Arc<Offsets>) -> Self {
+        let plugin = Plugin::connector(class).expect("the plugin");
         let Factory::Source { task, .. } = plugin.factory else { panic!("a source") };
         let mut task = task();
         let context = SourceTaskContext {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::answer::ItemError;
 use crate::bulk::{Action, Batch, Item, Target};
 use crate::client::Client;
-use crate::config::{ON_MALFORMED, ON_NULL, OnMalformed, OnNull, Settings};
+use crate::config::{FLUSH_TIMEOUT, ON_MALFORMED, ON_NULL, OnMalformed, OnNull, Settings};
 use crate::document;
 use crate::id;
 use crate::index::Indices;
@@ -231,8 +231,17 @@ impl Running {
     }
 
     async fn wait_for_all(&mut self) -> Result<()> {
+        let limit = self.settings.flush_timeout;
+        let until = Instant::now() + limit;
         while !self.requests.is_empty() {
-            self.wait_for_one().await?;
+            tokio::time::timeout_at(until, self.wait_for_one()).await.map_err(|_| {
+                Error::connect(format!(
+                    "{} requests are still under way after {} ms ({FLUSH_TIMEOUT}); what they carry is not committed and \
+                     comes again after a restart",
+                    self.requests.len(),
+                    limit.as_millis()
+                ))
+            })??;
         }
         Ok(())
     }

@@ -61,10 +61,10 @@ impl Plan {
             offset.timestamp = offset.timestamp.or_else(|| self.settings.timestamp_initial(now));
         }
         let zone = self.comparison_zone(&criteria, &columns);
-        let columns = self.readable(columns);
+        let (columns, left_out) = self.readable(columns);
         let sql = self.sql(&criteria, &columns, zone, &offset, end);
         tracing::debug!(source = %self.source, sql, "query starts");
-        if !rows.begin(Begun { columns, criteria, offset }).await {
+        if !rows.begin(Begun { columns, left_out, criteria, offset }).await {
             return Ok(());
         }
         session.stream(&sql, rows).await.map_err(|e| {
@@ -73,18 +73,12 @@ impl Plan {
         })
     }
 
-    /// The columns that a record can carry. Of a query all are read: its text says what it gives.
-    fn readable(&self, columns: Vec<Column>) -> Vec<Column> {
-        if matches!(self.source, Source::Query(_)) {
-            return columns;
-        }
-        let (readable, left_out): (Vec<_>, Vec<_>) =
-            columns.into_iter().partition(|c| c.sql_type != SqlType::Unsupported);
-        for column in left_out {
-            // At each query; the level keeps it out of everyday logs.
-            tracing::debug!(source = %self.source, column = column.name, type_name = column.type_name, "no Connect type");
-        }
-        readable
+    /// The columns that a record can carry, and what the others are. Of a query all are read: its text says what it gives.
+    fn readable(&self, columns: Vec<Column>) -> (Vec<Column>, Vec<String>) {
+        let (readable, left_out): (Vec<_>, Vec<_>) = columns.into_iter().partition(|column| {
+            column.sql_type != SqlType::Unsupported || matches!(self.source, Source::Query(_))
+        });
+        (readable, left_out.into_iter().map(|c| format!("{} ({})", c.name, c.type_name)).collect())
     }
 
     /// The zone of the first timestamp column's wall clocks.

@@ -128,6 +128,13 @@ impl Querier {
         });
     }
 
+    /// Ends the query that runs.
+    pub async fn stop(&mut self) {
+        if let Some(run) = self.run.take() {
+            run.reader.stop().await;
+        }
+    }
+
     /// Gives up the query that runs; the next one starts where its records ended.
     pub fn abandon(&mut self, next: Instant) {
         self.run = None;
@@ -162,6 +169,10 @@ impl Querier {
                     run.from = begun.offset;
                     self.offset = begun.offset;
                     if !self.mapping.as_ref().is_some_and(|m| m.fits(&begun.columns)) {
+                        if !begun.left_out.is_empty() {
+                            let columns = begun.left_out.join(", ");
+                            tracing::warn!(source = %self.source, columns, "columns left out: no Connect type fits them");
+                        }
                         self.mapping = Some(self.map(begun.columns));
                     }
                 }

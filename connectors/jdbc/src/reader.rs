@@ -28,6 +28,8 @@ pub enum Message {
 pub struct Begun {
     /// Columns of its rows.
     pub columns: Vec<Column>,
+    /// Columns that no Connect type fits, by name and type.
+    pub left_out: Vec<String>,
     pub criteria: Criteria,
     /// After which rows it starts.
     pub offset: Offset,
@@ -85,6 +87,13 @@ impl Reader {
     /// The next message; `None` at the end. Nothing is lost where this is dropped while it waits.
     pub async fn next(&mut self) -> Option<Message> {
         self.receiver.recv().await
+    }
+
+    /// Ends the query, and its connection with it.
+    pub async fn stop(mut self) {
+        self.running.abort();
+        // Aborted or done: either way nothing of it is left.
+        let _ = (&mut self.running).await;
     }
 
     /// After the last message: the connection, for the next query.

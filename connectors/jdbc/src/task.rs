@@ -68,7 +68,9 @@ impl SourceTask for JdbcSourceTask {
     }
 
     async fn stop(&mut self) {
-        self.running = None;
+        for querier in self.running.take().iter_mut().flat_map(|running| &mut running.queriers) {
+            querier.stop().await;
+        }
     }
 }
 

@@ -87,8 +87,7 @@ async fn round(node: &Arc<Node>, due: &mut Due) {
     let producers = take(&mut due.producers, settings.producer_id_check_interval);
     let retention = take(&mut due.retention, settings.retention_check_interval);
     if retention && !node.partitions.needs_recovery() {
-        // Logs that nobody has used since the start age too.
-        node.partitions.open_all().await;
+        node.partitions.open_for_retention(node.clock.now_ms()).await;
     }
     let node = node.clone();
     let work = tokio::task::spawn_blocking(move || {

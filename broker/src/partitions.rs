@@ -3,6 +3,7 @@
 
 mod directories;
 mod opening;
+mod retention;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,6 +26,9 @@ pub(crate) use directories::Directories;
 /// Logs that are opened, closed or moved at the same time.
 const AT_ONCE: usize = 16;
 
+/// Where a partition is once its log has been opened, which happens once however many ask for it.
+type Slot = Arc<OnceCell<Arc<Partition>>>;
+
 /// A partition whose log is not open.
 pub(crate) type Closed = (Arc<TopicImage>, PartitionIndex);
 
@@ -34,7 +38,7 @@ pub(crate) struct Partitions {
     metadata: Arc<dyn MetadataBackend>,
     directories: Arc<Directories>,
     clock: Clock,
-    open: RwLock<HashMap<(Uuid, i32), Arc<OnceCell<Arc<Partition>>>>>,
+    open: RwLock<HashMap<(Uuid, i32), Slot>>,
     /// Directories of deleted partitions, with the time from which they may be removed.
     doomed: Mutex<Vec<(i64, usize, std::path::PathBuf)>>,
     /// After a crash, whether every log has been recovered since; only then may the next start trust them all.

@@ -82,15 +82,15 @@ async fn cut_off(node: &Node) {
 }
 
 async fn next(reader: &mut FrameReader, stream: &mut TcpStream, node: &Node) -> Result<Frame, Ended> {
+    if node.limits.is_crowded() {
+        reader.release();
+    }
     if reader.is_empty() && timeout(QUIET, stream.readable()).await.is_err() {
         reader.release();
-        match node.settings.max_idle {
-            None => {}
-            Some(idle) => {
-                if timeout(idle.saturating_sub(QUIET), stream.readable()).await.is_err() {
-                    return Err(Ended::Idle);
-                }
-            }
+        if let Some(idle) = node.settings.max_idle
+            && timeout(idle.saturating_sub(QUIET), stream.readable()).await.is_err()
+        {
+            return Err(Ended::Idle);
         }
     }
     match reader.next(stream, &node.limits).await {

@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Requests up to this size are not counted: every connection may hold one.
 const SMALL: usize = 64 << 10;
+/// Up to this many connections may each keep the buffer of their last request for the next one.
+const ROOMY: usize = 50;
 /// One permit of the memory semaphore.
 const UNIT: usize = 1 << 10;
 
@@ -16,6 +19,7 @@ const UNIT: usize = 1 << 10;
 #[derive(Debug)]
 pub(crate) struct Limits {
     per_ip: usize,
+    open: AtomicUsize,
     by_ip: Mutex<HashMap<IpAddr, usize>>,
     connections: Arc<Semaphore>,
     memory: Arc<Semaphore>,
@@ -33,6 +37,7 @@ impl Limits {
     pub fn new(connections: usize, per_ip: usize, request_bytes: usize) -> Self {
         Self {
             per_ip,
+            open: AtomicUsize::new(0),
             by_ip: Mutex::default(),
             connections: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
             memory: Arc::new(Semaphore::new(request_bytes.div_ceil(UNIT).min(u32::MAX as usize))),
@@ -52,6 +57,7 @@ impl Limits {
             return None;
         }
         *count += 1;
+        self.open.fetch_add(1, Ordering::Relaxed);
         Some(Place { limits: self.clone(), ip, _total: total })
     }
 
@@ -66,12 +72,18 @@ impl Limits {
 
     /// Connections that are open.
     pub fn open(&self) -> usize {
-        self.by_ip.lock().values().sum()
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Whether there are so many connections that none should keep a buffer that it does not need at the moment.
+    pub fn is_crowded(&self) -> bool {
+        self.open() > ROOMY
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.limits.open.fetch_sub(1, Ordering::Relaxed);
         let mut by_ip = self.limits.by_ip.lock();
         if let Some(count) = by_ip.get_mut(&self.ip) {
             *count -= 1;

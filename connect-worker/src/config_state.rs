@@ -41,9 +41,6 @@ struct Connector {
     inconsistent: bool,
     /// The connector configuration that the tasks in force were made from.
     applied: Option<ConfigMap>,
-    /// Number of task producers to fence before the next generation of tasks starts.
-    fencing_count: Option<u32>,
-    generation: u32,
 }
 
 /// The state of the config topic up to [`ConfigState::offset`].
@@ -55,11 +52,6 @@ pub struct ConfigState {
 }
 
 impl ConfigState {
-    /// Nothing has been read yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// One more than the offset of the last record: the config offset of the group protocol.
     pub fn offset(&self) -> i64 {
         self.offset
@@ -114,11 +106,6 @@ impl ConfigState {
         (id.task < connector.task_count && !connector.inconsistent).then(|| connector.tasks.get(&id.task))?
     }
 
-    /// Number of tasks in force.
-    pub fn task_count(&self, name: &str) -> u32 {
-        self.existing(name).filter(|c| !c.inconsistent).map_or(0, |c| c.task_count)
-    }
-
     /// Whether the task records of the connector are incomplete and have to be published again.
     pub fn is_inconsistent(&self, name: &str) -> bool {
         self.existing(name).is_some_and(|c| c.inconsistent)
@@ -127,16 +114,6 @@ impl ConfigState {
     /// The connector configuration that the tasks in force were made from; `None` where that is not known.
     pub fn applied_config(&self, name: &str) -> Option<&ConfigMap> {
         self.existing(name)?.applied.as_ref()
-    }
-
-    /// How often new task configurations came into force.
-    pub fn task_generation(&self, name: &str) -> u32 {
-        self.existing(name).map_or(0, |c| c.generation)
-    }
-
-    /// Number of task producers of the last generation that has been fenced.
-    pub fn fencing_count(&self, name: &str) -> Option<u32> {
-        self.existing(name)?.fencing_count
     }
 
     pub fn session_key(&self) -> Option<&SessionKey> {
@@ -180,10 +157,8 @@ impl ConfigState {
                 connector.config.is_some().then_some(Change::TargetState(name))
             }
             ConfigRecord::Restart(request) => Some(Change::Restart(request)),
-            ConfigRecord::TasksFencing(name, count) => {
-                self.connectors.entry(name).or_default().fencing_count = Some(count);
-                None
-            }
+            // Read by exactly-once sources alone, which this worker does not run.
+            ConfigRecord::TasksFencing(..) => None,
             ConfigRecord::SessionKey(key) => {
                 self.session_key = Some(key);
                 Some(Change::SessionKey)
@@ -208,7 +183,6 @@ impl ConfigState {
             connector.tasks.extend(deferred);
             connector.tasks.retain(|task, _| *task < count);
             connector.applied.clone_from(&connector.config);
-            connector.generation += 1;
         }
         let tasks = written.into_iter().map(|task| TaskId { connector: name.clone(), task }).collect();
         Some(Change::TasksUpdated(name, tasks))
@@ -227,7 +201,7 @@ mod tests {
     }
 
     fn created() -> ConfigState {
-        let mut state = ConfigState::new();
+        let mut state = ConfigState::default();
         apply(&mut state, "connector-a-1", r#"{"properties":{"name":"a-1","tasks.max":"2"}}"#);
         apply(&mut state, "task-a-1-0", r#"{"properties":{"n":"0"}}"#);
         apply(&mut state, "task-a-1-1", r#"{"properties":{"n":"1"}}"#);
@@ -276,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_target_state_may_come_before_its_connector_and_go_after_it() {
-        let mut state = ConfigState::new();
+        let mut state = ConfigState::default();
         assert_eq!(apply(&mut state, "target-state-b", r#"{"state":"PAUSED"}"#), None);
         assert!(!state.contains("b"));
         apply(&mut state, "connector-b", r#"{"properties":{}}"#);
@@ -288,7 +262,7 @@ mod tests {
 
     #[test]
     fn tasks_of_a_deleted_connector_are_ignored() {
-        let mut state = ConfigState::new();
+        let mut state = ConfigState::default();
         apply(&mut state, "task-gone-0", r#"{"properties":{}}"#);
         assert_eq!(apply(&mut state, "commit-gone", r#"{"tasks":1}"#), None);
         assert!(state.tasks("gone").is_empty());
@@ -334,7 +308,7 @@ mod tests {
                 .filter(|(at, (key, _))| log[at + 1..].iter().all(|(later, _)| later != key))
                 .map(|(_, record)| record.clone())
                 .collect();
-            let (mut full, mut short) = (ConfigState::new(), ConfigState::new());
+            let (mut full, mut short) = (ConfigState::default(), ConfigState::default());
             log.iter().for_each(|(k, v)| { apply(&mut full, k, v); });
             compacted.iter().for_each(|(k, v)| { apply(&mut short, k, v); });
             prop_assert_eq!(full.connectors(), short.connectors());

@@ -118,21 +118,6 @@ impl StatusState {
             .collect()
     }
 
-    /// Connectors of which something is known.
-    pub fn connectors(&self) -> Vec<ConnectorName> {
-        let mut names: Vec<ConnectorName> = self
-            .statuses
-            .keys()
-            .map(|subject| match subject {
-                Subject::Connector(name) => name.clone(),
-                Subject::Task(id) => id.connector.clone(),
-            })
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        names
-    }
-
     /// Topics that the connector has used, sorted.
     pub fn topics(&self, connector: &str) -> Vec<String> {
         self.topics.get(connector).map(|topics| topics.keys().cloned().collect()).unwrap_or_default()
@@ -271,7 +256,7 @@ mod tests {
         let task = Subject::Task(TaskId::new("c", 0));
         put(&mut state, &task, &status(RunState::Running, "w", 1));
         put(&mut state, &task, &status(RunState::Destroyed, "w", 1));
-        assert!(state.connectors().is_empty());
+        assert!(state.tasks("c").is_empty());
         assert!(state.apply(b"status-task-c", Some(b"{}")).is_err());
         assert!(state.apply(b"status-connector-c", Some(br#"{"state":"ODD"}"#)).is_err());
         assert!(state.apply(b"other", Some(b"{")).is_ok());

@@ -226,7 +226,7 @@ fn listener_rule(value: &aqueduct_connect_api::config::ConfigValue) -> std::resu
 /// The table of a worker's settings.
 #[allow(clippy::too_many_lines)] // One row a setting.
 fn table(mode: Mode) -> ConfigDef {
-    use ConfigType::{Boolean, Class, Int, List, Long, Password, Short, String};
+    use ConfigType::{Boolean, Class, Int, List, Long, Short, String};
     let required = ConfigKey::required;
     let with = |name: &'static str, kind, default: &'static str, doc| {
         ConfigKey::with_default(name, kind, default, doc).importance(Importance::Low)
@@ -236,7 +236,6 @@ fn table(mode: Mode) -> ConfigDef {
     let millis = |name: &'static str, default: &'static str, doc| {
         with(name, Long, default, doc).validator(Validator::AtLeast(0))
     };
-    let _ = Password;
     let common = [
         with("bootstrap.servers", List, "localhost:9092", "Brokers to connect to first, host:port.")
             .importance(Importance::High),

@@ -56,6 +56,7 @@ impl Core {
         &self.assigned
     }
 
+    #[cfg(test)]
     pub fn running(&self) -> &Load {
         &self.running
     }
@@ -228,7 +229,7 @@ mod tests {
     }
 
     fn running(tasks: u32) -> (Core, ConfigState) {
-        let mut config = ConfigState::new();
+        let mut config = ConfigState::default();
         let mut core = Core::new(&config);
         assign_all(&mut core, &config);
         let changes = put(&mut config, "connector-c", Some(r#"{"properties":{}}"#));

@@ -321,7 +321,7 @@ impl Herder {
         let plan = self.shared.status.read(|state| RestartPlan::new(&request, state)).ok_or_else(missing)?;
         let mut state = self.status(name).map_err(|_| missing())?;
         self.ask(|reply| Request::Restart { request, reply }).await?;
-        let mut mark = |instance: &mut InstanceState| {
+        let mark = |instance: &mut InstanceState| {
             instance.state = RunState::Restarting.name();
             instance.trace = None;
         };

@@ -38,9 +38,7 @@ impl Shared {
         match applied {
             Ok(Some(change)) => {
                 let mut changes = self.changes.lock();
-                // The latest state counts, so that one notice of each kind is enough; it has to be the last.
-                changes.retain(|known| *known != change);
-                changes.push(change);
+                note(&mut changes, change);
                 drop(changes);
                 self.changed.notify_one();
             }
@@ -127,5 +125,49 @@ impl ConfigStore {
         if let Backend::Topic(log) = &*self.backend {
             log.close().await;
         }
+    }
+}
+
+/// Adds a change. The latest state counts, so that one notice of each kind is enough; it has to be the last. Of restarts of
+/// one connector the one that covers most is left.
+fn note(changes: &mut Vec<Change>, mut change: Change) {
+    changes.retain(|known| match (known, &mut change) {
+        (Change::Restart(known), Change::Restart(new)) if known.connector == new.connector => {
+            if known.impact() > new.impact() {
+                *new = known.clone();
+            }
+            false
+        }
+        (known, new) => *known != *new,
+    });
+    changes.push(change);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config_state::RestartRequest;
+
+    #[test]
+    fn changes_are_noted_once_and_restarts_coalesce() {
+        let restart = |include_tasks, only_failed| {
+            Change::Restart(RestartRequest { connector: "c".into(), include_tasks, only_failed })
+        };
+        let mut changes = Vec::new();
+        note(&mut changes, Change::ConnectorUpdated("c".into()));
+        note(&mut changes, restart(true, false));
+        note(&mut changes, restart(false, true));
+        note(&mut changes, Change::ConnectorUpdated("c".into()));
+        assert_eq!(changes, [restart(true, false), Change::ConnectorUpdated("c".into())]);
+    }
+
+    #[tokio::test]
+    async fn a_store_in_memory_reads_back_what_was_written() {
+        let store = ConfigStore::in_memory();
+        let record = ConfigRecord::Connector("c".into(), Some([("a".to_owned(), "b".to_owned())].into()));
+        store.write(&[record]).await.expect("written");
+        assert!(store.read(|state| state.contains("c")));
+        assert_eq!(store.take_changes(), [Change::ConnectorUpdated("c".into())]);
+        assert!(store.take_changes().is_empty());
     }
 }

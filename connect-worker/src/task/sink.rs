@@ -242,12 +242,16 @@ impl SinkRunner {
     /// Converts records; those that cannot be are handled as the settings say.
     async fn take(&mut self, records: Vec<ConsumerRecord>) -> PluginResult<()> {
         count(&self.start.metrics.records_in, records.len());
-        for record in &records {
-            if !self.known_topics.contains(&record.topic) {
-                self.known_topics.push(record.topic.clone());
-                self.start.note_topic(&record.topic).await;
+        let same = |a: &ConsumerRecord, b: &ConsumerRecord| a.partition == b.partition && a.topic == b.topic;
+        for run in records.chunk_by(same) {
+            let (first, last) = (&run[0], &run[run.len() - 1]);
+            if !self.known_topics.contains(&first.topic) {
+                self.known_topics.push(first.topic.clone());
+                self.start.note_topic(&first.topic).await;
             }
-            self.positions.read(&record.topic, record.partition.0, record.offset.0);
+            self.positions.read(&first.topic, first.partition.0, first.offset.0, last.offset.0);
+        }
+        for record in &records {
             match self.convert_one(record).await {
                 Ok(Some(converted)) => self.batch.push(converted),
                 Ok(None) => {}

@@ -37,14 +37,14 @@ impl Positions {
         self.0.keys().cloned().collect()
     }
 
-    /// A record was read.
-    pub fn read(&mut self, topic: &ByteString, partition: i32, offset: i64) {
+    /// Records from `first` to `last` were read.
+    pub fn read(&mut self, topic: &ByteString, partition: i32, first: i64, last: i64) {
         let partition = TopicPartition { topic: topic.clone(), partition };
         if let Some(position) = self.0.get_mut(&partition) {
             // Where nothing was known before, this is where the partition began.
-            position.committed.get_or_insert(offset);
-            position.taken.get_or_insert(offset);
-            position.read = Some(offset + 1);
+            position.committed.get_or_insert(first);
+            position.taken.get_or_insert(first);
+            position.read = Some(last + 1);
         }
     }
 
@@ -123,8 +123,8 @@ mod tests {
         let mut positions = Positions::new();
         positions.open(tp(0), Some(5));
         positions.open(tp(1), None);
-        positions.read(&"t".into(), 0, 5);
-        positions.read(&"t".into(), 1, 9);
+        positions.read(&"t".into(), 0, 5, 5);
+        positions.read(&"t".into(), 1, 9, 9);
         assert!(positions.of(&[tp(0), tp(1)]).is_empty(), "nothing was taken");
         positions.taken();
         assert_eq!(positions.of(&[tp(0), tp(1)]), [(tp(0), 6), (tp(1), 10)]);

@@ -72,6 +72,18 @@ struct Event<'e> {
     body: &'e [u8],
 }
 
+/// An event's header as it came.
+fn header_bytes(header: &mysql_async::binlog::events::BinlogEventHeader) -> [u8; 19] {
+    let mut bytes = [0; 19];
+    bytes[..4].copy_from_slice(&header.timestamp().to_le_bytes());
+    bytes[4] = header.event_type_raw();
+    bytes[5..9].copy_from_slice(&header.server_id().to_le_bytes());
+    bytes[9..13].copy_from_slice(&header.event_size().to_le_bytes());
+    bytes[13..17].copy_from_slice(&header.log_pos().to_le_bytes());
+    bytes[17..].copy_from_slice(&header.flags_raw().to_le_bytes());
+    bytes
+}
+
 impl<'a> Stream<'a> {
     pub fn new(
         settings: &'a Arc<Settings>,
@@ -120,16 +132,24 @@ impl<'a> Stream<'a> {
         self.skip = Skip::new(&restart);
         self.offset.restarted();
         self.last_record = Instant::now();
+        let mut described = false;
         loop {
             let event = self.next(&mut binlog).await?;
             let header = event.header();
+            let mut body = event.data();
+            if header.event_type_raw() == event::FORMAT_DESCRIPTION {
+                described = true;
+            } else if !described {
+                // Until the format is described, nobody has taken the checksum off.
+                body = event::without_checksum(&header_bytes(&header), body);
+            }
             let parts = Event {
                 kind: header.event_type_raw(),
                 seconds: header.timestamp(),
                 server_id: header.server_id(),
                 size: header.event_size(),
                 next: header.log_pos(),
-                body: event.data(),
+                body,
             };
             self.handle(&parts).await?;
             self.heartbeat().await?;

@@ -46,6 +46,8 @@ async fn snapshot_then_every_kind_of_change() {
     assert_eq!(changes[2].record.headers[0].key, "__debezium.newkey");
     assert_eq!(changes[3].record.headers[0].key, "__debezium.newkey");
     assert_eq!(changes[4].record.headers[0].key, "__debezium.oldkey");
+    assert_eq!(at(&changes[0], "source.file"), &"binlog.000001".into());
+    assert_eq!(changes[0].source_offset["file"], "binlog.000001");
     let gtid = at(&changes[0], "source.gtid").as_str().unwrap();
     assert!(gtid.starts_with(&format!("0-{}-", server.port())), "{gtid}");
     capture.expect_silence().await;

@@ -4,6 +4,7 @@ use super::reader::{Malformed, Reader, Result};
 
 pub const QUERY: u8 = 2;
 pub const ROTATE: u8 = 4;
+pub const FORMAT_DESCRIPTION: u8 = 15;
 pub const XID: u8 = 16;
 pub const TABLE_MAP: u8 = 19;
 pub const INCIDENT: u8 = 26;
@@ -16,6 +17,21 @@ pub const HEARTBEAT_V2: u8 = 41;
 pub const TAGGED_GTID: u8 = 42;
 pub const MARIADB_GTID: u8 = 162;
 pub const MARIADB_QUERY_COMPRESSED: u8 = 165;
+
+/// `body` without the CRC-32 of header and body that ends it, where one does.
+pub fn without_checksum<'b>(header: &[u8], body: &'b [u8]) -> &'b [u8] {
+    match body.split_last_chunk::<4>() {
+        Some((rest, sum)) if crc32([header, rest].concat().as_slice()).to_le_bytes() == *sum => rest,
+        _ => body,
+    }
+}
+
+/// CRC-32 as of IEEE 802.3, for the few bytes of a first event.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
+    })
+}
 
 /// What a rows event did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +169,14 @@ mod tests {
         let query = Query::parse(&body).unwrap();
         assert_eq!((query.thread, &*query.database, &*query.sql), (7, "db", "BEGIN"));
         assert!(Query::parse(&body[..10]).is_err());
+    }
+
+    #[test]
+    fn takes_off_a_checksum_only_where_there_is_one() {
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+        let sum = crc32(b"headbody").to_le_bytes();
+        assert_eq!(without_checksum(b"head", &[b"body", &sum[..]].concat()), b"body");
+        assert_eq!(without_checksum(b"head", b"binlog.000001"), b"binlog.000001");
     }
 
     #[test]

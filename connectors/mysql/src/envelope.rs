@@ -7,6 +7,7 @@ use aqueduct_connect_api::{
 };
 use bytestring::ByteString;
 
+use crate::clock::now_nanos;
 use crate::config::Settings;
 use crate::schema::{Row, TableSchema};
 
@@ -113,6 +114,25 @@ pub enum Change {
     Update(Row, Row),
     Delete(Row),
     Truncate,
+}
+
+/// What the records of one change are stamped with.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp<'s> {
+    /// The offset before the change: all records but the last one carry it, so that none is lost where only the first
+    /// ones have arrived.
+    pub previous: &'s Arc<OffsetMap>,
+    /// The offset behind the change.
+    pub offset: &'s Arc<OffsetMap>,
+    /// Time of processing in nanoseconds since 1970.
+    pub now: i64,
+}
+
+impl<'s> Stamp<'s> {
+    /// For changes of one record.
+    pub fn now(offset: &'s Arc<OffsetMap>) -> Self {
+        Self { previous: offset, offset, now: now_nanos() }
+    }
 }
 
 /// Makes records.
@@ -242,20 +262,16 @@ impl Envelopes {
     }
 
     /// Adds the records of one change to `out`: a delete is followed by its tombstone, an update of the key is a delete
-    /// and a create that name each other in headers. `now` is the time of processing in nanoseconds.
-    ///
-    /// The last record carries `offset`; the ones before it carry `previous`, so that none is lost where only the first
-    /// ones have arrived.
+    /// and a create that name each other in headers.
     pub fn push(
         &self,
         out: &mut Vec<SourceRecord>,
         table: &TableSchema,
         change: Change,
         info: &SourceInfo,
-        previous: &Arc<OffsetMap>,
-        offset: &Arc<OffsetMap>,
-        now: i64,
+        stamp: Stamp<'_>,
     ) {
+        let Stamp { previous, offset, now } = stamp;
         let source = self.source(info);
         let topic = &table.topic;
         let one = |rows, op, source| self.change(table, rows, op, source, now);

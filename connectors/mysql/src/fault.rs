@@ -60,7 +60,7 @@ pub fn explain(settings: &Settings, doing: &str, error: mysql_async::Error) -> F
                     "{at}: {text}; grant what is missing: SELECT, RELOAD, SHOW DATABASES, LOCK TABLES, REPLICATION SLAVE, \
                      REPLICATION CLIENT on *.*"
                 ))),
-                1236 | 1789 | 1950..=1959 => binlog_fault(settings, &at, &text, &e.message),
+                1236 | 1789 | 1950..=1959 | 4052 => binlog_fault(settings, &at, &text, &e.message),
                 code if PASSING.contains(&code) => Fault::Lost(Error::retriable(format!("{at}: {text}"))),
                 _ => Fault::Fatal(Error::connect(format!("{at}: {text}"))),
             }

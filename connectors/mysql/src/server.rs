@@ -278,9 +278,12 @@ pub async fn table(
     Ok(Some(table))
 }
 
+/// A unique index: its name, and position and column of each part; `None` for a part that can make no key.
+type Unique = (String, Vec<(u32, Option<usize>)>);
+
 /// The primary key, or the first unique index of whole columns none of which may be null.
 fn key_columns(table: &Table, indexes: &[Row]) -> Vec<usize> {
-    let mut unique: Vec<(String, Vec<(u32, Option<usize>)>)> = Vec::new();
+    let mut unique: Vec<Unique> = Vec::new();
     for row in indexes {
         let get = |i| text(row, i);
         let (Some(not_unique), Some(name), Some(seq)) = (get(1), get(2), get(3)) else { continue };

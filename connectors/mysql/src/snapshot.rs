@@ -12,7 +12,7 @@ use mysql_async::prelude::Queryable;
 
 use crate::clock::now_nanos;
 use crate::config::{Flavor, LockingMode, Settings};
-use crate::envelope::{Change, Envelopes, SnapshotMark, SourceInfo};
+use crate::envelope::{Change, Envelopes, SnapshotMark, SourceInfo, Stamp};
 use crate::fault::{Fault, explain};
 use crate::offset::{Offset, SnapshotProgress, Stored};
 use crate::output::Output;
@@ -334,7 +334,7 @@ impl Snapshot<'_> {
         offset.snapshot = Some(held.progress);
         let map = Arc::new(offset.to_map());
         let out = self.output.batch();
-        self.envelopes.push(out, &held.schema, Change::Read(held.row), &held.info, &map, &map, now_nanos());
+        self.envelopes.push(out, &held.schema, Change::Read(held.row), &held.info, Stamp::now(&map));
         self.output.added(held.bytes);
         if self.output.is_full() {
             self.output.flush().await?;
@@ -349,15 +349,7 @@ impl Snapshot<'_> {
         if let Some(mut held) = held {
             held.info.snapshot = SnapshotMark::Last;
             let out = self.output.batch();
-            self.envelopes.push(
-                out,
-                &held.schema,
-                Change::Read(held.row),
-                &held.info,
-                &map,
-                &map,
-                now_nanos(),
-            );
+            self.envelopes.push(out, &held.schema, Change::Read(held.row), &held.info, Stamp::now(&map));
         } else if let Some(record) = self.output.batch().last_mut() {
             record.source_offset = map;
         } else if !self.output.sent_any {

@@ -18,7 +18,7 @@ use crate::binlog::row::{RowsHeader, is_full_image, read_row};
 use crate::binlog::table_map::TableMap;
 use crate::clock::now_nanos;
 use crate::config::{OnFailure, Settings};
-use crate::envelope::{Change, Envelopes, SnapshotMark, SourceInfo};
+use crate::envelope::{Change, Envelopes, SnapshotMark, SourceInfo, Stamp};
 use crate::fault::{Fault, explain, malformed};
 use crate::offset::{Offset, Skip};
 use crate::output::Output;
@@ -419,7 +419,8 @@ impl<'a> Stream<'a> {
                 info.row = index as i32;
                 let map = Arc::new(self.offset.to_map());
                 let previous = previous.as_ref().unwrap_or(&map);
-                self.envelopes.push(self.output.batch(), &schema, change, &info, previous, &map, now_nanos());
+                let stamp = Stamp { previous, offset: &map, now: now_nanos() };
+                self.envelopes.push(self.output.batch(), &schema, change, &info, stamp);
                 self.output.added(2 * (before_len - rows.0.len()) + 512);
                 self.last_record = Instant::now();
                 if self.output.is_full() {

@@ -27,12 +27,15 @@ pub struct Tables {
     conn: Option<Conn>,
 }
 
+/// What an event of a table looked like, and the schema that was made of it; `None` where its rows are left out.
+type Seen = (Arc<[u8]>, Option<Arc<TableSchema>>);
+
 #[derive(Default)]
 struct Known {
     /// From the catalogue; `None` where it has not been asked since the last change.
     declared: Option<Table>,
-    /// What the last event of the table looked like, and the schema that was made of it.
-    current: Option<(Arc<[u8]>, Option<Arc<TableSchema>>)>,
+    /// The last event.
+    current: Option<Seen>,
 }
 
 impl Tables {

@@ -252,3 +252,76 @@ async fn validation_reaches_the_server() {
     let text = errors(&[("column.mask.with.5.chars", "inv.a.b")]).await;
     assert!(text.contains("column.mask.with.5.chars"), "{text}");
 }
+
+#[tokio::test]
+async fn without_transaction_ids_file_and_position_do() {
+    let server = server();
+    let offsets = Arc::new(Offsets::default());
+    let settings = config(&server, &[]);
+    let mut capture = Capture::start(&settings, &offsets).await;
+    capture.take(2).await;
+    server.sql("USE inv; INSERT INTO plain VALUES (3,'x',1),(4,'x',1),(5,'x',1)").unwrap();
+    assert_eq!(summary(&capture.take(2).await), "c3 c4");
+    capture.stop().await;
+    server.sql("FLUSH BINARY LOGS; INSERT INTO inv.plain VALUES (6,'x',1); FLUSH BINARY LOGS").unwrap();
+    for expected in ["c5", "c6"] {
+        let mut stored = offsets.get("p").unwrap();
+        stored.remove("gtids").expect("ids up to here");
+        offsets.put(&[("server".to_owned(), "p".into())].into_iter().collect(), &stored);
+        let mut capture = Capture::start(&settings, &offsets).await;
+        let record = capture.next().await;
+        assert_eq!(summary(std::slice::from_ref(&record)), expected);
+        assert!(record.source_offset.get("gtids").is_none(), "a partial set would bring back the past");
+        capture.stop().await;
+        offsets.put(&record.source_partition, &{
+            let mut offset = (*record.source_offset).clone();
+            offset.insert("gtids".to_owned(), "0-1-0".into());
+            offset
+        });
+    }
+}
+
+#[tokio::test]
+async fn old_events_without_metadata_are_refused_when_they_no_longer_fit() {
+    let server = MariaDb::start_with(&["--binlog-row-metadata=NO_LOG"]).expect("MariaDB");
+    server.sql(PLAIN).unwrap();
+    let offsets = Arc::new(Offsets::default());
+    let settings = config(&server, &[]);
+    let mut capture = Capture::start(&settings, &offsets).await;
+    capture.take(2).await;
+    server.sql("INSERT INTO inv.plain VALUES (3,'x',1)").unwrap();
+    assert_eq!(summary(&capture.take(1).await), "c3");
+    server
+        .sql(
+            "ALTER TABLE inv.plain ADD COLUMN u TINYINT UNSIGNED; INSERT INTO inv.plain VALUES (4,'x',1,200)",
+        )
+        .unwrap();
+    let live = capture.next().await;
+    assert_eq!(at(&live, "after.u"), &Value::Int16(200));
+    capture.stop().await;
+    server.sql("INSERT INTO inv.plain VALUES (5,'x',1,2); ALTER TABLE inv.plain DROP COLUMN name").unwrap();
+    let mut capture = Capture::start(&settings, &offsets).await;
+    let text = capture.failure().await;
+    assert!(text.contains("binlog_row_metadata=FULL") && text.contains("inv.plain had 4 columns"), "{text}");
+    let lenient = config(&server, &[("inconsistent.schema.handling.mode", "warn")]);
+    let mut capture = Capture::start(&lenient, &offsets).await;
+    server.sql("INSERT INTO inv.plain VALUES (6,1,2)").unwrap();
+    assert_eq!(summary(&capture.take(1).await), "c6");
+    capture.stop().await;
+}
+
+#[tokio::test]
+async fn two_readers_of_one_id_are_told() {
+    let server = server();
+    let settings = config(&server, &[]);
+    let mut first = Capture::start(&settings, &Arc::new(Offsets::default())).await;
+    first.take(2).await;
+    let mut second = Capture::start(&settings, &Arc::new(Offsets::default())).await;
+    second.take(2).await;
+    server.sql("INSERT INTO inv.plain VALUES (3,'x',1)").unwrap();
+    let text = tokio::select! {
+        text = first.failure() => text,
+        text = second.failure() => text,
+    };
+    assert!(text.contains("database.server.id=5400"), "{text}");
+}

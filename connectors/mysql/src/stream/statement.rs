@@ -6,7 +6,7 @@ use super::{Result, Stream};
 use crate::binlog::event::Query;
 use crate::clock::now_nanos;
 use crate::ddl::Ddl;
-use crate::envelope::Change;
+use crate::envelope::{Change, Stamp};
 use crate::schema_change::{ChangeKind, TableChange};
 use crate::table::TableId;
 
@@ -102,7 +102,7 @@ impl Stream<'_> {
         self.offset.ts_sec = Some(self.micros.div_euclid(1_000_000));
         let info = self.source_info(&id.database, Some(id));
         let map = Arc::new(self.offset.to_map());
-        self.envelopes.push(self.output.batch(), &schema, Change::Truncate, &info, &map, &map, now_nanos());
+        self.envelopes.push(self.output.batch(), &schema, Change::Truncate, &info, Stamp::now(&map));
         self.output.added(1024);
         self.last_record = tokio::time::Instant::now();
         Ok(())

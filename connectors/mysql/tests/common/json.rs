@@ -26,7 +26,7 @@ pub fn schema_json(schema: &Schema, field: Option<&str>) -> Json {
         Type::Struct => "struct",
     };
     let mut out = json!({"type": kind, "optional": schema.is_optional()});
-    let map = out.as_object_mut().unwrap();
+    let map = out.as_object_mut().expect("it was made as an object");
     if schema.kind() == Type::Struct {
         let fields = schema.fields().iter().map(|f| schema_json(&f.schema, Some(&f.name))).collect();
         map.insert("fields".to_owned(), Json::Array(fields));
@@ -65,7 +65,7 @@ pub fn value_json(value: &Value) -> Json {
         Value::Int32(v) | Value::Date(v) | Value::Time(v) => (*v).into(),
         Value::Int64(v) | Value::Timestamp(v) => (*v).into(),
         // as text, so that the shortest form is compared
-        Value::Float32(v) => v.to_string().parse::<f64>().unwrap().into(),
+        Value::Float32(v) => v.to_string().parse::<f64>().expect("a number").into(),
         Value::Float64(v) => (*v).into(),
         Value::String(v) => (&**v).into(),
         Value::Bytes(v) => base64(v).into(),

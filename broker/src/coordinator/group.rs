@@ -84,6 +84,8 @@ pub(super) struct Group {
     pub newcomer: bool,
     /// Whether this generation's assignment is being appended.
     pub assigning: bool,
+    /// Whether an offset of the group has been in the log since this broker coordinates it.
+    pub logged: bool,
     /// The last append of the group's state or end.
     pub last_write: Option<WriteId>,
     /// Topics of a consumer group's members; `None` where they cannot be known.
@@ -110,6 +112,7 @@ impl Group {
             initial_left_ms: None,
             newcomer: false,
             assigning: false,
+            logged: false,
             last_write: None,
             subscribed: None,
             offsets: Offsets::default(),
@@ -131,13 +134,18 @@ impl Group {
         self.state_since_ms = Some(since_ms).filter(|since| *since >= 0);
     }
 
-    /// Whether nothing would be lost with the group: it is not in the log either.
-    pub fn is_forgettable(&self) -> bool {
+    /// Whether there is nothing to say about the group.
+    pub fn is_blank(&self) -> bool {
         self.state == GroupState::Empty
             && self.generation == Generation(0)
             && self.protocol_type.is_none()
             && self.pending_join.is_empty()
             && self.offsets.is_empty()
+    }
+
+    /// Whether nobody would miss the group: what has been in the log stays until it expires or is deleted.
+    pub fn is_forgettable(&self) -> bool {
+        self.is_blank() && !self.logged
     }
 
     pub fn members(&self) -> impl ExactSizeIterator<Item = &Member> {

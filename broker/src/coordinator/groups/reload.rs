@@ -16,7 +16,13 @@ impl Groups {
     /// Takes a record of the log, in order; before anything else happens here.
     pub fn replay(&mut self, record: Record) {
         match record {
-            Record::Offset { .. } => self.apply_offset(record),
+            Record::Offset { ref group, .. } => {
+                let id = group.clone();
+                self.apply_offset(record);
+                if self.groups.get(&id).is_some_and(Group::is_blank) {
+                    self.forget(&id);
+                }
+            }
             Record::Group { group, value } => {
                 let offsets = self.groups.remove(&group).map(|old| old.offsets).unwrap_or_default();
                 if value.is_none() && offsets.is_empty() {
@@ -55,13 +61,12 @@ impl Groups {
         match value {
             Some(committed) => {
                 let group = self.groups.entry(id.clone()).or_insert_with(|| Group::new(id));
+                group.logged = true;
                 group.offsets.insert(&topic, partition, committed);
             }
             None => {
-                let Some(group) = self.groups.get_mut(&id) else { return };
-                group.offsets.remove(&topic, partition);
-                if group.is_forgettable() {
-                    self.forget(&id);
+                if let Some(group) = self.groups.get_mut(&id) {
+                    group.offsets.remove(&topic, partition);
                 }
             }
         }

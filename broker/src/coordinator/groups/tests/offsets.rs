@@ -234,3 +234,16 @@ fn offsets_can_be_deleted_for_topics_that_nobody_reads() {
     assert_eq!(sim.offset_delete(&[("t", 0)]), Ok(vec![ErrorCode::None]));
     assert_eq!(sim.fetched(), None);
 }
+
+#[test]
+fn a_group_without_offsets_can_still_be_deleted() {
+    let mut sim = Sim::new();
+    sim.commit_at(nobody(), 5).unwrap();
+    assert_eq!(sim.offset_delete(&[("t", 0)]), Ok(vec![ErrorCode::None]));
+    assert_eq!(sim.heartbeat_as(&nobody()), ErrorCode::UnknownMemberId);
+    assert_eq!(sim.state(), GroupState::Empty);
+    assert!(sim.reloaded(GroupOptions::default()).groups.is_empty());
+    let token = sim.delete("g");
+    assert_eq!(sim.deleted(token), ErrorCode::None);
+    assert!(sim.groups.is_empty());
+}

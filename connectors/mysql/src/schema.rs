@@ -7,8 +7,9 @@ use bytestring::ByteString;
 
 use crate::config::{OnFailure, Settings};
 use crate::envelope::SourceSchemas;
-use crate::table::Table;
+use crate::table::{Kind, Table};
 use crate::value::Raw;
+use crate::value::charset::Charset;
 use crate::value::convert::Codec;
 
 /// A table with all that its records need.
@@ -100,7 +101,15 @@ impl TableSchema {
     fn failed(&self, index: usize, why: &str) -> Result<Value> {
         let column = &self.table.columns[index];
         let place = format!("{}.{}", self.table.id, column.name);
+        // Text must not become null because of its encoding.
+        let unreadable = matches!(&column.kind, Kind::Text(Charset::Other(_)));
         match self.on_failure {
+            _ if unreadable => {
+                return Err(Error::data(format!(
+                    "column {place} ({}): {why}; convert it to utf8mb4, or leave it out with column.exclude.list",
+                    column.type_name
+                )));
+            }
             OnFailure::Fail => {
                 return Err(Error::data(format!(
                     "column {place} ({}): {why}; leave the column out with column.exclude.list, or set \

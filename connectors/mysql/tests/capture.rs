@@ -325,3 +325,37 @@ async fn two_readers_of_one_id_are_told() {
     };
     assert!(text.contains("database.server.id=5400"), "{text}");
 }
+
+#[tokio::test]
+async fn columns_of_every_storage_are_in_the_rows() {
+    let server = MariaDb::start().expect("MariaDB");
+    server
+        .sql(
+            "CREATE DATABASE inv; USE inv;
+             CREATE TABLE g (id INT PRIMARY KEY, a INT, v INT AS (a + 1) VIRTUAL, s INT AS (a + 2) STORED, h INT INVISIBLE
+                DEFAULT 5, t TEXT CHARACTER SET cp1250, u UUID);
+             INSERT INTO g (id, a, t) VALUES (1, 10, 'x');",
+        )
+        .unwrap();
+    let settings = config(&server, &[("column.exclude.list", "inv.g.u")]);
+    let mut capture = Capture::start(&settings, &Arc::new(Offsets::default())).await;
+    let read = capture.next().await;
+    server.sql("INSERT INTO inv.g (id, a, t) VALUES (2, 10, 'x')").unwrap();
+    let created = capture.next().await;
+    for record in [&read, &created] {
+        for (column, value) in [("v", 11), ("s", 12), ("h", 5)] {
+            assert_eq!(
+                at(record, &format!("after.{column}")),
+                &Value::Int32(value),
+                "{column} of {}",
+                op(record)
+            );
+        }
+    }
+    server.sql("INSERT INTO inv.g (id, a, t) VALUES (3, 10, 'ž')").unwrap();
+    let text = capture.failure().await;
+    assert!(text.contains("inv.g.t") && text.contains("cp1250"), "{text}");
+    let whole = config(&server, &[]);
+    let text = Capture::start(&whole, &Arc::new(Offsets::default())).await.failure().await;
+    assert!(text.contains("inv.g.u") && text.contains("column.exclude.list"), "{text}");
+}

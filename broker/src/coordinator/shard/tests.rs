@@ -61,7 +61,7 @@ fn start(log: &Arc<Memory>) -> (Shard, Tasks) {
         compression: Compression::None,
         load_buffer: 1 << 20,
     };
-    let options = GroupOptions { initial_rebalance_delay_ms: 100, ..GroupOptions::default() };
+    let options = GroupOptions { initial_rebalance_delay_ms: 1_000, ..GroupOptions::default() };
     let opened: Arc<dyn StateLog> = log.clone();
     (Shard::start(0, Box::pin(async { Ok(opened) }), false, Groups::new(options), around), tasks)
 }

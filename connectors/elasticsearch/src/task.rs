@@ -1,6 +1,7 @@
 //! The task: batches, requests under way, and confirmed offsets.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aqueduct_connect_api::{
     Config, Error, Result, SinkRecord, SinkTask, SinkTaskContext, TopicPartition, Value,
@@ -18,6 +19,9 @@ use crate::id;
 use crate::index::Indices;
 use crate::request::{self, Outcome};
 use crate::tracker::Tracker;
+
+/// A `linger.ms` that is not worth a wait: the next `put` may be a second away.
+const SHORT_LINGER: Duration = Duration::from_millis(10);
 
 /// Writes records as documents.
 #[derive(Default)]
@@ -199,7 +203,9 @@ impl Running {
 
     /// After a `put`: the rest waits until it lingers no more, or until there is a request to spare.
     async fn send_what_is_due(&mut self) -> Result<()> {
-        let lingered = self.batch_since.elapsed() >= self.settings.linger;
+        // What lingers this shortly would wait much longer for the next call.
+        let linger = self.settings.linger;
+        let lingered = linger <= SHORT_LINGER || self.batch_since.elapsed() >= linger;
         let has_room = self.requests.len() < self.most_requests;
         if !self.batch.is_empty() && lingered && has_room {
             self.send_batch().await?;

@@ -149,6 +149,20 @@ async fn updates_merge_in_order() {
 }
 
 #[tokio::test]
+async fn a_small_put_does_not_wait_for_the_commit() {
+    let server = server();
+    let mut task = Task::start(&server.url(""), "small", false, &[("schema.ignore", "true")]).await;
+    task.put(&[plain("small", 0, "a", Some(1))]).await.expect("taken");
+    for _ in 0..200 {
+        if server.count("small").expect("counted") == 1 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the record waits for a commit");
+}
+
+#[tokio::test]
 async fn every_record_of_a_large_put_arrives() {
     let server = server();
     let count = 20_000;

@@ -8,3 +8,4 @@ pub mod kafka;
 pub mod mariadb;
 pub mod postgres;
 pub mod process;
+pub mod server;

@@ -17,6 +17,7 @@ pub fn run() -> Result<()> {
     elasticsearch()?;
     python()?;
     node()?;
+    go()?;
     Ok(())
 }
 
@@ -31,6 +32,7 @@ const PROGRAMS: &[(&[&str], &str)] = &[
     (&["node"], "nodejs"),
     (&["npm"], "npm"),
     (&["go"], "golang-go"),
+    (&["kcat"], "kcat"),
     (&["/usr/sbin/mariadbd", "/usr/local/sbin/mariadbd"], "mariadb-server-core"),
     (&["mariadb"], "mariadb-client-core"),
     (&["runuser"], "util-linux"),
@@ -147,6 +149,18 @@ fn node() -> Result<()> {
         fs::copy(&package, dir.join("package.json"))?;
         install::run(
             Command::new("npm").args(["install", "--silent", "--no-audit", "--no-fund"]).current_dir(&dir),
+        )
+    })
+}
+
+/// The modules of the Go client: building its checks once leaves them in Go's caches.
+fn go() -> Result<()> {
+    let dir = home().join("go");
+    let source = workspace().join("tests/go");
+    let text = fs::read_to_string(source.join("go.sum"))?;
+    once(&dir, &text, || {
+        install::run(
+            Command::new("go").args(["build", "-o"]).arg(dir.join("checks")).arg(".").current_dir(&source),
         )
     })
 }

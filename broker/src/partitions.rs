@@ -86,9 +86,13 @@ impl Partitions {
 
     /// Opens several logs at the same time; what fails is found out by [`Partitions::get`].
     pub async fn open_at_once(&self, closed: Vec<Closed>) {
-        if closed.len() < 2 {
-            return;
+        if closed.len() >= 2 {
+            self.open_all_of(closed).await;
         }
+    }
+
+    /// The same, where there is no [`Partitions::get`] to follow.
+    pub async fn open_all_of(&self, closed: Vec<Closed>) {
         let open = |(topic, index): Closed| async move {
             let _ = self.get(&topic, index).await;
         };

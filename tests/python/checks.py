@@ -8,6 +8,10 @@ import traceback
 CHECKS = []
 
 
+class Stuck(AssertionError):
+    """What was waited for did not come."""
+
+
 def check(function):
     """Registers a function that takes the bootstrap servers."""
     CHECKS.append(function)
@@ -19,7 +23,7 @@ def wait(what, done, seconds=30):
     end = time.monotonic() + seconds
     while not done():
         if time.monotonic() > end:
-            raise AssertionError(f"waited in vain for {what}")
+            raise Stuck(f"waited in vain for {what}")
         time.sleep(0.01)
 
 

@@ -6,7 +6,9 @@ from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, Ka
 from kafka.admin import AlterConfigOp, ConfigResource, ConfigResourceType
 from kafka.errors import TopicAlreadyExistsError
 
-from checks import check, equal, main, wait
+from checks import Stuck, check, equal, main, wait
+
+LIMIT = 15
 
 
 def admin(bootstrap):
@@ -110,32 +112,43 @@ class Member(threading.Thread):
         assert self.error is None, self.error
 
 
-@check
-def group_of_three_rebalances_commits_and_resumes(bootstrap):
-    create(bootstrap, "py.group", 6)
-    members = [Member(bootstrap, "py.group", "py-group") for _ in range(3)]
+def group_of_three(bootstrap, name):
+    create(bootstrap, name, 6)
+    members = [Member(bootstrap, name, name) for _ in range(3)]
     values = lambda: [value for member in members for value in member.values]
-    wait("2 partitions each", lambda: [m.count() for m in members] == [2, 2, 2], 60)
+    wait("2 partitions each", lambda: [m.count() for m in members] == [2, 2, 2], LIMIT)
     first = [b"1-%d" % i for i in range(60)]
-    produce(bootstrap, "py.group", first)
-    wait("the first round", lambda: set(first) <= set(values()))
+    produce(bootstrap, name, first)
+    wait("the first round", lambda: set(first) <= set(values()), LIMIT)
     with admin(bootstrap) as client:
-        group = client.describe_groups(["py-group"])["py-group"]
+        group = client.describe_groups([name])[name]
         equal((group["group_state"], len(group["members"])), ("Stable", 3))
     members[1].leave()
-    wait("3 partitions each", lambda: [members[i].count() for i in [0, 2]] == [3, 3], 60)
+    wait("3 partitions each", lambda: [members[i].count() for i in [0, 2]] == [3, 3], LIMIT)
     second = [b"2-%d" % i for i in range(60)]
-    produce(bootstrap, "py.group", second)
-    wait("the second round", lambda: set(second) <= set(values()))
+    produce(bootstrap, name, second)
+    wait("the second round", lambda: set(second) <= set(values()), LIMIT)
     for member in [members[0], members[2]]:
         member.leave()
-    last = Member(bootstrap, "py.group", "py-group")
-    wait("all partitions", lambda: last.count() == 6, 60)
+    last = Member(bootstrap, name, name)
+    wait("all partitions", lambda: last.count() == 6, LIMIT)
     third = [b"3-%d" % i for i in range(6)]
-    produce(bootstrap, "py.group", third)
-    wait("the third round", lambda: set(third) <= set(last.values))
+    produce(bootstrap, name, third)
+    wait("the third round", lambda: set(third) <= set(last.values), LIMIT)
     equal(sorted(last.values), sorted(third))
     last.leave()
+
+
+@check
+def group_of_three_rebalances_commits_and_resumes(bootstrap):
+    # This client's two threads can miss each other, after which a consumer waits for ever with nothing left on its
+    # sockets; it happens with Apache Kafka as often. Then the check starts again with another group.
+    for attempt in range(4):
+        try:
+            return group_of_three(bootstrap, f"py.group{attempt}")
+        except Stuck as error:
+            print(f"attempt {attempt}: {error}")
+    raise AssertionError("stuck in every attempt")
 
 
 @check

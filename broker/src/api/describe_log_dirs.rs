@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aqueduct_protocol::error_code::ErrorCode;
+use aqueduct_protocol::ids::PartitionIndex;
 use aqueduct_protocol::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
@@ -14,6 +15,7 @@ use bytestring::ByteString;
 
 use super::Context;
 use crate::node::Node;
+use crate::partitions;
 
 pub(crate) async fn handle(context: Context, request: DescribeLogDirsRequest) -> DescribeLogDirsResponse {
     let wanted: Option<HashSet<(ByteString, i32)>> = request.topics.map(|topics| {
@@ -23,12 +25,32 @@ pub(crate) async fn handle(context: Context, request: DescribeLogDirsRequest) ->
             .collect()
     });
     let node = context.node.clone();
+    place(&node, wanted.as_ref()).await;
     match tokio::task::spawn_blocking(move || describe(&node, wanted.as_ref())).await {
         Ok(results) => DescribeLogDirsResponse { results, ..Default::default() },
         Err(_) => {
             DescribeLogDirsResponse { error_code: ErrorCode::KafkaStorageError.code(), ..Default::default() }
         }
     }
+}
+
+/// Whether the request asks for this partition; null asks for all.
+fn is_wanted(wanted: Option<&HashSet<(ByteString, i32)>>, topic: &str, index: i32) -> bool {
+    wanted.is_none_or(|wanted| wanted.contains(&(ByteString::from(topic), index)))
+}
+
+/// Gives those partitions a directory that have none yet, because nothing was written to them or read from them.
+async fn place(node: &Node, wanted: Option<&HashSet<(ByteString, i32)>>) {
+    let placed: HashSet<_> =
+        node.partitions.directories().held().into_iter().map(|(partition, _)| partition).collect();
+    let image = node.metadata.image();
+    let all = image.topics().flat_map(|topic| {
+        (0..).map(PartitionIndex).take(topic.partitions.len()).map(move |index| (topic.clone(), index))
+    });
+    let missing = all
+        .filter(|(topic, index)| is_wanted(wanted, &topic.name, index.0))
+        .filter(|(topic, index)| !placed.contains(&partitions::name(topic, *index)));
+    node.partitions.open_all_of(missing.collect()).await;
 }
 
 type Topics = BTreeMap<Arc<str>, Vec<DescribeLogDirsPartition>>;
@@ -45,7 +67,7 @@ fn describe(node: &Node, wanted: Option<&HashSet<(ByteString, i32)>>) -> Vec<Des
         .collect();
     for (partition, directory) in directories.held() {
         let index = partition.partition.0;
-        if wanted.is_some_and(|wanted| !wanted.contains(&(ByteString::from(&*partition.topic), index))) {
+        if !is_wanted(wanted, &partition.topic, index) {
             continue;
         }
         let partition_size = match open.get(&partition) {

@@ -82,7 +82,7 @@ fn verifiable_producer_and_group_of_three(server: &Server) -> Result<()> {
     wait("three members with two partitions each", &mut members, |m| {
         m.iter().all(|m| m.assigned.len() == 2)
     })?;
-    assert_eq!(send(server, 0)?, 300);
+    assert_eq!(send(server)?, 300);
     wait("300 records committed", &mut members, |m| m.iter().map(|m| m.committed).sum::<u64>() == 300)?;
 
     let mut gone = vec![members.pop().context("three")?];
@@ -91,7 +91,7 @@ fn verifiable_producer_and_group_of_three(server: &Server) -> Result<()> {
     wait("two members with three partitions each", &mut members, |m| {
         m.iter().all(|m| m.assigned.len() == 3)
     })?;
-    assert_eq!(send(server, 300)?, 300);
+    assert_eq!(send(server)?, 300);
     let earlier = gone[0].committed;
     wait("600 records committed", &mut members, |m| {
         m.iter().map(|m| m.committed).sum::<u64>() + earlier == 600
@@ -103,16 +103,15 @@ fn verifiable_producer_and_group_of_three(server: &Server) -> Result<()> {
     }
     let mut last = vec![Member::start(server)?];
     wait("the last member has all", &mut last, |m| m[0].assigned.len() == 6)?;
-    assert_eq!(send(server, 600)?, 300);
+    assert_eq!(send(server)?, 300);
     wait("the last 300", &mut last, |m| m[0].committed == 300)?;
     let total: u64 = gone.iter().chain(&members).chain(&last).map(|m| m.consumed).sum();
     assert_eq!(total, 900, "each record is read once");
     Ok(())
 }
 
-/// Sends 300 records from `start` with the verifiable producer and gives how many were acknowledged.
-fn send(server: &Server, start: u32) -> Result<u64> {
-    let start = start.to_string();
+/// Sends 300 records with the verifiable producer and gives how many were acknowledged.
+fn send(server: &Server) -> Result<u64> {
     let args = [
         "--topic",
         "java.verify",
@@ -126,7 +125,6 @@ fn send(server: &Server, start: u32) -> Result<u64> {
         "60",
     ];
     let printed = on(server, "org.apache.kafka.tools.VerifiableProducer", &args)?;
-    drop(start);
     let last: Value = serde_json::from_str(printed.lines().last().unwrap_or_default())?;
     last["acked"].as_u64().with_context(|| format!("no count of acknowledged records in {last}"))
 }

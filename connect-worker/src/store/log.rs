@@ -144,7 +144,7 @@ impl<F: FnMut(ConsumerRecord) + Send> Follower<F> {
                 () = self.stop.cancelled() => return,
                 request = self.requests.recv() => match request {
                     Some(reply) => {
-                        self.to_end(reply).await;
+                        self.read_to_end(reply).await;
                         continue;
                     }
                     None => return,
@@ -164,7 +164,7 @@ impl<F: FnMut(ConsumerRecord) + Send> Follower<F> {
         }
     }
 
-    async fn to_end(&mut self, reply: Reply) {
+    async fn read_to_end(&mut self, reply: Reply) {
         let apply = &mut self.apply;
         let read = tokio::select! {
             () = self.stop.cancelled() => return,

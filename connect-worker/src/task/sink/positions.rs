@@ -29,7 +29,7 @@ impl Positions {
     }
 
     pub fn close(&mut self, partitions: &[TopicPartition]) {
-        partitions.iter().for_each(|p| drop(self.0.remove(p)));
+        self.0.retain(|partition, _| !partitions.contains(partition));
     }
 
     /// The partitions that the task owns.

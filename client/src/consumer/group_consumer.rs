@@ -341,6 +341,7 @@ impl GroupConsumer {
         self.phase = Phase::Stable;
         self.generation = assigned.generation;
         self.led = assigned.led;
+        self.look_due = Instant::now() + self.look_interval();
         self.seen = self.client.cached().generation;
         if assigned.was_lost {
             self.lose()?;
@@ -362,6 +363,14 @@ impl GroupConsumer {
         Ok(())
     }
 
+    /// Time between looks at the topics: short while a subscribed one is missing, it may be about to be created.
+    fn look_interval(&self) -> Duration {
+        const MISSING: Duration = Duration::from_millis(500);
+        let max_age = self.client.config().metadata_max_age;
+        let missing = self.led.as_ref().is_some_and(|led| led.values().any(|partitions| *partitions == 0));
+        if missing { MISSING.min(max_age) } else { max_age }
+    }
+
     /// Starts to look for topics that match now, or were changed, when it is time.
     fn look_around(&mut self) {
         let image = self.client.cached();
@@ -377,7 +386,7 @@ impl GroupConsumer {
         if self.look.is_some() || Instant::now() < self.look_due {
             return;
         }
-        self.look_due = Instant::now() + self.client.config().metadata_max_age;
+        self.look_due = Instant::now() + self.look_interval();
         let client = self.client.clone();
         let all = matches!(self.subscription, Subscription::Pattern(_));
         let watched = self.led.as_ref().map(|led| led.keys().cloned().collect::<Vec<_>>());

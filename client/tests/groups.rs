@@ -169,6 +169,30 @@ async fn a_pattern_finds_topics_that_come_later() {
 }
 
 #[tokio::test]
+async fn a_topic_that_comes_after_its_subscriber_is_read_soon() {
+    let kafka = common::kafka();
+    let settings = [("group.id", "early"), ("auto.offset.reset", "earliest")];
+    let subscriber = client(&kafka.bootstrap(), &settings);
+    let mut early = Seen::new(subscriber.clone(), Subscription::Topics(vec!["later".into()]));
+    let from = Instant::now();
+    while early.events.is_empty() {
+        early.poll().await;
+        assert!(from.elapsed() < LIMIT, "no assignment");
+    }
+    let writer = client(&kafka.bootstrap(), &[]);
+    produce(&writer, "later", 0..10).await;
+    let from = Instant::now();
+    while early.values.len() < 10 {
+        early.poll().await;
+        assert!(from.elapsed() < Duration::from_secs(15), "the topic was not found");
+    }
+    early.consumer.close().await.expect("left");
+    for client in [writer, subscriber] {
+        client.close().await;
+    }
+}
+
+#[tokio::test]
 async fn who_does_not_poll_is_out_and_comes_back() {
     let kafka = common::kafka();
     let settings = [

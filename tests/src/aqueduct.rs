@@ -168,6 +168,11 @@ impl Worker {
         &mut self.process
     }
 
+    /// The end of what the worker has logged.
+    pub fn log_tail(&self) -> String {
+        self.process.log_tail()
+    }
+
     /// Starts the worker again with the same settings, after it ended or was killed.
     pub fn restart(&mut self) -> Result<()> {
         self.process.kill();

@@ -65,6 +65,9 @@ impl Job {
                 "topics": "shop.test.orders",
                 "schema.ignore": "true",
                 "behavior.on.null.values": "delete",
+                // Long enough to sit out a restart of the search server.
+                "max.retries": "20",
+                "retry.backoff.ms": "20",
                 "transforms": "id,index",
                 "transforms.id.type": "org.apache.kafka.connect.transforms.ExtractField$Key",
                 "transforms.id.field": "id",
@@ -145,10 +148,11 @@ impl Job {
                     .collect();
                 let status = self.worker.rest("GET", "/connectors?expand=status", None)?;
                 bail!(
-                    "{} rows, {} documents; missing {missing:?}, surplus {surplus:?}, different {other:?}\n{:#}",
+                    "{} rows, {} documents; missing {missing:?}, surplus {surplus:?}, different {other:?}\n{:#}\n{}",
                     rows.len(),
                     documents.len(),
-                    status.body
+                    status.body,
+                    self.worker.log_tail()
                 );
             }
             std::thread::sleep(Duration::from_millis(200));

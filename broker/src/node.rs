@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::{ProducerId, Uuid};
 use bytestring::ByteString;
 use tokio::sync::Mutex;
@@ -50,6 +51,9 @@ impl Node {
         for (name, outcome) in names.iter().zip(self.metadata.submit(commands).await) {
             match outcome {
                 Ok(_) => tracing::info!(topic = name, "topic created on demand"),
+                // Another client asked for it at the same moment.
+                Err(MetadataError::Rejected(rejection))
+                    if rejection.code == ErrorCode::TopicAlreadyExists => {}
                 Err(error) => tracing::warn!(topic = name, %error, "topic was not created on demand"),
             }
         }

@@ -1,7 +1,8 @@
 //! One partition as this node serves it: its log, and who waits for records in it.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::{LeaderEpoch, Offset, Uuid};
@@ -83,6 +84,17 @@ impl Partition {
         if committed_only { self.log.last_stable_offset() } else { self.log.high_watermark() }
     }
 
+    /// The largest epoch that is not above `epoch`, and where it ends; `None` for an epoch that is not known here, be it
+    /// older than the log or still to come.
+    pub fn epoch_end(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        match epoch.cmp(&self.leader_epoch) {
+            Ordering::Less => self.log.epoch_end_offset(epoch),
+            // The current reign goes on, even if nothing was written in it yet.
+            Ordering::Equal => Some((epoch, self.log.log_end_offset())),
+            Ordering::Greater => None,
+        }
+    }
+
     /// Finds records for a consumer; see [`Log::read`].
     pub fn read(
         &self,
@@ -106,12 +118,12 @@ impl Partition {
 
     /// Whether its topic has been deleted.
     pub fn is_deleted(&self) -> bool {
-        self.deleted.load(Ordering::Acquire)
+        self.deleted.load(Acquire)
     }
 
     /// Takes it out of service: appends fail, waiting fetches look again.
     pub fn delete(&self) {
-        self.deleted.store(true, Ordering::Release);
+        self.deleted.store(true, Release);
         self.waiters.wake();
     }
 

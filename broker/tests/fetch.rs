@@ -188,3 +188,35 @@ async fn a_topic_made_anew_is_another_topic() {
     assert_eq!(values(fresh.responses[0].partitions[0].records.clone()), ["new"]);
     broker.shutdown().await;
 }
+
+#[tokio::test]
+async fn an_epoch_to_come_is_not_known() {
+    use aqueduct_protocol::messages::OffsetForLeaderEpochRequest;
+    use aqueduct_protocol::messages::offset_for_leader_epoch_request::{
+        OffsetForLeaderPartition, OffsetForLeaderTopic,
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut client = Client::connect(&broker).await;
+    client.create_topic("t", 1, &[]).await;
+    client.produce("t", 0, batch(&["a"])).await;
+    let mut end_of = async |leader_epoch| {
+        let partition = OffsetForLeaderPartition { partition: 0, current_leader_epoch: -1, leader_epoch };
+        let topic = OffsetForLeaderTopic { topic: "t".into(), partitions: vec![partition] };
+        let request = OffsetForLeaderEpochRequest { replica_id: -1, topics: vec![topic] };
+        let found = client.call(&request, 4).await.topics.remove(0).partitions.remove(0);
+        (found.leader_epoch, found.end_offset)
+    };
+    assert_eq!(end_of(0).await, (0, 1));
+    assert_eq!(end_of(1).await, (-1, -1));
+    let mut request = fetch_request("t", Uuid::ZERO, 0, 1);
+    request.topics[0].partitions[0].last_fetched_epoch = 7;
+    let response = client.call(&request, 12).await;
+    assert_eq!(response.responses[0].partitions[0].error_code, ErrorCode::OffsetOutOfRange.code());
+    request.topics[0].partitions[0].last_fetched_epoch = 0;
+    request.topics[0].partitions[0].fetch_offset = 5;
+    let response = client.call(&request, 12).await;
+    let partition = &response.responses[0].partitions[0];
+    assert_eq!((partition.error_code, partition.diverging_epoch.end_offset), (0, 1));
+    broker.shutdown().await;
+}

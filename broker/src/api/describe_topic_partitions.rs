@@ -60,7 +60,7 @@ fn missing(name: &str) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic {
         error_code: code.code(),
         name: Some(name.into()),
-        topic_authorized_operations: super::shared::OPERATIONS_NOT_ASKED,
+        topic_authorized_operations: TOPIC_OPERATIONS,
         ..Default::default()
     }
 }

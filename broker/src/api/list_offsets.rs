@@ -66,12 +66,12 @@ async fn find(
     wanted: &ListOffsetsPartition,
     committed_only: bool,
 ) -> Result<Option<TimestampedOffset>, ErrorCode> {
-    let partition = context.node.partitions.by_name(topic, PartitionIndex(wanted.partition_index)).await?;
-    check_leader_epoch(&partition, wanted.current_leader_epoch)?;
     let timestamp = wanted.timestamp;
     if timestamp < LATEST_TIERED.min(EARLIEST_PENDING_UPLOAD) || context.version < since(timestamp) {
         return Err(ErrorCode::UnsupportedVersion);
     }
+    let partition = context.node.partitions.by_name(topic, PartitionIndex(wanted.partition_index)).await?;
+    check_leader_epoch(&partition, wanted.current_leader_epoch)?;
     let log = &partition.log;
     let named =
         |offset: Offset, leader_epoch| Ok(Some(TimestampedOffset { offset, timestamp: -1, leader_epoch }));

@@ -40,7 +40,7 @@ pub(crate) async fn handle(context: Context, request: MetadataRequest) -> Metada
         response.cluster_authorized_operations = CLUSTER_OPERATIONS;
     }
     if request.include_topic_authorized_operations {
-        for topic in response.topics.iter_mut().filter(|topic| topic.error_code == 0) {
+        for topic in &mut response.topics {
             topic.topic_authorized_operations = TOPIC_OPERATIONS;
         }
     }

@@ -43,9 +43,5 @@ async fn find(
 ) -> Result<Option<(LeaderEpoch, Offset)>, ErrorCode> {
     let partition = context.node.partitions.by_name(topic, PartitionIndex(wanted.partition)).await?;
     check_leader_epoch(&partition, wanted.current_leader_epoch)?;
-    if wanted.leader_epoch == partition.leader_epoch.0 {
-        // The current reign goes on, even if nothing was written in it yet.
-        return Ok(Some((partition.leader_epoch, partition.log.log_end_offset())));
-    }
-    Ok(partition.log.epoch_end_offset(LeaderEpoch(wanted.leader_epoch)))
+    Ok(partition.epoch_end(LeaderEpoch(wanted.leader_epoch)))
 }

@@ -95,6 +95,9 @@ pub(super) fn broker_resource(name: &str, own: BrokerId) -> Result<Resource, Rej
 /// A resource whose configuration may be changed.
 pub(super) fn alterable_resource(context: &Context, code: i8, name: &str) -> Result<Resource, Rejection> {
     match ResourceType::from_code(code) {
+        ResourceType::Topic if name.is_empty() => {
+            Err(Rejection::new(ErrorCode::InvalidRequest, "Default topic resources are not allowed."))
+        }
         ResourceType::Topic => Ok(Resource::Topic(own(name))),
         ResourceType::Broker => broker_resource(name, context.node.settings.node_id),
         ResourceType::Group => Ok(Resource::Group(own(name))),

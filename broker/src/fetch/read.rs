@@ -143,7 +143,7 @@ impl Reader {
 /// Where the reader's history parts from the log's, if it does.
 fn diverging(partition: &Partition, position: &Position) -> Result<Option<(LeaderEpoch, Offset)>, ErrorCode> {
     let epoch = LeaderEpoch(position.last_fetched_epoch);
-    let (found, end) = partition.log.epoch_end_offset(epoch).ok_or(ErrorCode::OffsetOutOfRange)?;
+    let (found, end) = partition.epoch_end(epoch).ok_or(ErrorCode::OffsetOutOfRange)?;
     Ok((found < epoch || end.0 < position.fetch_offset).then_some((found, end)))
 }
 
@@ -186,8 +186,11 @@ impl Outcome {
 
     /// Whether the client must hear of it at once. A partition that is not there next to one that is does not count.
     pub fn ends_the_wait(&self) -> bool {
-        let unknown = matches!(self.error, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId);
-        (self.is_error() && !unknown) || self.is_gone || self.diverging.is_some()
+        (self.is_error() && !self.is_unknown()) || self.is_gone || self.diverging.is_some()
+    }
+
+    fn is_unknown(&self) -> bool {
+        matches!(self.error, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId)
     }
 
     /// What a session remembers of it.
@@ -209,7 +212,8 @@ impl Outcome {
             high_watermark: self.high_watermark,
             last_stable_offset: self.last_stable_offset,
             log_start_offset: self.log_start,
-            aborted_transactions: self.committed_only.then(Vec::new),
+            // Where nothing is known of the partition, Kafka's answer is empty rather than null.
+            aborted_transactions: (self.committed_only || self.is_unknown()).then(Vec::new),
             ..Default::default()
         };
         if let Some((epoch, end)) = self.diverging {

@@ -205,7 +205,8 @@ impl Runner {
     }
 
     async fn fail(&mut self, error: &PluginError) {
-        let trace = error.trace();
+        let class = self.settings.get("connector.class").map_or("", String::as_str);
+        let trace = format!("{}\n\tin connector {} of {class}", error.trace(), self.name);
         tracing::error!(connector = &*self.name, trace, "connector failed");
         self.tell_started(Err(error.to_string()));
         self.report(RunState::Failed, Some(trace)).await;

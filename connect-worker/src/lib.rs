@@ -25,6 +25,7 @@ mod ids;
 pub mod membership;
 mod metrics;
 mod offsets;
+pub mod predicates;
 mod status;
 mod store;
 mod task;

@@ -64,12 +64,14 @@ pub fn connector_plugin(settings: &ConfigMap) -> Result<&'static Plugin, String>
 
 /// The table of what every connector of this class has.
 pub fn base_table(worker: &WorkerConfig, plugin: &Plugin, settings: &ConfigMap) -> ConfigDef {
-    let class = |key: &str| settings.get(key).map_or_else(|| worker.text(key), String::as_str).to_owned();
-    let (key, value, header) = (class("key.converter"), class("value.converter"), class("header.converter"));
+    let converter = |key: &'static str| {
+        let class = settings.get(key).map_or_else(|| worker.text(key), String::as_str);
+        (worker.text(key), Plugin::by_class(class.trim()).map(|plugin| plugin.version))
+    };
     let defaults = Defaults {
-        key_converter: &key,
-        value_converter: &value,
-        header_converter: &header,
+        key_converter: converter("key.converter"),
+        value_converter: converter("value.converter"),
+        header_converter: converter("header.converter"),
         version: Some(plugin.version),
     };
     match plugin.factory {

@@ -12,9 +12,10 @@ const EXACTLY_ONCE: &str = "Exactly Once Support";
 /// What the tables take from the worker and from the connector's class.
 #[derive(Clone, Copy, Debug)]
 pub struct Defaults<'a> {
-    pub key_converter: &'a str,
-    pub value_converter: &'a str,
-    pub header_converter: &'a str,
+    /// The worker's class, and the version of the one in force.
+    pub key_converter: (&'a str, Option<&'static str>),
+    pub value_converter: (&'a str, Option<&'static str>),
+    pub header_converter: (&'a str, Option<&'static str>),
     /// Version of the connector's plugin.
     pub version: Option<&'static str>,
 }
@@ -47,11 +48,6 @@ fn name_rule(value: &ConfigValue) -> Result<(), std::string::String> {
         ));
     }
     Ok(())
-}
-
-/// Versions of a plugin: the one that is there.
-fn version_of(class: &str) -> Option<&'static str> {
-    Plugin::by_class(class).map(|plugin| plugin.version)
 }
 
 fn version_key(
@@ -132,7 +128,7 @@ fn common(defaults: &Defaults<'_>) -> ConfigDef {
         )
         .key(converter(
             "key.converter",
-            defaults.key_converter,
+            defaults.key_converter.0,
             "Key converter class",
             6,
             &["converter"],
@@ -142,14 +138,14 @@ fn common(defaults: &Defaults<'_>) -> ConfigDef {
             "key.converter.plugin.version",
             "Version of the key converter.",
             "Key converter version",
-            version_of(defaults.key_converter),
+            defaults.key_converter.1,
             7,
             Low,
             Width::Short,
         ))
         .key(converter(
             "value.converter",
-            defaults.value_converter,
+            defaults.value_converter.0,
             "Value converter class",
             8,
             &["converter"],
@@ -159,14 +155,14 @@ fn common(defaults: &Defaults<'_>) -> ConfigDef {
             "value.converter.plugin.version",
             "Version of the value converter.",
             "Value converter version",
-            version_of(defaults.value_converter),
+            defaults.value_converter.1,
             9,
             Low,
             Width::Short,
         ))
         .key(converter(
             "header.converter",
-            defaults.header_converter,
+            defaults.header_converter.0,
             "Header converter class",
             10,
             &["converter", "header_converter"],
@@ -176,7 +172,7 @@ fn common(defaults: &Defaults<'_>) -> ConfigDef {
             "header.converter.plugin.version",
             "Version of the header converter.",
             "Header converter version",
-            version_of(defaults.header_converter),
+            defaults.header_converter.1,
             11,
             Low,
             Width::Short,

@@ -187,11 +187,17 @@ fn error_at(infos: &mut [ConfigValueInfo], name: &str, error: &str) {
 
 /// Classes have to be there.
 fn mark_classes(infos: &mut [ConfigValueInfo]) {
+    let mut missing = Vec::new();
     for info in infos.iter_mut().filter(|info| info.key.kind == ConfigType::Class) {
         if let Some(class) = info.value.clone().filter(|class| Plugin::by_class(class.trim()).is_none()) {
             info.errors.push(class_missing(&info.key.name, &class));
             info.value = None;
+            missing.push(format!("{}.plugin.version", info.key.name));
         }
+    }
+    // There is no version to choose of what is not there.
+    for info in infos.iter_mut().filter(|info| missing.iter().any(|name| *name == info.key.name)) {
+        info.visible = false;
     }
 }
 
@@ -350,7 +356,10 @@ fn overrides(worker: &WorkerConfig, plugin: &Plugin, config: &ConfigMap, infos: 
                     .display_name(client_key.to_owned());
             let errors = match worker.override_policy().check(client_key) {
                 Ok(()) => Vec::new(),
-                Err(why) => vec![format!("Invalid value {value} for configuration {name}: {why}")],
+                Err(why) => {
+                    let shown = if secret { "[hidden]" } else { value };
+                    vec![format!("Invalid value {shown} for configuration {name}: {why}")]
+                }
             };
             infos.push(ConfigValueInfo {
                 key,

@@ -61,18 +61,24 @@ impl TaskEnvironment {
             target: targets,
             metrics: self.metrics.task(&id),
         };
+        let class = connector.get("connector.class").cloned().unwrap_or_default();
         let task = tokio::spawn(start.run());
         let abort = task.abort_handle();
-        let supervisor = tokio::spawn(supervise(self.clone(), id, task));
+        let supervisor = tokio::spawn(supervise(self.clone(), id, class, task));
         TaskHandle { stop, target, abort, supervisor }
     }
 }
 
 /// Waits for a task's end and says how it ended.
-async fn supervise(environment: Arc<TaskEnvironment>, id: TaskId, task: JoinHandle<PluginResult<()>>) {
+async fn supervise(
+    environment: Arc<TaskEnvironment>,
+    id: TaskId,
+    class: String,
+    task: JoinHandle<PluginResult<()>>,
+) {
     let failure = match task.await {
         Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(error.trace()),
+        Ok(Err(error)) => Some(format!("{}\n\tin task {id} of {class}", error.trace())),
         Err(join) if join.is_panic() => {
             let panic = join.into_panic();
             let text = panic

@@ -98,8 +98,14 @@ impl SinkRunner {
 
     pub async fn run(mut self) -> PluginResult<()> {
         let mut result = self.work().await;
-        if result.is_ok() {
-            result = self.give_up(self.positions.partitions()).await;
+        // Also after a failure: what the sink has confirmed need not come again.
+        let closed = self.give_up(self.positions.partitions()).await;
+        match (&result, closed) {
+            (Ok(()), closed) => result = closed,
+            (Err(_), Err(error)) => {
+                tracing::debug!(task = %self.start.id, %error, "closing the failed task failed, too");
+            }
+            (Err(_), Ok(())) => {}
         }
         self.task.stop().await;
         if let Some(dead_letters) = self.dead_letters.take() {

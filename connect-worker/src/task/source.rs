@@ -134,9 +134,10 @@ impl SourceRunner {
     pub async fn run(mut self) -> PluginResult<()> {
         let result = self.work().await;
         // What the cluster has got is not to be read again, however the task ended.
+        let limit = self.start.environment.config.offset_flush_timeout();
         let flushed = match &result {
             Ok(()) => self.settle().await,
-            Err(_) => self.reap(),
+            Err(_) => tokio::time::timeout(limit, self.settle()).await.unwrap_or(Ok(())),
         };
         self.store_offsets().await;
         self.task.stop().await;

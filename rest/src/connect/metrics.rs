@@ -21,8 +21,8 @@ type Counter = fn(&TaskCounters) -> &AtomicU64;
 const COUNTERS: [(&str, &str, Counter); 7] = [
     ("task_record_read", "Records polled from the source or read from topics", |c| &c.records_in),
     ("task_record_write", "Records written to topics or put into the sink", |c| &c.records_out),
-    ("task_error_total_record_failures", "Records that could not be handled", |c| &c.record_failures),
-    ("task_error_total_records_skipped", "Records that were skipped", |c| &c.records_skipped),
+    ("task_error_record_failures", "Records that could not be handled", |c| &c.record_failures),
+    ("task_error_records_skipped", "Records that were skipped", |c| &c.records_skipped),
     ("task_error_deadletterqueue_produce_requests", "Records sent to a dead-letter topic", |c| {
         &c.dead_letters
     }),

@@ -407,27 +407,23 @@ impl<'a> Stream<'a> {
                 (RowsKind::Update, Some(before), Some(after)) => Some(Change::Update(before, after)),
                 (RowsKind::Update, Some(_), None) => None,
             };
+            index += 1;
             let Some(change) = change else {
-                self.offset.row(index);
-                index += 1;
+                self.offset.row(index - 1);
                 continue;
             };
-            {
-                let several = self.envelopes.is_several(&schema, &change);
-                let previous = several.then(|| Arc::new(self.offset.to_map()));
-                self.offset.row(index);
-                info.row = index as i32;
-                let map = Arc::new(self.offset.to_map());
-                let previous = previous.as_ref().unwrap_or(&map);
-                let stamp = Stamp { previous, offset: &map, now: now_nanos() };
-                self.envelopes.push(self.output.batch(), &schema, change, &info, stamp);
-                self.output.added(2 * (before_len - rows.0.len()) + 512);
-                self.last_record = Instant::now();
-                if self.output.is_full() {
-                    self.output.flush().await?;
-                }
+            let several = self.envelopes.is_several(&schema, &change);
+            let previous = several.then(|| Arc::new(self.offset.to_map()));
+            self.offset.row(index - 1);
+            info.row = index as i32 - 1;
+            let map = Arc::new(self.offset.to_map());
+            let stamp = Stamp { previous: previous.as_ref().unwrap_or(&map), offset: &map, now: now_nanos() };
+            self.envelopes.push(self.output.batch(), &schema, change, &info, stamp);
+            self.output.added(2 * (before_len - rows.0.len()) + 512);
+            self.last_record = Instant::now();
+            if self.output.is_full() {
+                self.output.flush().await?;
             }
-            index += 1;
         }
         self.offset.rows_done();
         Ok(())

@@ -1,7 +1,7 @@
 //! Starting and stopping a node.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use aqueduct_protocol::ids::{BrokerId, Uuid};
@@ -14,7 +14,9 @@ use crate::coordinator::Coordinator;
 use crate::error::Error;
 use crate::fetch::sessions::Sessions;
 use crate::housekeeping;
-use crate::metadata::{BrokerImage, Command, LocalMetadata, MetadataBackend};
+use crate::metadata::{
+    BrokerImage, Command, JOURNAL_FILE_NAME, LocalMetadata, MetadataBackend, MetadataError,
+};
 use crate::metrics::Metrics;
 use crate::network::{self, Limits};
 use crate::node::{Node, ProducerIds, random_uuid};
@@ -189,11 +191,30 @@ async fn listen(settings: &Settings) -> Result<TcpListener, Error> {
 
 fn open(settings: &Settings) -> Result<(Directories, LocalMetadata), Error> {
     let (directories, cluster_id) = Directories::open(&settings.log_dirs, settings.node_id)?;
-    let dir: &PathBuf = &settings.metadata_dir;
-    std::fs::create_dir_all(dir).map_err(|source| {
-        Error::Metadata(crate::metadata::MetadataError::Journal { path: dir.display().to_string(), source })
-    })?;
-    let metadata = LocalMetadata::open(dir, &cluster_id)?;
+    match open_metadata(&settings.metadata_dir, &directories, &cluster_id) {
+        Ok(metadata) => {
+            warn_of_strays(&directories, &metadata);
+            Ok((directories, metadata))
+        }
+        Err(error) => {
+            directories.put_back();
+            Err(error.into())
+        }
+    }
+}
+
+fn open_metadata(
+    dir: &Path,
+    directories: &Directories,
+    cluster_id: &str,
+) -> Result<LocalMetadata, MetadataError> {
+    std::fs::create_dir_all(dir)
+        .map_err(|source| MetadataError::Journal { path: dir.display().to_string(), source })?;
+    refuse_foreign_logs(dir, directories)?;
+    LocalMetadata::open(dir, cluster_id)
+}
+
+fn warn_of_strays(directories: &Directories, metadata: &LocalMetadata) {
     let image = metadata.image();
     let known = directories.known();
     let strays: Vec<_> = known.iter().filter(|(id, _)| image.topic_by_id(*id).is_none()).collect();
@@ -205,7 +226,20 @@ fn open(settings: &Settings) -> Result<(Directories, LocalMetadata), Error> {
             "directories of partitions whose topics are not in the metadata are left alone; remove them if they are not needed"
         );
     }
-    Ok((directories, metadata))
+}
+
+/// Without the journal, topics would seem not to be there, and new ones of the same names would push their data aside.
+fn refuse_foreign_logs(dir: &Path, directories: &Directories) -> Result<(), MetadataError> {
+    let held = directories.held();
+    match held.first() {
+        Some((first, _)) if !LocalMetadata::exists(dir) => Err(MetadataError::NoJournal {
+            dir: dir.display().to_string(),
+            file: JOURNAL_FILE_NAME,
+            partitions: held.len(),
+            first: first.to_string(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 async fn register(

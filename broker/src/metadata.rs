@@ -19,5 +19,6 @@ pub use command::{
 };
 pub use effective::{EffectiveConfig, Source, Synonym};
 pub use image::{BrokerImage, MetadataImage, PartitionImage, Resource, TopicImage, is_internal};
+pub use journal::FILE_NAME as JOURNAL_FILE_NAME;
 pub use local::LocalMetadata;
 pub use record::Record;

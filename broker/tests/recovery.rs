@@ -118,4 +118,30 @@ async fn a_deletion_that_a_crash_cut_short_does_not_come_back() {
     assert_eq!(client.produce("t", 0, batch(&["new"])).await.base_offset, 0);
     assert_eq!(read_all(&mut client, "t").await, ["new"]);
     broker.shutdown().await;
+    let names =
+        fs::read_dir(crashed.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.ends_with("-stray")).count(), 1);
+}
+
+#[tokio::test]
+async fn logs_without_their_metadata_are_refused_and_not_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut client = Client::connect(&broker).await;
+    client.create_topic("t", 1, &[]).await;
+    client.produce("t", 0, batch(&["a"])).await;
+    broker.shutdown().await;
+    let journal = dir.path().join("aqueduct-metadata.journal");
+    let kept = fs::read(&journal).unwrap();
+    fs::remove_file(&journal).unwrap();
+    let options = aqueduct_broker::Options::embedded(dir.path(), 0);
+    let error = aqueduct_broker::Broker::start(options).await.err().unwrap().to_string();
+    assert!(error.contains("t-0") && error.contains("metadata.log.dir"), "{error}");
+    assert!(dir.path().join(".kafka_cleanshutdown").exists());
+
+    fs::write(&journal, kept).unwrap();
+    let broker = start(dir.path()).await;
+    let mut client = Client::connect(&broker).await;
+    assert_eq!(read_all(&mut client, "t").await, ["a"]);
+    broker.shutdown().await;
 }

@@ -22,6 +22,13 @@ pub enum MetadataError {
         "metadata journal {path} is damaged at byte {at}: {why}; restore it from a backup, or move the log directory away to start anew"
     )]
     Damaged { path: String, at: u64, why: String },
+    /// There are logs, but nothing that says which topics they belong to and how these are configured.
+    #[error(
+        "{dir} has no {file}, but the log directories hold {partitions} partitions, such as {first}: they were written by another \
+         implementation, or metadata.log.dir or the order of log.dirs was changed; point log.dirs to an empty directory, or \
+         metadata.log.dir to where the file is"
+    )]
+    NoJournal { dir: String, file: &'static str, partitions: usize, first: String },
     /// The backend is shutting down.
     #[error("the node is shutting down")]
     Stopping,

@@ -19,6 +19,9 @@ const MAGIC: &[u8; 8] = b"AQMETA01";
 /// A journal smaller than this is never rewritten.
 const REWRITE_ABOVE: u64 = 1 << 20;
 
+/// Name of the file.
+pub const FILE_NAME: &str = "aqueduct-metadata.journal";
+
 /// An open journal, positioned at its end.
 #[derive(Debug)]
 pub struct Journal {
@@ -32,7 +35,7 @@ pub struct Journal {
 impl Journal {
     /// Opens the journal in `dir`, or begins one for the cluster, and returns the image that it holds.
     pub fn open(dir: &Path, cluster_id: &str) -> Result<(Self, MetadataImage), MetadataError> {
-        let path = dir.join("aqueduct-metadata.journal");
+        let path = dir.join(FILE_NAME);
         let failed = |source| MetadataError::Journal { path: path.display().to_string(), source };
         let mut image = MetadataImage::new(cluster_id.into());
         if !path.exists() {

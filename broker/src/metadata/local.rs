@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::journal::Journal;
+use super::journal::{FILE_NAME, Journal};
 use super::{Command, MetadataBackend, MetadataError, MetadataImage, Outcome, Rejection, decide};
 
 /// The image of one node, and the journal behind it.
@@ -25,6 +25,11 @@ struct Shared {
 }
 
 impl LocalMetadata {
+    /// Whether `dir` holds a journal to open.
+    pub fn exists(dir: &Path) -> bool {
+        dir.join(FILE_NAME).exists()
+    }
+
     /// Opens what is in `dir`, or begins anew. Blocks on the disk.
     pub fn open(dir: &Path, cluster_id: &str) -> Result<Self, MetadataError> {
         let (journal, image) = Journal::open(dir, cluster_id)?;
@@ -78,7 +83,7 @@ impl Shared {
             let failed = |outcome: Result<Outcome, Rejection>| match outcome {
                 Err(rejection) => Err(rejection.into()),
                 Ok(_) => Err(MetadataError::Journal {
-                    path: "aqueduct-metadata.journal".into(),
+                    path: FILE_NAME.into(),
                     source: std::io::Error::other(text.clone()),
                 }),
             };

@@ -154,17 +154,39 @@ impl Directories {
         }
     }
 
-    pub(super) fn rename_for_delete(
-        &self,
-        directory: usize,
-        partition: &TopicPartition,
-    ) -> Result<PathBuf, Error> {
+    /// Takes a log that does not belong to its topic out of the way, under a name with `-stray` as Kafka gives such.
+    pub(super) fn set_aside(&self, directory: usize, partition: &TopicPartition) -> Result<PathBuf, Error> {
+        self.forget(directory, partition);
+        let held = &self.list[directory];
+        let source = held.log_dir.log_path(partition);
+        let suffix = format!(".{:032x}-stray", u128::from_be_bytes(random_uuid().0));
+        let mut name = partition.to_string();
+        name.truncate(255 - suffix.len());
+        let target = held.log_dir.path().join(name + &suffix);
+        let action = "rename";
+        std::fs::rename(&source, &target).map_err(|error| Error::Io {
+            action,
+            path: source,
+            source: error,
+        })?;
+        Ok(target)
+    }
+
+    fn forget(&self, directory: usize, partition: &TopicPartition) {
         self.logs.lock().remove(partition);
         let held = &self.list[directory];
         for offsets in [&held.recovery_points, &held.log_starts, &held.high_watermarks] {
             offsets.lock().remove(partition);
         }
-        held.log_dir.rename_for_delete(partition, random_uuid())
+    }
+
+    pub(super) fn rename_for_delete(
+        &self,
+        directory: usize,
+        partition: &TopicPartition,
+    ) -> Result<PathBuf, Error> {
+        self.forget(directory, partition);
+        self.list[directory].log_dir.rename_for_delete(partition, random_uuid())
     }
 
     pub(super) fn remove(&self, directory: usize, path: &Path) -> Result<(), Error> {
@@ -202,6 +224,15 @@ impl Directories {
     /// Gives the directories up for others to have.
     pub(super) fn release(&self) {
         self.list.iter().for_each(|directory| directory.log_dir.release());
+    }
+
+    /// Leaves the directories as they were found, for a node that does not start after all.
+    pub fn put_back(&self) {
+        for directory in self.list.iter().filter(|directory| directory.log_dir.had_clean_shutdown()) {
+            if let Err(error) = directory.log_dir.mark_clean_shutdown(-1) {
+                tracing::warn!(path = %directory.log_dir.path().display(), %error, "mark of the clean stop is lost");
+            }
+        }
     }
 
     /// Marks all directories as left in order.

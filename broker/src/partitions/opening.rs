@@ -37,9 +37,10 @@ impl Partitions {
             let now_ms = clock.now_ms();
             let (directory, log) = match directories.find(&partition) {
                 Some(found) if found.topic_id.is_some_and(|id| id != topic_id) => {
-                    // Left over from a topic of the same name whose deletion a crash cut short.
-                    let path = directories.rename_for_delete(found.directory, &partition)?;
-                    directories.remove(found.directory, &path)?;
+                    // Most likely left over from a topic of the same name whose deletion a crash cut short. Nobody can say
+                    // for certain, so the data is kept.
+                    let path = directories.set_aside(found.directory, &partition)?;
+                    tracing::warn!(%partition, path = %path.display(), "log of another topic of this name is set aside");
                     directories.create(&partition, topic_id, config, now_ms)?
                 }
                 Some(found) => {

@@ -94,6 +94,7 @@ impl Driver {
         }
         let commands = self.core.on_shutdown();
         self.carry_out(commands).await;
+        self.settle_statuses().await;
         self.shared.ready.store(false, Ordering::Release);
     }
 
@@ -110,6 +111,7 @@ impl Driver {
             GroupEvent::Prepare { done } => {
                 let commands = self.core.on_prepare();
                 self.carry_out(commands).await;
+                self.settle_statuses().await;
                 let _ = done.send(());
             }
             GroupEvent::Assigned { assignment, eager, leads, generation, done } => {
@@ -129,13 +131,23 @@ impl Driver {
                     .config
                     .read(|state| self.core.on_assignment(state, &assignment, eager, leads));
                 self.carry_out(commands).await;
-                self.group.set_load(self.core.assigned().clone());
+                if !assignment.revoked.is_empty() {
+                    self.settle_statuses().await;
+                }
                 if !std::mem::replace(&mut self.joined, true) {
                     self.renew_session_key().await;
                     self.shared.ready.store(true, Ordering::Release);
                 }
                 let _ = done.send(());
             }
+        }
+    }
+
+    /// Returns when what was stopped here is said to be: its next owner must have the last word.
+    async fn settle_statuses(&self) {
+        const LIMIT: Duration = Duration::from_secs(5);
+        if tokio::time::timeout(LIMIT, self.shared.status.flush()).await.is_err() {
+            tracing::warn!("statuses could not be written in time");
         }
     }
 
@@ -162,6 +174,9 @@ impl Driver {
     }
 
     fn start_connector(&mut self, name: &ConnectorName, started: Option<Started>) {
+        if self.connectors.contains_key(name) {
+            return;
+        }
         let found = self.shared.config.read(|state| {
             Some((state.connector_config(name)?.clone(), state.target_state(name).unwrap_or_default()))
         });
@@ -189,6 +204,9 @@ impl Driver {
     }
 
     fn start_task(&mut self, id: &TaskId) {
+        if self.tasks.contains_key(id) {
+            return;
+        }
         let found = self.shared.config.read(|state| {
             let connector = state.connector_config(&id.connector)?.clone();
             let task = state.task_config(id)?.clone();
@@ -280,7 +298,8 @@ impl Driver {
         tasks.iter().for_each(|id| self.start_task(id));
     }
 
-    /// The leader writes task configurations where they differ from those in force.
+    /// Writes task configurations where they differ from those in force. Only the worker that runs the connector makes
+    /// them, so that there is one writer for each connector.
     async fn publish_tasks(&mut self, made: TaskConfigs) {
         let name = made.connector;
         let records = self.shared.config.read(|state| {
@@ -308,13 +327,6 @@ impl Driver {
             })
         });
         let Some(records) = records else { return };
-        if !self.core.leads() {
-            tracing::warn!(
-                connector = &*name,
-                "task configurations have to be written by the leader of the group"
-            );
-            return;
-        }
         if let Err(error) = self.shared.config.write(&records).await {
             tracing::error!(connector = &*name, %error, "writing task configurations failed, trying again");
             if let Some(connector) = self.connectors.get(&name) {
@@ -362,26 +374,13 @@ impl Driver {
             }
             Request::RestartTask { id, reply } => answer(reply, self.restart_task(&id).await),
             Request::Restart { request, reply } => {
-                let done = match self.check_leader() {
-                    Ok(()) => self.shared.config.write(&[ConfigRecord::Restart(request)]).await,
-                    Err(error) => Err(error),
-                };
-                answer(reply, done);
+                answer(reply, self.shared.config.write(&[ConfigRecord::Restart(request)]).await);
             }
             Request::StoreOffsets { name, offsets, reply } => {
                 let done = self.store_offsets(&name, &offsets).await;
                 answer(reply, done);
             }
         }
-    }
-
-    fn check_leader(&self) -> Result<()> {
-        if self.core.leads() {
-            return Ok(());
-        }
-        Err(Error::Conflict(
-            "Cannot complete request because of a conflicting operation (e.g. worker rebalance)".to_owned(),
-        ))
     }
 
     async fn put_connector(
@@ -391,7 +390,6 @@ impl Driver {
         initial: Option<TargetState>,
         may_replace: bool,
     ) -> Result<bool> {
-        self.check_leader()?;
         let exists = self.shared.config.read(|state| state.contains(&name));
         if exists && !may_replace {
             return Err(Error::Conflict(format!("Connector {name} already exists")));
@@ -404,7 +402,6 @@ impl Driver {
     }
 
     async fn delete_connector(&mut self, name: ConnectorName) -> Result<()> {
-        self.check_leader()?;
         if !self.shared.config.read(|state| state.contains(&name)) {
             return Err(validate::connector_not_found(&name));
         }
@@ -418,7 +415,6 @@ impl Driver {
         };
         let state = ConfigRecord::TargetState(name.clone(), Some(target));
         if target == TargetState::Stopped {
-            self.check_leader()?;
             return self.shared.config.write(&[ConfigRecord::Commit(name, 0), state]).await;
         }
         if known == target {

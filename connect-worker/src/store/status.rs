@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aqueduct_client::ClientConfig;
 use bytes::Bytes;
 use parking_lot::RwLock;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::{TopicLog, TopicSpec};
@@ -14,8 +14,18 @@ use crate::ids::TaskId;
 use crate::status::{Status, StatusState, Subject, topic_key, topic_value};
 
 enum Write {
-    Status { subject: Subject, status: Status, safe: bool },
-    Raw { key: String, value: Option<String> },
+    Status {
+        subject: Subject,
+        status: Status,
+        safe: bool,
+    },
+    Raw {
+        key: String,
+        value: Option<String>,
+    },
+    /// Answered when everything before it is written.
+    Flush(oneshot::Sender<()>),
+    End,
 }
 
 /// What connectors and tasks do. Writes go out in the order of the calls, without waiting for the cluster.
@@ -98,6 +108,14 @@ impl StatusStore {
         }
     }
 
+    /// Returns when everything put before is written, or could not be.
+    pub async fn flush(&self) {
+        let (reply, done) = oneshot::channel();
+        if self.writes.send(Write::Flush(reply)).await.is_ok() {
+            let _ = done.await;
+        }
+    }
+
     /// Returns when everything in the topic has been applied.
     ///
     /// # Errors
@@ -111,8 +129,7 @@ impl StatusStore {
 
     /// Writes what is queued, then closes.
     pub async fn close(&self) {
-        let (key, value) = (String::new(), None);
-        let _ = self.writes.send(Write::Raw { key, value }).await;
+        let _ = self.writes.send(Write::End).await;
         if let Some(writer) = self.writer.lock().await.take() {
             let _ = writer.await;
         }
@@ -122,7 +139,7 @@ impl StatusStore {
     }
 }
 
-/// Carries out writes, a batch at a time; an empty key is the end.
+/// Carries out writes, a batch at a time.
 async fn write_all(
     mut queue: mpsc::Receiver<Write>,
     state: Arc<RwLock<StatusState>>,
@@ -135,6 +152,7 @@ async fn write_all(
             return;
         }
         let mut end = false;
+        let mut flushed = Vec::new();
         let mut records = Vec::with_capacity(batch.len());
         for write in batch.drain(..) {
             let (key, value) = match write {
@@ -144,7 +162,11 @@ async fn write_all(
                     }
                     (subject.key(), status.value())
                 }
-                Write::Raw { key, .. } if key.is_empty() => {
+                Write::Flush(reply) => {
+                    flushed.push(reply);
+                    continue;
+                }
+                Write::End => {
                     end = true;
                     continue;
                 }
@@ -164,6 +186,9 @@ async fn write_all(
                     let _ = state.apply(&key, value.as_deref());
                 }
             }
+        }
+        for reply in flushed {
+            let _ = reply.send(());
         }
         if end {
             return;

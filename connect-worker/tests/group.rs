@@ -1,0 +1,130 @@
+//! Several workers in one group: they share the work, and what one leaves the others take over.
+
+mod plugins;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use aqueduct_connect_worker::{Handle, Herder, Mode, NewConnector, TargetState, Worker, WorkerConfig};
+use aqueduct_tests::kafka::Kafka;
+
+async fn start(bootstrap: &str, protocol: &str, port: u16) -> Result<Handle> {
+    let settings = [
+        ("bootstrap.servers", bootstrap),
+        ("group.id", protocol),
+        ("config.storage.topic", &*format!("{protocol}-configs")),
+        ("offset.storage.topic", &*format!("{protocol}-offsets")),
+        ("status.storage.topic", &*format!("{protocol}-status")),
+        ("config.storage.replication.factor", "1"),
+        ("offset.storage.replication.factor", "1"),
+        ("status.storage.replication.factor", "1"),
+        ("offset.storage.partitions", "1"),
+        ("status.storage.partitions", "1"),
+        ("key.converter", "org.apache.kafka.connect.storage.StringConverter"),
+        ("value.converter", "org.apache.kafka.connect.storage.StringConverter"),
+        ("connect.protocol", protocol),
+        ("session.timeout.ms", "6000"),
+        ("heartbeat.interval.ms", "500"),
+        ("scheduled.rebalance.max.delay.ms", "0"),
+    ];
+    let settings = settings.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    let config = WorkerConfig::from_properties(&settings, Mode::Distributed)?;
+    Ok(Worker::start(config, ("127.0.0.1", port)).await?)
+}
+
+/// Which worker says that it runs what; `None` where something does not run.
+fn spread(herder: &Herder) -> Option<BTreeMap<String, usize>> {
+    let mut counts = BTreeMap::new();
+    for name in herder.connectors() {
+        let state = herder.status(&name).ok()?;
+        if state.tasks.len() != 2 {
+            return None;
+        }
+        for instance in std::iter::once(&state.connector).chain(state.tasks.iter().map(|t| &t.state)) {
+            if instance.state != "RUNNING" {
+                return None;
+            }
+            *counts.entry(instance.worker_id.clone()).or_default() += 1;
+        }
+    }
+    Some(counts)
+}
+
+async fn wait_for_spread(herder: &Herder, ports: &[u16], total: usize) -> Result<()> {
+    let from = Instant::now();
+    let wanted: BTreeSet<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    loop {
+        let found = spread(herder);
+        let good = found.as_ref().is_some_and(|counts| {
+            let (least, most) = (counts.values().min(), counts.values().max());
+            counts.keys().cloned().collect::<BTreeSet<_>>() == wanted
+                && counts.values().sum::<usize>() == total
+                && least.zip(most).is_some_and(|(least, most)| most - least <= 2)
+        });
+        if good {
+            return Ok(());
+        }
+        if from.elapsed() > Duration::from_secs(60) {
+            let states: Vec<_> = herder.connectors().iter().map(|name| herder.status(name)).collect();
+            bail!("wanted {total} on {wanted:?}, found {found:?}: {states:?}");
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn workers_share_and_take_over(bootstrap: &str, protocol: &str) -> Result<()> {
+    let first = start(bootstrap, protocol, 1001).await?;
+    let herder = first.herder();
+    for n in 0..4 {
+        let topic = format!("{protocol}-{n}");
+        let config = [
+            ("connector.class", "test.Numbers"),
+            ("topic", &topic),
+            ("count", "1"),
+            ("tasks", "2"),
+            ("tasks.max", "2"),
+        ];
+        let config = config.into_iter().map(|(k, v)| (k.to_owned(), Some(v.to_owned()))).collect();
+        herder.create(NewConnector { name: format!("c{n}"), config, initial_state: None }).await?;
+    }
+    wait_for_spread(&herder, &[1001], 12).await?;
+    let second = start(bootstrap, protocol, 1002).await?;
+    wait_for_spread(&herder, &[1001, 1002], 12).await?;
+    let third = start(bootstrap, protocol, 1003).await?;
+    wait_for_spread(&herder, &[1001, 1002, 1003], 12).await?;
+
+    // What is asked of one worker happens on all.
+    third.herder().set_target("c0", TargetState::Paused).await?;
+    third.herder().set_target("c0", TargetState::Started).await?;
+    third.herder().restart("c1", true, false).await?;
+    wait_for_spread(&herder, &[1001, 1002, 1003], 12).await?;
+    let config = [
+        ("connector.class", "test.Numbers"),
+        ("topic", "new"),
+        ("count", "1"),
+        ("tasks", "2"),
+        ("tasks.max", "2"),
+    ];
+    let config = config.into_iter().map(|(k, v)| (k.to_owned(), Some(v.to_owned()))).collect();
+    second.herder().create(NewConnector { name: "c4".to_owned(), config, initial_state: None }).await?;
+    wait_for_spread(&herder, &[1001, 1002, 1003], 15).await?;
+
+    // A worker that leaves hands over at once, whether it led or not.
+    first.shutdown().await;
+    wait_for_spread(&second.herder(), &[1002, 1003], 15).await?;
+    second.shutdown().await;
+    wait_for_spread(&third.herder(), &[1003], 15).await?;
+    third.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_share_and_take_over_with_every_protocol() -> Result<()> {
+    let _ = tracing_subscriber::fmt().with_env_filter("info").with_test_writer().try_init();
+    let kafka = Kafka::start()?;
+    for protocol in ["sessioned", "eager"] {
+        workers_share_and_take_over(&kafka.bootstrap(), protocol).await?;
+    }
+    Ok(())
+}

@@ -98,7 +98,8 @@ fn check_timestamps(
     let claimed = batch.header.attributes.timestamp_type();
     if config.message_timestamp_type == TimestampType::LogAppendTime {
         if claimed == TimestampType::LogAppendTime {
-            return Err(refuse(String::from("producers may not set the log append time"), Vec::new()));
+            let why = "producers may not set the log append time";
+            return Err(refuse(String::from(why), issues(batch, |_| Some(String::from(why)))));
         }
         return Ok(Some((TimestampType::LogAppendTime, now_ms)));
     }

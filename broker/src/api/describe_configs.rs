@@ -24,7 +24,7 @@ pub(crate) async fn handle(context: Context, request: DescribeConfigsRequest) ->
     };
     let result = |resource: DescribeConfigsResource| {
         let (error_code, error_message, configs) = match asked.describe(&resource) {
-            Ok(configs) => (0, None, configs),
+            Ok(configs) => (0, Some(bytestring::ByteString::new()), configs),
             Err(rejection) => (rejection.code.code(), Some(rejection.message.into()), Vec::new()),
         };
         DescribeConfigsResult {

@@ -79,7 +79,8 @@ async fn find(
         LATEST => named(partition.readable_end(committed_only), partition.leader_epoch),
         EARLIEST | EARLIEST_LOCAL => {
             let start = log.log_start_offset();
-            named(start, log.epoch_at(start).unwrap_or(LeaderEpoch(-1)))
+            // An empty log will begin with the epoch of its leader.
+            named(start, log.epoch_at(start).unwrap_or(partition.leader_epoch))
         }
         // Without tiered storage nothing is tiered, and nothing waits for it.
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(None),

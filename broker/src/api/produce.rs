@@ -10,7 +10,7 @@ use aqueduct_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
 };
 use aqueduct_protocol::messages::{ProduceRequest, ProduceResponse};
-use aqueduct_protocol::records::{BatchHeader, Compression};
+use aqueduct_protocol::records::{Compression, LENGTH_PREFIX, RecordBatch};
 use aqueduct_protocol::{Decode, frame};
 use aqueduct_storage::{AppendInfo, Error, Origin};
 use bytes::{Bytes, BytesMut};
@@ -25,6 +25,10 @@ use crate::recompress::recompress;
 const ZSTD_SINCE: i16 = 7;
 /// Versions from which topics go by id.
 const IDS_SINCE: i16 = 13;
+/// Where a batch has its length, its magic and its attributes.
+const LENGTH_AT: usize = 8;
+const MAGIC_AT: usize = 16;
+const ATTRIBUTES_AT: usize = 21;
 /// The one client that may write to internal topics.
 const ADMIN_CLIENT: &str = "__admin_client";
 
@@ -68,6 +72,11 @@ async fn handle(context: &Context, request: ProduceRequest) -> ProduceResponse {
 fn refusal_of_all(request: &ProduceRequest) -> Option<(ErrorCode, &'static str)> {
     if request.transactional_id.is_some() {
         return Some((ErrorCode::InvalidRequest, "this broker does not serve transactions"));
+    }
+    let mut partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    if partitions.any(|partition| partition.records.as_deref().is_some_and(is_transactional)) {
+        let code = ErrorCode::TransactionalIdAuthorizationFailed;
+        return Some((code, "transactional records in a request without a transactional id"));
     }
     if !matches!(request.acks, -1..=1) {
         return Some((ErrorCode::InvalidRequiredAcks, "acks must be -1, 0 or 1"));
@@ -127,30 +136,24 @@ async fn produce_partition(
         Ok(partition) => partition,
         Err(code) => return failed(index, code, None),
     };
-    let refused = |code, why: &str| PartitionProduceResponse {
-        log_start_offset: partition.log.log_start_offset().0,
-        ..failed(index, code, Some(why.to_owned()))
-    };
+    let refused = |code, why: &str| failed(index, code, Some(why.to_owned()));
     if topic.is_internal() && context.client_id.as_deref() != Some(ADMIN_CLIENT) {
         return refused(ErrorCode::InvalidTopicException, "internal topics are written by the broker only");
     }
     let mut records = data.records.unwrap_or_default();
-    let count = match BatchHeader::parse(&records) {
-        Ok(header) => {
-            if header.attributes.is_transactional() {
-                return refused(ErrorCode::InvalidTxnState, "this broker does not serve transactions");
-            }
-            let zstd = header.attributes.compression().is_ok_and(|codec| codec == Compression::Zstd);
-            if zstd && context.version < ZSTD_SINCE {
-                return refused(
-                    ErrorCode::UnsupportedCompressionType,
-                    "zstd needs Produce version 7 or newer",
-                );
-            }
-            header.record_count
+    drop_partial_batch(&mut records);
+    let header = match RecordBatch::parse(records.clone()) {
+        Ok(batch) => batch.header,
+        Err(error) if is_of_the_future(&records) => {
+            return refused(ErrorCode::CorruptMessage, &error.to_string());
         }
-        Err(_) => 0,
+        Err(error) => return refused(ErrorCode::InvalidRecord, &error.to_string()),
     };
+    let zstd = header.attributes.compression().is_ok_and(|codec| codec == Compression::Zstd);
+    if zstd && context.version < ZSTD_SINCE {
+        return refused(ErrorCode::UnsupportedCompressionType, "zstd needs Produce version 7 or newer");
+    }
+    let count = header.record_count;
     if let Some(target) = partition.compression() {
         match recompress(&records, target) {
             Ok(Some(changed)) => records = changed,
@@ -168,6 +171,31 @@ async fn produce_partition(
             appended(index, info)
         }
         Err(error) => rejected(index, &partition, &error),
+    }
+}
+
+/// Whether the attributes say so; the rest of the batch has not been looked at.
+fn is_transactional(records: &[u8]) -> bool {
+    const BIT: u8 = 0x10;
+    records.get(ATTRIBUTES_AT + 1).is_some_and(|low| low & BIT != 0)
+}
+
+/// Whether the magic is above 2.
+fn is_of_the_future(records: &[u8]) -> bool {
+    records.get(MAGIC_AT).is_some_and(|magic| (3..=127).contains(magic))
+}
+
+/// Drops what follows the first batch without being a whole batch itself, as the reference does.
+fn drop_partial_batch(records: &mut Bytes) {
+    let size_at = |at: usize| -> Option<usize> {
+        let length = records.get(at + LENGTH_AT..at + LENGTH_PREFIX)?;
+        let length = i32::from_be_bytes(length.try_into().ok()?);
+        Some(LENGTH_PREFIX + usize::try_from(length).ok()?)
+    };
+    let Some(first) = size_at(0).filter(|first| *first < records.len()) else { return };
+    let rest = records.len() - first;
+    if rest <= MAGIC_AT || size_at(first).is_some_and(|size| size > rest) {
+        records.truncate(first);
     }
 }
 
@@ -194,8 +222,13 @@ fn rejected(index: i32, partition: &Partition, error: &Error) -> PartitionProduc
     if code == ErrorCode::KafkaStorageError {
         tracing::error!(partition = %partition.log.partition(), %error, "append failed");
     }
+    // As the reference has it, the start is told only with what was found wrong beyond size and checksum.
+    let log_start_offset = match error {
+        Error::MessageTooLarge { .. } | Error::CorruptMessage { .. } => -1,
+        _ => partition.log.log_start_offset().0,
+    };
     PartitionProduceResponse {
-        log_start_offset: partition.log.log_start_offset().0,
+        log_start_offset,
         record_errors,
         ..failed(index, code, Some(error.to_string()))
     }

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::connect::Api;
 use crate::process::{Process, accepts, free_port};
 
 /// The binary of the build that the running test or benchmark belongs to.
@@ -31,10 +32,15 @@ pub struct Answer {
 
 /// Sends a request with `curl`. A body that is not JSON comes back as a string, an empty one as null.
 pub fn curl(method: &str, url: &str, body: Option<&Value>) -> Result<Answer> {
+    send(method, url, body.map(Value::to_string).as_deref())
+}
+
+/// The same with a body that need not be JSON.
+pub fn send(method: &str, url: &str, body: Option<&str>) -> Result<Answer> {
     let mut command = Command::new("curl");
     command.args(["-sS", "--max-time", "100", "-X", method, "-w", "\n%{http_code}"]);
     if let Some(body) = body {
-        command.args(["-H", "Content-Type: application/json", "--data-binary"]).arg(body.to_string());
+        command.args(["-H", "Content-Type: application/json", "--data-raw", body]);
     }
     let output = command.arg(url).output().context("curl")?;
     if !output.status.success() {
@@ -119,6 +125,23 @@ fn launch_broker(dir: &Path) -> Result<Process> {
     Process::start("aqueduct broker", &mut command, &dir.join("log"))
 }
 
+/// `connect-distributed.properties` of a worker in tests: JSON without schemas, internal topics with one replica; the
+/// later of two lines for one key wins.
+pub(crate) fn worker_lines(bootstrap: &str, port: u16, settings: &[(&str, &str)]) -> String {
+    let json = "org.apache.kafka.connect.json.JsonConverter";
+    let mut lines = format!(
+        "bootstrap.servers={bootstrap}\ngroup.id=tests\nlisteners=http://127.0.0.1:{port}\nkey.converter={json}\n\
+         value.converter={json}\nkey.converter.schemas.enable=false\nvalue.converter.schemas.enable=false\n\
+         config.storage.topic=connect-configs\noffset.storage.topic=connect-offsets\n\
+         status.storage.topic=connect-status\nconfig.storage.replication.factor=1\n\
+         offset.storage.replication.factor=1\nstatus.storage.replication.factor=1\noffset.flush.interval.ms=1000\n"
+    );
+    for (key, value) in settings {
+        lines.push_str(&format!("{key}={value}\n"));
+    }
+    lines
+}
+
 /// A distributed Connect worker of ours.
 pub struct Worker {
     process: Process,
@@ -131,17 +154,7 @@ impl Worker {
     pub fn start(bootstrap: &str, settings: &[(&str, &str)]) -> Result<Self> {
         let dir = TempDir::with_prefix("aqueduct-connect-")?;
         let port = free_port()?;
-        let json = "org.apache.kafka.connect.json.JsonConverter";
-        let mut lines = format!(
-            "bootstrap.servers={bootstrap}\ngroup.id=tests\nlisteners=http://127.0.0.1:{port}\nkey.converter={json}\n\
-             value.converter={json}\nkey.converter.schemas.enable=false\nvalue.converter.schemas.enable=false\n\
-             config.storage.topic=connect-configs\noffset.storage.topic=connect-offsets\n\
-             status.storage.topic=connect-status\nconfig.storage.replication.factor=1\n\
-             offset.storage.replication.factor=1\nstatus.storage.replication.factor=1\noffset.flush.interval.ms=1000\n"
-        );
-        for (key, value) in settings {
-            lines.push_str(&format!("{key}={value}\n"));
-        }
+        let lines = worker_lines(bootstrap, port, settings);
         std::fs::write(dir.path().join("connect.properties"), lines)?;
         let mut worker = Self { process: launch_worker(dir.path())?, dir, port };
         worker.wait()?;
@@ -157,6 +170,15 @@ impl Worker {
     /// Address of a path of the REST API.
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// Its REST API.
+    pub fn api(&self) -> Api {
+        Api::new(self.url(""))
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Sends a request.

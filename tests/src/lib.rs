@@ -2,10 +2,13 @@
 //! and fails, saying so, where it is missing.
 
 pub mod aqueduct;
+pub mod connect;
 pub mod elasticsearch;
 pub mod install;
+pub mod jvm_connect;
 pub mod kafka;
 pub mod mariadb;
 pub mod postgres;
 pub mod process;
+pub mod scenario;
 pub mod server;

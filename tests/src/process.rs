@@ -74,6 +74,16 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// The exit code, once the process has ended by itself.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        self.child.try_wait().ok().flatten()?.code()
+    }
+
+    /// All that the process, and those before it with the same log, printed.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_else(|e| format!("{}: {e}", self.log.display()))
+    }
+
     /// The last 4 KiB of what the process printed.
     pub fn log_tail(&self) -> String {
         let read = || -> std::io::Result<String> {

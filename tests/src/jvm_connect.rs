@@ -1,0 +1,72 @@
+//! The JVM's Connect worker in distributed mode, with its file connectors.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use tempfile::TempDir;
+
+use crate::aqueduct::{curl, worker_lines};
+use crate::connect::Api;
+use crate::kafka::{java, plugins};
+use crate::process::{Process, free_port};
+
+/// A running worker.
+pub struct JvmWorker {
+    process: Process,
+    dir: TempDir,
+    port: u16,
+}
+
+impl JvmWorker {
+    /// Starts a worker on the cluster at `bootstrap` with the settings that [`crate::aqueduct::Worker::start`] gives to
+    /// ours, and waits for its REST API.
+    pub fn start(bootstrap: &str, settings: &[(&str, &str)]) -> Result<Self> {
+        let dir = TempDir::with_prefix("jvm-connect-")?;
+        let port = free_port()?;
+        let mut lines = worker_lines(bootstrap, port, settings);
+        lines.push_str(&format!("plugin.path={}\n", plugins()?.display()));
+        std::fs::write(dir.path().join("connect.properties"), lines)?;
+        let mut worker = Self { process: launch(dir.path())?, dir, port };
+        worker.wait()?;
+        Ok(worker)
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        let health = format!("http://127.0.0.1:{}/health", self.port);
+        self.process.wait_until(Duration::from_secs(120), || {
+            curl("GET", &health, None).is_ok_and(|answer| answer.status == 200)
+        })
+    }
+
+    /// Its REST API.
+    pub fn api(&self) -> Api {
+        Api::new(format!("http://127.0.0.1:{}", self.port))
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Stops the worker cleanly.
+    pub fn stop(&mut self) -> Result<()> {
+        self.process.terminate(Duration::from_secs(60))
+    }
+
+    /// Starts the worker again with the same settings, after it ended or was killed.
+    pub fn restart(&mut self) -> Result<()> {
+        self.process.kill();
+        self.process = launch(self.dir.path())?;
+        self.wait()
+    }
+}
+
+fn launch(dir: &Path) -> Result<Process> {
+    let mut command = java("384m", "org.apache.kafka.connect.cli.ConnectDistributed")?;
+    command.arg(dir.join("connect.properties"));
+    Process::start("JVM Connect", &mut command, &dir.join("log"))
+}

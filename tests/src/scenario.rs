@@ -1,0 +1,192 @@
+//! REST contracts as data: requests and the answers that they must get, from us and from the reference alike.
+//!
+//! A scenario is a JSON file with `steps`; a step has
+//!
+//! | member | meaning |
+//! |---|---|
+//! | `call` | method and path |
+//! | `body`, `raw` | body as JSON, or as text that need not be JSON |
+//! | `status` | expected status |
+//! | `answer` | expected body, a pattern; without it the answers of all peers must be the same |
+//! | `until` | `true`: ask again until the answer is as expected |
+//! | `ours` | `status` and `answer` of ours where they must differ from the reference's |
+//! | `difference` | with `ours`: the heading in `docs/compatibility.md` that gives the reason |
+//!
+//! In bodies `<dir>` is a folder of the peer's own. In patterns `<...>` in a text stands for any text, `"<any>"` for any
+//! value, `"<text>"` and `"<number>"` for any of their kind, a member `"..."` for any others, a last element `"..."` of an
+//! array for any more. In answers the worker's address is `<worker>`, its folder `<dir>`, and versions are `<version>`.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::aqueduct::{Answer, send};
+
+/// A file of steps.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    pub steps: Vec<Step>,
+}
+
+/// One request.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    pub call: String,
+    pub body: Option<Value>,
+    pub raw: Option<String>,
+    pub status: u16,
+    #[serde(default, deserialize_with = "given")]
+    pub answer: Option<Value>,
+    #[serde(default)]
+    pub until: bool,
+    pub ours: Option<Expected>,
+    pub difference: Option<String>,
+}
+
+/// What ours answers where that differs.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    pub status: u16,
+    pub answer: Option<Value>,
+}
+
+/// Null is an answer to expect, unlike none.
+fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(from).map(Some)
+}
+
+/// A worker under test.
+pub struct Peer {
+    pub name: &'static str,
+    pub port: u16,
+    pub dir: String,
+    /// Whether it is the one whose differences are allowed.
+    pub ours: bool,
+}
+
+impl Step {
+    /// Asks a peer, again and again where the step says so, and checks the answer.
+    ///
+    /// # Errors
+    /// What was asked, what came, and where it is not as expected.
+    pub fn run(&self, peer: &Peer) -> Result<Answer> {
+        let own = self.ours.as_ref().filter(|_| peer.ours);
+        let status = own.map_or(self.status, |o| o.status);
+        let pattern = own.map_or(self.answer.as_ref(), |o| o.answer.as_ref());
+        let from = Instant::now();
+        loop {
+            let answer = self.ask(peer)?;
+            let wrong = check(status, pattern, &answer);
+            let Some(wrong) = wrong else { return Ok(answer) };
+            let busy = answer.status == 409 && answer.body.to_string().contains("rebalance");
+            if !(self.until || busy) || from.elapsed() > Duration::from_secs(30) {
+                bail!("{}: {}: {wrong}\nthe answer is {} {:#}", peer.name, self.call, answer.status, answer.body);
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn ask(&self, peer: &Peer) -> Result<Answer> {
+        let (method, path) = self.call.split_once(' ').context("call: METHOD PATH")?;
+        let body = self.raw.clone().or_else(|| self.body.as_ref().map(Value::to_string));
+        let body = body.map(|text| text.replace("<dir>", &peer.dir));
+        let answer = send(method, &format!("http://127.0.0.1:{}{path}", peer.port), body.as_deref())?;
+        Ok(Answer { status: answer.status, body: neutral(answer.body, peer) })
+    }
+}
+
+fn check(status: u16, pattern: Option<&Value>, answer: &Answer) -> Option<String> {
+    if answer.status != status {
+        return Some(format!("status {status} is expected"));
+    }
+    pattern.and_then(|p| mismatch(p, &answer.body, ""))
+}
+
+/// Takes out of an answer what differs from worker to worker.
+fn neutral(value: Value, peer: &Peer) -> Value {
+    match value {
+        Value::String(text) => {
+            let text = text.replace(&format!("127.0.0.1:{}", peer.port), "<worker>").replace(&peer.dir, "<dir>");
+            Value::String(text)
+        }
+        Value::Array(items) => items.into_iter().map(|item| neutral(item, peer)).collect(),
+        Value::Object(members) => members
+            .into_iter()
+            .map(|(name, value)| {
+                let version = name == "version" && value.is_string();
+                let value = if version { "<version>".into() } else { neutral(value, peer) };
+                (name, value)
+            })
+            .collect(),
+        other => other,
+    }
+}
+
+/// Where and how `actual` differs from the pattern; `None` where it does not.
+pub fn mismatch(pattern: &Value, actual: &Value, at: &str) -> Option<String> {
+    let differs = || Some(format!("at {at}/ {pattern} is expected, and it is {actual}"));
+    match (pattern, actual) {
+        (Value::String(p), _) if p == "<any>" => None,
+        (Value::String(p), Value::String(_)) if p == "<text>" => None,
+        (Value::String(p), Value::Number(_)) if p == "<number>" => None,
+        (Value::String(p), Value::String(a)) => if text_matches(p, a) { None } else { differs() },
+        (Value::Array(p), Value::Array(a)) => {
+            let open = p.last().is_some_and(|last| last == "...");
+            let fixed = p.len() - usize::from(open);
+            if a.len() < fixed || (a.len() > fixed && !open) {
+                return differs();
+            }
+            p.iter().zip(a).take(fixed).enumerate().find_map(|(i, (p, a))| mismatch(p, a, &format!("{at}/{i}")))
+        }
+        (Value::Object(p), Value::Object(a)) => {
+            if !p.contains_key("...")
+                && let Some(name) = a.keys().find(|name| !p.contains_key(*name))
+            {
+                return Some(format!("at {at}/ no member {name} is expected"));
+            }
+            p.iter().filter(|(name, _)| *name != "...").find_map(|(name, p)| match a.get(name) {
+                Some(a) => mismatch(p, a, &format!("{at}/{name}")),
+                None => Some(format!("at {at}/ a member {name} is expected")),
+            })
+        }
+        (p, a) => if p == a { None } else { differs() },
+    }
+}
+
+fn text_matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split("<...>");
+    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        for (pattern, actual, fits) in [
+            (json!("a<...>c<...>"), json!("abcd"), true),
+            (json!("a<...>c"), json!("abcd"), false),
+            (json!("<number>"), json!(4), true),
+            (json!({"a": 1}), json!({"a": 1, "b": 2}), false),
+            (json!({"a": 1, "...": 0}), json!({"a": 1, "b": 2}), true),
+            (json!([1, "..."]), json!([1, 2, 3]), true),
+            (json!([1, 2]), json!([1]), false),
+        ] {
+            assert_eq!(mismatch(&pattern, &actual, "").is_none(), fits, "{pattern} {actual}");
+        }
+    }
+}

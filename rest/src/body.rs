@@ -32,9 +32,13 @@ pub fn object(body: &Bytes, class: &str, known: &[&str]) -> ApiResult<Map<String
     let members = any_object(body, class)?;
     if let Some(unknown) = members.keys().find(|name| !known.contains(&name.as_str())) {
         let names: Vec<String> = known.iter().map(|name| format!("\"{name}\"")).collect();
+        let count = if known.len() == 1 {
+            "one known property".to_owned()
+        } else {
+            format!("{} known properties", known.len())
+        };
         return Err(malformed(format!(
-            "Unrecognized field \"{unknown}\" (class {class}), not marked as ignorable ({} known properties: {})",
-            known.len(),
+            "Unrecognized field \"{unknown}\" (class {class}), not marked as ignorable ({count}: {})",
             names.join(", ")
         )));
     }

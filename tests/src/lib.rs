@@ -3,6 +3,7 @@
 
 pub mod aqueduct;
 pub mod connect;
+pub mod console;
 pub mod elasticsearch;
 pub mod install;
 pub mod jvm_connect;

@@ -10,12 +10,14 @@
 //! | `answer` | expected body, a pattern; without it the answers of all peers must be the same |
 //! | `until` | `true`: ask again until the answer is as expected |
 //! | `ours` | `status` and `answer` of ours where they must differ from the reference's |
-//! | `difference` | with `ours`: the heading in `docs/compatibility.md` that gives the reason |
+//! | `except` | the answers are validations, the same on all peers but for these attributes, `KEY/ATTRIBUTE` |
+//! | `difference` | with `ours` or such attributes: the heading in `docs/compatibility.md` that gives the reason |
 //!
 //! In bodies `<dir>` is a folder of the peer's own. In patterns `<...>` in a text stands for any text, `"<any>"` for any
 //! value, `"<text>"` and `"<number>"` for any of their kind, a member `"..."` for any others, a last element `"..."` of an
 //! array for any more. In answers the worker's address is `<worker>`, its folder `<dir>`, and versions are `<version>`.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -44,6 +46,7 @@ pub struct Step {
     #[serde(default)]
     pub until: bool,
     pub ours: Option<Expected>,
+    pub except: Option<Vec<String>>,
     pub difference: Option<String>,
 }
 
@@ -85,7 +88,8 @@ impl Step {
             let Some(wrong) = wrong else { return Ok(answer) };
             let busy = answer.status == 409 && answer.body.to_string().contains("rebalance");
             if !(self.until || busy) || from.elapsed() > Duration::from_secs(30) {
-                bail!("{}: {}: {wrong}\nthe answer is {} {:#}", peer.name, self.call, answer.status, answer.body);
+                let body: String = answer.body.to_string().chars().take(2000).collect();
+                bail!("{}: {}: {wrong}\nthe answer is {} {body}", peer.name, self.call, answer.status);
             }
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -111,7 +115,8 @@ fn check(status: u16, pattern: Option<&Value>, answer: &Answer) -> Option<String
 fn neutral(value: Value, peer: &Peer) -> Value {
     match value {
         Value::String(text) => {
-            let text = text.replace(&format!("127.0.0.1:{}", peer.port), "<worker>").replace(&peer.dir, "<dir>");
+            let text =
+                text.replace(&format!("127.0.0.1:{}", peer.port), "<worker>").replace(&peer.dir, "<dir>");
             Value::String(text)
         }
         Value::Array(items) => items.into_iter().map(|item| neutral(item, peer)).collect(),
@@ -134,14 +139,24 @@ pub fn mismatch(pattern: &Value, actual: &Value, at: &str) -> Option<String> {
         (Value::String(p), _) if p == "<any>" => None,
         (Value::String(p), Value::String(_)) if p == "<text>" => None,
         (Value::String(p), Value::Number(_)) if p == "<number>" => None,
-        (Value::String(p), Value::String(a)) => if text_matches(p, a) { None } else { differs() },
+        (Value::String(p), Value::String(a)) => {
+            if text_matches(p, a) {
+                None
+            } else {
+                differs()
+            }
+        }
         (Value::Array(p), Value::Array(a)) => {
             let open = p.last().is_some_and(|last| last == "...");
             let fixed = p.len() - usize::from(open);
             if a.len() < fixed || (a.len() > fixed && !open) {
                 return differs();
             }
-            p.iter().zip(a).take(fixed).enumerate().find_map(|(i, (p, a))| mismatch(p, a, &format!("{at}/{i}")))
+            p.iter()
+                .zip(a)
+                .take(fixed)
+                .enumerate()
+                .find_map(|(i, (p, a))| mismatch(p, a, &format!("{at}/{i}")))
         }
         (Value::Object(p), Value::Object(a)) => {
             if !p.contains_key("...")
@@ -154,19 +169,70 @@ pub fn mismatch(pattern: &Value, actual: &Value, at: &str) -> Option<String> {
                 None => Some(format!("at {at}/ a member {name} is expected")),
             })
         }
-        (p, a) => if p == a { None } else { differs() },
+        (p, a) => {
+            if p == a {
+                None
+            } else {
+                differs()
+            }
+        }
     }
 }
 
 fn text_matches(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split("<...>");
-    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
-    let Some(last) = parts.next_back() else { return rest.is_empty() };
-    for part in parts {
+    let parts: Vec<&str> = pattern.split("<...>").collect();
+    let [first, middle @ .., last] = parts.as_slice() else { return pattern == text };
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    for part in middle {
         let Some(at) = rest.find(part) else { return false };
         rest = &rest[at + part.len()..];
     }
     rest.ends_with(last)
+}
+
+/// Where two answers to a validation differ, each setting's attributes by its name; versions, documentation, and the
+/// classes that a worker recommends are its own.
+pub fn validations_differ(reference: &Value, ours: &Value, except: &[String]) -> Vec<String> {
+    let (mut reference, mut ours) = (attributes(reference), attributes(ours));
+    for map in [&mut reference, &mut ours] {
+        map.retain(|name, _| !except.contains(name));
+    }
+    let missing = reference.iter().filter(|(name, _)| !ours.contains_key(*name));
+    let mut all: Vec<String> = missing.map(|(name, value)| format!("{name} is missing: {value}")).collect();
+    for (name, value) in &ours {
+        match reference.get(name) {
+            Some(other) if other == value => {}
+            Some(other) => all.push(format!("{name}: ours {value}, the reference's {other}")),
+            None => all.push(format!("{name}: only ours has it: {value}")),
+        }
+    }
+    all
+}
+
+fn attributes(infos: &Value) -> BTreeMap<String, Value> {
+    let mut all = BTreeMap::new();
+    for member in ["name", "error_count", "groups"] {
+        all.insert(format!("/{member}"), infos[member].clone());
+    }
+    for config in infos["configs"].as_array().into_iter().flatten() {
+        let name = config["value"]["name"].as_str().unwrap_or_default();
+        let class = config["definition"]["type"] == "CLASS";
+        let version = name.ends_with("plugin.version");
+        for part in ["definition", "value"] {
+            for (attribute, value) in config[part].as_object().into_iter().flatten() {
+                let own = match attribute.as_str() {
+                    "documentation" | "name" => true,
+                    "recommended_values" => class || version,
+                    "default_value" | "value" => version,
+                    _ => false,
+                };
+                if !own {
+                    all.insert(format!("{name}/{attribute}"), value.clone());
+                }
+            }
+        }
+    }
+    all
 }
 
 #[cfg(test)]

@@ -266,7 +266,7 @@ pub fn source_table(defaults: &Defaults<'_>) -> ConfigDef {
                 "required: refuse to run unless each record is certain to be written exactly once; requested: do not ask.",
             )
             .key(EXACTLY_ONCE, 2, Medium, Width::Short)
-            .validator(Validator::OneOfIgnoreCase(&["requested", "required"])),
+            .validator(Validator::OneOfIgnoreCase(&["REQUIRED", "REQUESTED"])),
         )
         .key(
             Row(
@@ -277,7 +277,7 @@ pub fn source_table(defaults: &Defaults<'_>) -> ConfigDef {
                 "What ends a transaction: poll (each batch), interval (time), connector (the task says).",
             )
             .key(EXACTLY_ONCE, 3, Medium, Width::Short)
-            .validator(Validator::OneOfIgnoreCase(&["poll", "interval", "connector"])),
+            .validator(Validator::OneOfIgnoreCase(&["INTERVAL", "POLL", "CONNECTOR"])),
         )
         .key(
             Row(
@@ -298,7 +298,8 @@ pub fn source_table(defaults: &Defaults<'_>) -> ConfigDef {
                 "Offsets topic",
                 "Topic for the offsets of this connector, where they are not to be kept in the worker's.",
             )
-            .key("offsets.topic", 1, Low, Width::Long),
+            .key("offsets.topic", 1, Low, Width::Long)
+            .validator(Validator::NonEmpty),
         )
 }
 

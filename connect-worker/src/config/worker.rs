@@ -85,12 +85,37 @@ impl WorkerConfig {
                 self.session_timeout().as_millis()
             )));
         }
+        self.check_supported()?;
         for listener in self.config.list("listeners") {
             if !listener.starts_with("http://") {
                 return Err(Error::invalid(format!(
                     "listeners={listener}: only http://HOST:PORT is supported; leave the host out to listen everywhere"
                 )));
             }
+        }
+        Ok(())
+    }
+
+    /// What would be unsafe to pass over in silence.
+    fn check_supported(&self) -> Result<()> {
+        let refuse = |key: &str, value: &str, why: &str| Err(Error::invalid(format!("{key}={value}: {why}")));
+        if self.mode == Mode::Distributed {
+            let support = self.text("exactly.once.source.support");
+            if !support.eq_ignore_ascii_case("disabled") {
+                let why =
+                    "exactly-once sources are not supported yet; use disabled, which delivers at least once";
+                return refuse("exactly.once.source.support", support, why);
+            }
+        }
+        let extensions = self.config.list("rest.extension.classes");
+        if !extensions.is_empty() {
+            let why = "extensions of the REST API are not supported, and one that guards it would be missed; \
+                       leave the setting out and put a proxy before the API where it needs a guard";
+            return refuse("rest.extension.classes", &extensions.join(","), why);
+        }
+        if let Some(admin) = self.originals().get("admin.listeners") {
+            let why = "the admin part of the REST API is always served on listeners; leave the setting out";
+            return refuse("admin.listeners", admin, why);
         }
         Ok(())
     }
@@ -402,6 +427,9 @@ mod tests {
             ("listeners", "https://:8083", "listeners=https://:8083"),
             ("connect.protocol", "odd", "connect.protocol"),
             ("offset.storage.partitions", "x", "offset.storage.partitions"),
+            ("exactly.once.source.support", "enabled", "exactly.once.source.support=enabled"),
+            ("rest.extension.classes", "a.B", "rest.extension.classes=a.B"),
+            ("admin.listeners", "", "admin.listeners="),
         ] {
             let mut settings = base();
             settings.insert(key.into(), value.into());

@@ -8,7 +8,7 @@ mod write;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use aqueduct_connect_api::config::{ConfigType, Importance, Validator};
+use aqueduct_connect_api::config::{ConfigType, Importance, Validator, Width};
 use aqueduct_connect_api::convert::RawHeader;
 use aqueduct_connect_api::{
     Config, ConfigDef, ConfigKey, Converter, Error, Factory, Header, Plugin, Result, SchemaAndValue,
@@ -192,58 +192,44 @@ impl Converter for JsonConverter {
 }
 
 fn config() -> ConfigDef {
+    use ConfigType::{Boolean, Int, String};
+    use Importance::{High, Low};
+    let shown = |key: ConfigKey, group: &'static str, order, importance, name: &'static str| {
+        key.group(group, order).importance(importance).width(Width::Medium).display_name(name)
+    };
+    let enable = ConfigKey::with_default(
+        "schemas.enable",
+        Boolean,
+        "true",
+        "Whether each message carries its schema beside its payload.",
+    );
+    let cache =
+        ConfigKey::with_default("schemas.cache.size", Int, "1000", "How many schemas are kept in memory.")
+            .validator(Validator::AtLeast(0));
+    let content = ConfigKey::optional(
+        "schema.content",
+        String,
+        "A schema for every message, so that plain JSON can be read as typed data. Sinks only.",
+    );
+    let decimals = ConfigKey::with_default(
+        "decimal.format",
+        String,
+        "BASE64",
+        "How decimals are written: BASE64 for their bytes, NUMERIC for a JSON number.",
+    )
+    .validator(Validator::OneOfIgnoreCase(&["NUMERIC", "BASE64"]));
+    let defaults = ConfigKey::with_default(
+        "replace.null.with.default",
+        Boolean,
+        "true",
+        "Whether a null member that has a default is written and read as that default.",
+    );
     ConfigDef::new()
-        .key(
-            ConfigKey::with_default(
-                "schemas.enable",
-                ConfigType::Boolean,
-                "true",
-                "Whether each message carries its schema beside its payload.",
-            )
-            .importance(Importance::High)
-            .group("Schemas", 1),
-        )
-        .key(
-            ConfigKey::with_default(
-                "schemas.cache.size",
-                ConfigType::Int,
-                "1000",
-                "How many schemas are kept in memory.",
-            )
-            .importance(Importance::High)
-            .group("Schemas", 2)
-            .validator(Validator::AtLeast(0)),
-        )
-        .key(
-            ConfigKey::with_default(
-                "decimal.format",
-                ConfigType::String,
-                "BASE64",
-                "How decimals are written: BASE64 for their bytes, NUMERIC for a JSON number.",
-            )
-            .importance(Importance::Low)
-            .group("Serialization", 1)
-            .validator(Validator::OneOfIgnoreCase(&["BASE64", "NUMERIC"])),
-        )
-        .key(
-            ConfigKey::with_default(
-                "replace.null.with.default",
-                ConfigType::Boolean,
-                "true",
-                "Whether a null member that has a default is written and read as that default.",
-            )
-            .importance(Importance::Low)
-            .group("Schemas", 3),
-        )
-        .key(
-            ConfigKey::optional(
-                "schema.content",
-                ConfigType::String,
-                "A schema for every message, so that plain JSON can be read as typed data. Sinks only.",
-            )
-            .importance(Importance::High)
-            .group("Schemas", 4),
-        )
+        .key(shown(enable, "Schemas", 0, High, "Enable Schemas"))
+        .key(shown(cache, "Schemas", 1, High, "Schema Cache Size"))
+        .key(shown(content, "Schemas", 2, High, "Schema Content"))
+        .key(shown(decimals, "Serialization", 0, Low, "Decimal Format"))
+        .key(shown(defaults, "Serialization", 1, Low, "Replace null with default"))
 }
 
 aqueduct_connect_api::inventory::submit! {

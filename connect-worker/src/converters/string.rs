@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use aqueduct_connect_api::config::ConfigType;
+use aqueduct_connect_api::config::{ConfigType, Importance, Width};
 use aqueduct_connect_api::convert::RawHeader;
 use aqueduct_connect_api::{
     Config, ConfigDef, ConfigKey, Converter, Error, Factory, Header, Plugin, Result, Schema, SchemaAndValue,
@@ -90,12 +90,13 @@ impl Converter for StringConverter {
 }
 
 fn config() -> ConfigDef {
-    ConfigDef::new().key(ConfigKey::with_default(
+    let encoding = ConfigKey::with_default(
         "converter.encoding",
         ConfigType::String,
         "UTF-8",
         "Character encoding of the bytes: UTF-8, ISO-8859-1 or US-ASCII.",
-    ))
+    );
+    ConfigDef::new().key(encoding.importance(Importance::High).width(Width::Medium).display_name("Encoding"))
 }
 
 aqueduct_connect_api::inventory::submit! {

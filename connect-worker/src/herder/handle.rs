@@ -381,6 +381,7 @@ impl Herder {
     pub fn plugin_config(&self, name: &str) -> Result<Vec<KeyInfo>> {
         let plugin = Plugin::by_class(name)
             .or_else(|| Plugin::connector(name))
+            .or_else(|| Plugin::all().find(|plugin| plugin.class.rsplit('.').next() == Some(name)))
             .ok_or_else(|| Error::not_found(format!("Unknown plugin {name}.")))?;
         let mut table = (plugin.config)();
         if matches!(plugin.factory, Factory::Source { .. } | Factory::Sink { .. }) {

@@ -210,14 +210,15 @@ fn sink_partition(partition: &OffsetMap) -> Result<TopicPartition> {
             "The partition for a sink connector offset must contain the keys 'kafka_topic' and 'kafka_partition'",
         ));
     };
-    let topic = topic.as_str().map_or_else(|| topic.to_string(), str::to_owned);
-    let number = integer(number).and_then(|n| i32::try_from(n).ok()).ok_or_else(|| {
+    let topic = shown(topic);
+    let parsed = integer(number).and_then(|n| i32::try_from(n).ok()).ok_or_else(|| {
         Error::invalid(format!(
-            "Failed to parse the following Kafka partition value in the provided offsets: '{number}'. Partition values for \
-             sink connectors need to be integers."
+            "Failed to parse the following Kafka partition value in the provided offsets: '{}'. Partition values for \
+             sink connectors need to be integers.",
+            shown(number)
         ))
     })?;
-    Ok(TopicPartition::new(topic, number))
+    Ok(TopicPartition::new(topic, parsed))
 }
 
 fn sink_offset(offset: &OffsetMap) -> Result<Offset> {
@@ -228,10 +229,16 @@ fn sink_offset(offset: &OffsetMap) -> Result<Offset> {
     };
     integer(value).map(Offset).ok_or_else(|| {
         Error::invalid(format!(
-            "Failed to parse the following Kafka offset value in the provided offsets: '{value}'. Offset values for sink \
-             connectors need to be integers."
+            "Failed to parse the following Kafka offset value in the provided offsets: '{}'. Offset values for sink \
+             connectors need to be integers.",
+            shown(value)
         ))
     })
+}
+
+/// Text without its quotes, anything else as JSON.
+fn shown(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// A number, or text that is one.

@@ -138,14 +138,14 @@ pub fn present(config: &RawConfig) -> ConfigMap {
 /// [`Error::BadRequest`] where they name no known class.
 pub async fn validate(worker: &WorkerConfig, raw: &RawConfig) -> Result<ConfigInfos> {
     let config = worker.providers().resolve(&present(raw));
+    if !config.contains_key("connector.class") {
+        return Err(no_class(raw));
+    }
     let plugin = connector_plugin(&config).map_err(Error::invalid)?;
     let base = base_table(worker, plugin, &config);
     let mut infos = base.validate(&config);
     mark_classes(&mut infos);
     enrich(&config, &mut infos);
-    if matches!(plugin.factory, Factory::Sink { .. }) {
-        check_sink(worker, &config, &mut infos);
-    }
     let mut own = (plugin.config)().validate(&config);
     instance(plugin).validate(&config, &mut own).await;
     // A connector may describe again what every connector has; its own word counts.
@@ -156,6 +156,11 @@ pub async fn validate(worker: &WorkerConfig, raw: &RawConfig) -> Result<ConfigIn
         }
     }
     overrides(worker, plugin, &config, &mut infos);
+    if matches!(plugin.factory, Factory::Sink { .. }) {
+        check_sink(worker, &config, &mut infos);
+    } else {
+        check_source(&config, &mut infos);
+    }
     converters(&config, &mut infos);
     nulls(raw, &mut infos);
     let mut groups: Vec<String> = Vec::new();
@@ -170,6 +175,21 @@ pub async fn validate(worker: &WorkerConfig, raw: &RawConfig) -> Result<ConfigIn
     let error_count = configs.iter().map(|c| c.value.errors.len()).sum();
     let name = config.get("connector.class").cloned().unwrap_or_default();
     Ok(ConfigInfos { name, error_count, groups, configs })
+}
+
+/// The answer to settings without a class; values that may be secret are left out.
+fn no_class(raw: &RawConfig) -> Error {
+    let shown = |(key, value): (&String, &Option<String>)| {
+        let value = if is_secret(key) { "[hidden]" } else { value.as_deref().unwrap_or("null") };
+        format!("{key}={value}")
+    };
+    let members: Vec<String> = raw.iter().map(shown).collect();
+    Error::invalid(format!("Connector config {{{}}} contains no connector type", members.join(", ")))
+}
+
+/// Whether a setting of this name is likely to hold a secret.
+fn is_secret(name: &str) -> bool {
+    ["password", "jaas", "secret", "credential", "token"].iter().any(|word| name.contains(word))
 }
 
 fn instance(plugin: &Plugin) -> Box<dyn Connector> {
@@ -205,14 +225,28 @@ fn class_missing(key: &str, class: &str) -> String {
     format!("Invalid value {class} for configuration {key}: Class {class} could not be found.")
 }
 
+/// The aliases in a list, each once.
+fn aliases(config: &ConfigMap, infos: &mut [ConfigValueInfo], key: &str) -> Vec<String> {
+    let list = config.get(key).map_or("", String::as_str).split(',');
+    let all: Vec<&str> = list.map(str::trim).filter(|a| !a.is_empty()).collect();
+    let mut once: Vec<String> = Vec::new();
+    for alias in &all {
+        if !once.iter().any(|known| known == alias) {
+            once.push((*alias).to_owned());
+        }
+    }
+    if once.len() < all.len() {
+        let all = all.join(", ");
+        let error = format!("Invalid value [{all}] for configuration {key}: Duplicate alias provided.");
+        error_at(infos, key, &error);
+    }
+    once
+}
+
 /// Settings of transforms and predicates, as their aliases name them.
 fn enrich(config: &ConfigMap, infos: &mut Vec<ConfigValueInfo>) {
-    let aliases = |key: &str| -> Vec<String> {
-        let list = config.get(key).map_or("", String::as_str).split(',');
-        list.map(|a| a.trim().to_owned()).filter(|a| !a.is_empty()).collect()
-    };
-    let predicates = aliases("predicates");
-    for alias in aliases("transforms") {
+    let predicates = aliases(config, infos, "predicates");
+    for alias in aliases(config, infos, "transforms") {
         let nested = Nested { kind: "transformation", list: "transforms", group: "Transforms", alias };
         let condition = nested.add(config, infos);
         if let Some(condition) = condition.filter(|c| !predicates.contains(c)) {
@@ -310,32 +344,57 @@ fn check_sink(worker: &WorkerConfig, config: &ConfigMap, infos: &mut [ConfigValu
     }
     let dead_letters = text("errors.deadletterqueue.topic.name");
     if !dead_letters.is_empty() {
-        let key = "errors.deadletterqueue.topic.name";
-        if topics.split(',').any(|t| t.trim() == dead_letters) {
+        let topics: Vec<&str> = topics.split(',').map(str::trim).filter(|t| !t.is_empty()).collect();
+        if topics.contains(&dead_letters) {
             let error = format!(
-                "The DLQ topic '{dead_letters}' may not be included in the list of topics ('topics'={topics}) consumed by the connector"
+                "The DLQ topic '{dead_letters}' may not be included in the list of topics ('topics=[{}]') consumed by the connector",
+                topics.join(", ")
             );
-            error_at(infos, key, &error);
+            error_at(infos, "topics", &error);
         }
         if !pattern.is_empty()
             && regex::Regex::new(&format!("^(?:{pattern})$")).is_ok_and(|r| r.is_match(dead_letters))
         {
             let error = format!(
-                "The DLQ topic '{dead_letters}' may not be included in the regex matching the topics ('topics.regex'={pattern}) consumed by the connector"
+                "The DLQ topic '{dead_letters}' may not be matched by the regex for the topics ('topics.regex={pattern}') consumed by the connector"
             );
-            error_at(infos, key, &error);
+            error_at(infos, "topics.regex", &error);
         }
     }
     let own_group = format!("connect-{}", text("name"));
-    let group = config.get("consumer.override.group.id").unwrap_or(&own_group);
+    let (key, group) = match config.get("consumer.override.group.id") {
+        Some(group) => ("consumer.override.group.id", group),
+        None => ("name", &own_group),
+    };
     if !worker.group_id().is_empty() && group == worker.group_id() {
         let error = format!(
-            "Consumer group {group} for sink connector named {} conflicts with Connect worker group {}; \
-             rename the connector or set consumer.override.group.id",
+            "Consumer group {group} of sink connector {} conflicts with Connect worker group {group}; rename the connector \
+             or set another consumer.override.group.id",
             text("name"),
-            worker.group_id()
         );
-        error_at(infos, "name", &error);
+        error_at(infos, key, &error);
+    }
+}
+
+/// What a source asks for that this worker cannot give.
+fn check_source(config: &ConfigMap, infos: &mut [ConfigValueInfo]) {
+    let text = |key: &str| config.get(key).map_or("", |v| v.trim());
+    if text("exactly.once.support").eq_ignore_ascii_case("required") {
+        let error = "This worker does not have exactly-once source support enabled.";
+        error_at(infos, "exactly.once.support", error);
+    }
+    if text("transaction.boundary").eq_ignore_ascii_case("connector") {
+        let error = "The connector does not support connector-defined transaction boundaries with the given configuration. \
+                     Please reconfigure it to use a different transaction boundary definition.";
+        error_at(infos, "transaction.boundary", error);
+    }
+    let topic = text("offsets.storage.topic");
+    if !topic.is_empty() {
+        let error = format!(
+            "Invalid value {topic} for configuration offsets.storage.topic: an offsets topic of the connector's own is not \
+             supported yet; leave it out, and its offsets are kept in the worker's"
+        );
+        error_at(infos, "offsets.storage.topic", &error);
     }
 }
 
@@ -348,8 +407,7 @@ fn overrides(worker: &WorkerConfig, plugin: &Plugin, config: &ConfigMap, infos: 
     for prefix in prefixes {
         for (name, value) in config {
             let Some(client_key) = name.strip_prefix(prefix) else { continue };
-            let secret = ["password", "jaas", "secret", "credential"].iter().any(|s| client_key.contains(s));
-            let kind = if secret { ConfigType::Password } else { ConfigType::String };
+            let kind = if is_secret(client_key) { ConfigType::Password } else { ConfigType::String };
             let key =
                 ConfigKey::optional(name.clone(), kind, "A setting of the connector's own Kafka client.")
                     .importance(Importance::Low)
@@ -357,7 +415,7 @@ fn overrides(worker: &WorkerConfig, plugin: &Plugin, config: &ConfigMap, infos: 
             let errors = match worker.override_policy().check(client_key) {
                 Ok(()) => Vec::new(),
                 Err(why) => {
-                    let shown = if secret { "[hidden]" } else { value };
+                    let shown = if is_secret(client_key) { "[hidden]" } else { value };
                     vec![format!("Invalid value {shown} for configuration {name}: {why}")]
                 }
             };

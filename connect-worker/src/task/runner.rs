@@ -96,7 +96,8 @@ async fn supervise(
     let status = match failure {
         Some(trace) => {
             tracing::error!(task = %id, trace, "task failed");
-            environment.status_of(RunState::Failed, Some(trace), None)
+            let version = Plugin::connector(class.trim()).map(|plugin| plugin.version);
+            environment.status_of(RunState::Failed, Some(trace), version)
         }
         None => environment.status_of(RunState::Unassigned, None, None),
     };

@@ -45,9 +45,13 @@ impl Loggers {
         }
     }
 
-    fn set(&self, logger: &str, level: &str) {
+    /// Says whether that changed anything.
+    fn set(&self, logger: &str, level: &str) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        if levels.get(logger).is_some_and(|known| known.level == level) {
+            return false;
+        }
         levels.insert(logger.to_owned(), Level { level: level.to_owned(), last_modified: Some(now) });
         let directives: Vec<String> = levels
             .iter()
@@ -63,6 +67,7 @@ impl Loggers {
             .collect();
         drop(levels);
         (self.apply)(&directives.join(","));
+        true
     }
 
     fn get(&self, logger: &str) -> Option<Level> {
@@ -104,12 +109,13 @@ async fn set(
     if !LEVELS.contains(&upper.as_str()) {
         return Err(ApiError::new(StatusCode::NOT_FOUND, format!("invalid log level '{level}'.")));
     }
-    api.loggers.set(&logger, &upper);
+    let changed = api.loggers.set(&logger, &upper);
     // With one worker the cluster is this one.
     if Query::parse(query.as_deref()).get("scope") == Some("cluster") {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    Ok(Json([logger]).into_response())
+    let affected: Vec<String> = changed.then_some(logger).into_iter().collect();
+    Ok(Json(affected).into_response())
 }
 
 #[cfg(test)]

@@ -20,7 +20,8 @@ pub fn routes() -> Router<ConnectApi> {
 }
 
 async fn list(State(api): State<ConnectApi>, RawQuery(query): RawQuery) -> impl IntoResponse {
-    let connectors_only = Query::parse(query.as_deref()).get("connectorsOnly").is_none_or(|v| v != "false");
+    let connectors_only =
+        Query::parse(query.as_deref()).get("connectorsOnly").is_none_or(|v| v.eq_ignore_ascii_case("true"));
     Json(api.herder.plugins(connectors_only))
 }
 

@@ -1,0 +1,54 @@
+//! Records of a topic as Kafka's console consumer prints them.
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::kafka::tool;
+
+/// A record as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Printed {
+    pub partition: String,
+    pub headers: String,
+    pub key: String,
+    pub value: String,
+}
+
+impl Printed {
+    /// The value as JSON; null for a tombstone.
+    pub fn json(&self) -> Result<Value> {
+        serde_json::from_str(&self.value).with_context(|| format!("{} = {}", self.key, self.value))
+    }
+}
+
+/// Every record of a topic, in the order of its partition.
+pub fn read_topic(bootstrap: &str, topic: &str) -> Result<Vec<Printed>> {
+    let mut args =
+        vec!["--bootstrap-server", bootstrap, "--topic", topic, "--from-beginning", "--timeout-ms", "4000"];
+    for property in [
+        "print.partition=true",
+        "print.headers=true",
+        "print.key=true",
+        "key.separator=\u{1f}",
+        "headers.separator=\u{1e}",
+    ] {
+        args.extend(["--formatter-property", property]);
+    }
+    let text = tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &args)?;
+    // Other lines are the tool's own words.
+    Ok(text.lines().filter_map(parse).collect())
+}
+
+/// The values of a topic, in the order of its partition.
+pub fn read_values(bootstrap: &str, topic: &str) -> Result<Vec<String>> {
+    let args =
+        ["--bootstrap-server", bootstrap, "--topic", topic, "--from-beginning", "--timeout-ms", "4000"];
+    let text = tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &args)?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+fn parse(line: &str) -> Option<Printed> {
+    let mut parts = line.split('\u{1f}').map(str::to_owned);
+    let (partition, headers) = (parts.next()?, parts.next()?);
+    Some(Printed { partition, headers, key: parts.next()?, value: parts.next()? })
+}

@@ -321,10 +321,8 @@ impl Herder {
         let plan = self.shared.status.read(|state| RestartPlan::new(&request, state)).ok_or_else(missing)?;
         let mut state = self.status(name).map_err(|_| missing())?;
         self.ask(|reply| Request::Restart { request, reply }).await?;
-        let mark = |instance: &mut InstanceState| {
-            instance.state = RunState::Restarting.name();
-            instance.trace = None;
-        };
+        // Why it failed stays to be seen until it runs again.
+        let mark = |instance: &mut InstanceState| instance.state = RunState::Restarting.name();
         if plan.connector {
             mark(&mut state.connector);
         }

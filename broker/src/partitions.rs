@@ -122,6 +122,11 @@ impl Partitions {
         // The topic may have been deleted while its log was being opened.
         if self.metadata.image().topic_by_id(topic.id).is_none() {
             partition.delete();
+            self.open.write().remove(&(topic.id, index.0));
+            let (directories, partition) = (self.directories.clone(), partition.clone());
+            tokio::task::spawn_blocking(move || {
+                directories.discard(partition.log.partition(), partition.topic_id)
+            });
             return Err(ErrorCode::UnknownTopicOrPartition);
         }
         Ok(partition.clone())

@@ -211,3 +211,34 @@ async fn configs_change_step_by_step_and_reach_the_log() {
     assert!(dirs.results[0].usable_bytes > 0);
     broker.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn deletions_under_producers_leave_no_directory_behind() {
+    use aqueduct_protocol::messages::DeleteTopicsRequest;
+    use aqueduct_protocol::messages::delete_topics_request::DeleteTopicState;
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut admin = Client::connect(&broker).await;
+    let state = DeleteTopicState { name: Some("t".into()), ..Default::default() };
+    let delete = DeleteTopicsRequest { topics: vec![state], timeout_ms: 1000, ..Default::default() };
+    let mut producers = tokio::task::JoinSet::new();
+    for index in 0..4 {
+        let mut client = Client::connect(&broker).await;
+        producers.spawn(async move {
+            for _ in 0..300 {
+                let code = ErrorCode::from_code(client.produce("t", index, batch(&["a"])).await.error_code);
+                assert!(matches!(code, ErrorCode::None | ErrorCode::UnknownTopicOrPartition), "{code:?}");
+            }
+        });
+    }
+    for _ in 0..40 {
+        admin.create_topic("t", 4, &[]).await;
+        tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+        assert_eq!(admin.call(&delete, 6).await.responses[0].error_code, 0);
+    }
+    producers.join_all().await;
+    broker.shutdown().await;
+    let names = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = names.filter(|name| name.to_str().unwrap().starts_with("t-")).collect();
+    assert!(left.iter().all(|name| name.to_str().unwrap().ends_with("-delete")), "{left:?}");
+}

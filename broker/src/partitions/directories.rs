@@ -154,6 +154,19 @@ impl Directories {
         }
     }
 
+    /// Removes the log of a topic that was deleted while the log was being made.
+    pub(super) fn discard(&self, partition: &TopicPartition, topic_id: Uuid) {
+        let Some(found) = self.find(partition).filter(|found| found.topic_id == Some(topic_id)) else {
+            return;
+        };
+        let removed = self
+            .rename_for_delete(found.directory, partition)
+            .and_then(|path| self.remove(found.directory, &path));
+        if let Err(error) = removed {
+            tracing::warn!(%partition, %error, "directory of a deleted partition stays");
+        }
+    }
+
     /// Takes a log that does not belong to its topic out of the way, under a name with `-stray` as Kafka gives such.
     pub(super) fn set_aside(&self, directory: usize, partition: &TopicPartition) -> Result<PathBuf, Error> {
         self.forget(directory, partition);

@@ -79,10 +79,7 @@ fn produce(broker: &Broker, topic: &str, records: u64, size: u64, settings: &[&s
     let mut command = tuned_java("512m", "org.apache.kafka.tools.ProducerPerformance")?;
     command.args(["--topic", topic, "--throughput", "-1"]);
     command.arg("--num-records").arg(records.to_string()).arg("--record-size").arg(size.to_string());
-    command.arg("--command-property").arg(format!("bootstrap.servers={}", broker.bootstrap()));
-    for setting in settings {
-        command.arg("--command-property").arg(setting);
-    }
+    command.arg("--bootstrap-server").arg(broker.bootstrap()).arg("--command-property").args(settings);
     let text = text_of("ProducerPerformance", &command.output()?)?;
     // The last line: "N records sent, R records/sec (M MB/sec), …"
     let last =

@@ -35,7 +35,7 @@ impl Report {
     /// Prints every row with minimum, median and maximum and the ratio of the medians, and keeps the raw figures.
     pub fn finish(&self) -> Result<()> {
         let mut table = format!(
-            "{:<34} {:<26} {:<14} {:>10} {:>10} {:>10}  {}\n",
+            "{:<42} {:<20} {:<14} {:>10} {:>10} {:>10}  {}\n",
             "scenario", "measure", "peer", "min", "median", "max", "ours / peer"
         );
         for (scenario, measure) in &self.order {
@@ -51,7 +51,7 @@ impl Report {
                     _ => String::new(),
                 };
                 table.push_str(&format!(
-                    "{s:<34} {m:<26} {peer:<14} {min:>10.2} {median:>10.2} {max:>10.2}  {ratio}\n"
+                    "{s:<42} {m:<20} {peer:<14} {min:>10.2} {median:>10.2} {max:>10.2}  {ratio}\n"
                 ));
             }
         }

@@ -13,5 +13,5 @@ pub use connector::{
 };
 pub use properties::parse_properties;
 pub use providers::Providers;
-pub use tables::{classes, sink_table, source_table};
+pub use tables::{Defaults, classes, sink_table, source_table};
 pub use worker::{Mode, WorkerConfig};

@@ -25,8 +25,8 @@ pub enum Error {
     #[error("Request timed out. {0}")]
     Timeout(String),
     /// The cluster does not answer or refuses (500).
-    #[error("{what}: {source}")]
-    Kafka { what: String, source: ClientError },
+    #[error("{what}: {cause}")]
+    Kafka { what: String, cause: ClientError },
     /// Anything else (500).
     #[error("{0}")]
     Internal(String),
@@ -51,7 +51,7 @@ impl Error {
     /// A client's failure, with what the worker was about to do.
     pub fn kafka(what: impl Into<String>) -> impl FnOnce(ClientError) -> Self {
         let what = what.into();
-        move |source| Self::Kafka { what, source }
+        move |cause| Self::Kafka { what, cause }
     }
 
     /// The HTTP status that stands for it.

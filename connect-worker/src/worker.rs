@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32};
+use std::time::Duration;
 
 use aqueduct_client::{Client, ClientConfig};
 use parking_lot::Mutex;
@@ -43,11 +44,7 @@ impl Worker {
             tracing::warn!(key, "unknown setting is ignored");
         }
         let client = Client::new(client_config(&config, "")?);
-        let cluster_id = client
-            .cluster_id()
-            .await
-            .map_err(Error::kafka("connecting to the cluster of bootstrap.servers"))?
-            .map(|id| id.to_string());
+        let cluster_id = cluster_id(&client).await?;
         let (configs, statuses, offsets) = open_stores(&config).await?;
         let (host, port) = advertised;
         let shown = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
@@ -105,17 +102,48 @@ impl Handle {
         self.herder.clone()
     }
 
-    /// Stops tasks and connectors, stores what they have done, leaves the group and closes all connections.
-    pub async fn shutdown(self) {
+    /// Stops tasks and connectors, stores what they have done, leaves the group and closes all connections. Takes as long as
+    /// `task.shutdown.graceful.timeout.ms` and a little more, even where the cluster does not answer any more.
+    pub async fn shutdown(mut self) {
+        const LIMIT: Duration = Duration::from_secs(10);
+        let graceful = self.shared.environment.config.graceful_timeout();
         self.stop_driver.cancel();
-        let _ = self.driver.await;
+        if tokio::time::timeout(graceful * 2 + LIMIT, &mut self.driver).await.is_err() {
+            tracing::warn!("the herder did not stop in time and is cut off");
+            self.driver.abort();
+        }
         self.stop_group.cancel();
-        let _ = self.group.await;
-        self.shared.environment.offsets.close().await;
-        self.shared.config.close().await;
-        self.shared.status.close().await;
-        self.shared.client.close().await;
+        if tokio::time::timeout(LIMIT, &mut self.group).await.is_err() {
+            tracing::warn!("the group could not be left in time; it will notice by session.timeout.ms");
+            self.group.abort();
+        }
+        let stores = async {
+            self.shared.environment.offsets.close().await;
+            self.shared.config.close().await;
+            self.shared.status.close().await;
+            self.shared.client.close().await;
+        };
+        if tokio::time::timeout(LIMIT, stores).await.is_err() {
+            tracing::warn!("the internal topics could not be closed in time");
+        }
     }
+}
+
+/// Id of the cluster; says from time to time that it is still waiting for it.
+async fn cluster_id(client: &Client) -> Result<Option<String>> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let mut connecting = std::pin::pin!(client.cluster_id());
+    let found = loop {
+        tokio::select! {
+            found = &mut connecting => break found,
+            () = tokio::time::sleep(PATIENCE) => {
+                let servers = client.config().bootstrap_servers.join(",");
+                tracing::warn!(servers, "no broker of bootstrap.servers answers yet, still trying");
+            }
+        }
+    };
+    let id = found.map_err(Error::kafka("connecting to the cluster of bootstrap.servers"))?;
+    Ok(id.map(|id| id.to_string()))
 }
 
 /// Settings of the worker's own clients: all of the worker's that mean something to a client.

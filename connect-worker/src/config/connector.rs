@@ -64,16 +64,17 @@ pub fn connector_plugin(settings: &ConfigMap) -> Result<&'static Plugin, String>
 
 /// The table of what every connector of this class has.
 pub fn base_table(worker: &WorkerConfig, plugin: &Plugin, settings: &ConfigMap) -> ConfigDef {
-    let converter = |key: &'static str| {
-        let class = settings.get(key).map_or_else(|| worker.text(key), String::as_str);
-        (worker.text(key), Plugin::by_class(class.trim()).map(|plugin| plugin.version))
-    };
-    let defaults = Defaults {
-        key_converter: converter("key.converter"),
-        value_converter: converter("value.converter"),
-        header_converter: converter("header.converter"),
-        version: Some(plugin.version),
-    };
+    let mut defaults = Defaults::of_worker(worker);
+    defaults.version = Some(plugin.version);
+    for (key, default) in [
+        ("key.converter", &mut defaults.key_converter),
+        ("value.converter", &mut defaults.value_converter),
+        ("header.converter", &mut defaults.header_converter),
+    ] {
+        if let Some(class) = settings.get(key) {
+            default.1 = Plugin::by_class(class.trim()).map(|plugin| plugin.version);
+        }
+    }
     match plugin.factory {
         Factory::Sink { .. } => sink_table(&defaults),
         _ => source_table(&defaults),
@@ -86,8 +87,15 @@ impl ConnectorSettings {
     /// # Errors
     /// The first setting that is missing or wrong.
     pub fn read(worker: &WorkerConfig, plugin: &Plugin, settings: &ConfigMap) -> PluginResult<Self> {
-        let config = base_table(worker, plugin, settings).parse(settings)?;
-        Ok(Self { config, worker: worker.clone() })
+        Self::from_table(worker, &base_table(worker, plugin, settings), settings)
+    }
+
+    /// Reads the settings of `table`, one of those that every connector has.
+    ///
+    /// # Errors
+    /// The first setting that is missing or wrong.
+    pub fn from_table(worker: &WorkerConfig, table: &ConfigDef, settings: &ConfigMap) -> PluginResult<Self> {
+        Ok(Self { config: table.parse(settings)?, worker: worker.clone() })
     }
 
     pub fn config(&self) -> &Config {

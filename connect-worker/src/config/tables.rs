@@ -5,6 +5,8 @@ use aqueduct_connect_api::{ConfigDef, ConfigKey, Plugin};
 
 use ConfigType::{Boolean, Class, Int, List, Long, Short, String};
 
+use super::WorkerConfig;
+
 const COMMON: &str = "Common";
 const ERRORS: &str = "Error Handling";
 const EXACTLY_ONCE: &str = "Exactly Once Support";
@@ -18,6 +20,22 @@ pub struct Defaults<'a> {
     pub header_converter: (&'a str, Option<&'static str>),
     /// Version of the connector's plugin.
     pub version: Option<&'static str>,
+}
+
+impl<'a> Defaults<'a> {
+    /// Those of a connector that says nothing itself.
+    pub fn of_worker(worker: &'a WorkerConfig) -> Self {
+        let converter = |key: &str| {
+            let class = worker.text(key);
+            (class, Plugin::by_class(class).map(|plugin| plugin.version))
+        };
+        Self {
+            key_converter: converter("key.converter"),
+            value_converter: converter("value.converter"),
+            header_converter: converter("header.converter"),
+            version: None,
+        }
+    }
 }
 
 /// A setting in the middle of a table: name, type, default (`None` for null), shown name, doc.

@@ -56,7 +56,7 @@ impl WorkerConfig {
     /// Reads Kafka's worker properties.
     ///
     /// # Errors
-    /// [`Error::Config`] for the first setting that is missing or wrong.
+    /// [`Error::BadRequest`] for the first setting that is missing or wrong.
     pub fn from_properties(settings: &ConfigMap, mode: Mode) -> Result<Self> {
         let providers = Providers::from_config(settings).map_err(Error::invalid)?;
         let settings = providers.resolve(settings);

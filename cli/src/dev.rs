@@ -141,6 +141,11 @@ fn worker_settings(bootstrap: &str, listen: SocketAddr) -> ConfigMap {
         ("offset.storage.partitions", "5"),
         ("status.storage.replication.factor", "1"),
         ("offset.flush.interval.ms", "5000"),
+        // After a crash nobody waits for a member that is gone: the shortest sessions that the broker allows.
+        ("session.timeout.ms", "6000"),
+        ("heartbeat.interval.ms", "2000"),
+        ("consumer.session.timeout.ms", "6000"),
+        ("consumer.heartbeat.interval.ms", "2000"),
     ];
     settings.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
 }

@@ -84,14 +84,12 @@ impl Index {
         let mut table = Table::new();
         let mut after = json!(null);
         loop {
-            let mut search = json!({"size": 5000, "sort": [{"id": "asc"}]});
+            let mut search =
+                json!({"size": 5000, "sort": [{"id": {"order": "asc", "unmapped_type": "long"}}]});
             if !after.is_null() {
                 search["search_after"] = after;
             }
-            // An index that is empty so far has no field to sort by, which is an error of the request.
-            let Some(page) =
-                self.call(reqwest::Method::POST, "/_search?ignore_unavailable=true", Some(search)).await?
-            else {
+            let Some(page) = self.call(reqwest::Method::POST, "/_search", Some(search)).await? else {
                 return Ok(table);
             };
             let hits = page["hits"]["hits"].as_array().cloned().unwrap_or_default();

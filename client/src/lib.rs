@@ -23,6 +23,7 @@ mod metadata;
 mod net;
 mod offsets;
 mod producer;
+mod properties;
 mod retry;
 mod types;
 
@@ -41,6 +42,7 @@ pub use group::{GroupMember, GroupMemberOptions, JoinOutcome, JoinedMember, Memb
 pub use metadata::{Broker, Metadata, PartitionMetadata, TopicMetadata};
 pub use offsets::ListedOffset;
 pub use producer::{Deliveries, Delivery, Producer};
+pub use properties::{PropertiesError, parse_properties};
 pub use types::{
     ConsumerRecord, Header, OffsetAndMetadata, OffsetSpec, ProducerRecord, RecordMetadata, TimestampType,
     TopicPartition,

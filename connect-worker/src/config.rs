@@ -2,16 +2,15 @@
 
 mod clients;
 mod connector;
-mod properties;
 mod providers;
 mod tables;
 mod worker;
 
+pub use aqueduct_client::parse_properties;
 pub use clients::{ClientKind, OverridePolicy, client_properties};
 pub use connector::{
     ConnectorSettings, ErrorSettings, Tolerance, TransformStep, base_table, condition_table, connector_plugin,
 };
-pub use properties::parse_properties;
 pub use providers::Providers;
 pub use tables::{Defaults, classes, sink_table, source_table};
 pub use worker::{Mode, WorkerConfig};

@@ -21,33 +21,11 @@ impl Properties {
 
     /// Reads the text of a file; `place` names it in errors.
     pub fn parse(text: &str, place: &str) -> Result<Self, ConfigError> {
-        let mut properties = Self::default();
-        let mut lines = text.lines().enumerate();
-        while let Some((at, first)) = lines.next() {
-            let first = first.trim_start();
-            if first.is_empty() || first.starts_with(['#', '!']) {
-                continue;
-            }
-            let mut line = first.to_owned();
-            while ends_in_continuation(&line) {
-                line.pop();
-                let Some((_, next)) = lines.next() else { break };
-                line.push_str(next.trim_start());
-            }
-            let (key, value) = split(&line);
-            let syntax = |why: &str| ConfigError::Syntax {
-                place: format!("{place}, line {}", at + 1),
-                why: why.to_owned(),
-            };
-            let key = unescape(key).ok_or_else(|| syntax("a \\u escape needs four hexadecimal digits"))?;
-            let value =
-                unescape(value).ok_or_else(|| syntax("a \\u escape needs four hexadecimal digits"))?;
-            if key.is_empty() {
-                return Err(syntax("no key before '='"));
-            }
-            properties.0.insert(key, value.trim_end().to_owned());
-        }
-        Ok(properties)
+        let read = aqueduct_client::parse_properties(text).map_err(|error| ConfigError::Syntax {
+            place: format!("{place}, line {}", error.line),
+            why: error.why,
+        })?;
+        Ok(Self(read.into_iter().map(|(key, value)| (key, value.trim_end().to_owned())).collect()))
     }
 
     /// Applies one `--set KEY=VALUE`.
@@ -77,53 +55,6 @@ impl Properties {
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
-}
-
-fn ends_in_continuation(line: &str) -> bool {
-    line.bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 1
-}
-
-/// The key ends at the first '=', ':' or white space that is not escaped.
-fn split(line: &str) -> (&str, &str) {
-    let mut escaped = false;
-    for (at, c) in line.char_indices() {
-        if escaped {
-            escaped = false;
-        } else if c == '\\' {
-            escaped = true;
-        } else if c == '=' || c == ':' || c.is_whitespace() {
-            let rest = line[at..].trim_start();
-            let rest = rest.strip_prefix(['=', ':']).unwrap_or(rest);
-            return (&line[..at], rest.trim_start());
-        }
-    }
-    (line, "")
-}
-
-/// `None` for a broken `\u` escape.
-fn unescape(text: &str) -> Option<String> {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        match chars.next() {
-            Some('n') => out.push('\n'),
-            Some('t') => out.push('\t'),
-            Some('r') => out.push('\r'),
-            Some('f') => out.push('\u{c}'),
-            Some('u') => {
-                let digits: String = chars.by_ref().take(4).collect();
-                let code = u32::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 4)?;
-                out.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
-            }
-            Some(other) => out.push(other),
-            None => {}
-        }
-    }
-    Some(out)
 }
 
 #[cfg(test)]

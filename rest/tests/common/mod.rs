@@ -86,7 +86,7 @@ impl Ours {
     }
 
     pub async fn start_with(properties: &str, mode: Mode) -> Result<Self> {
-        let settings = aqueduct_connect_worker::parse_properties(properties).map_err(anyhow::Error::msg)?;
+        let settings = aqueduct_connect_worker::parse_properties(properties)?;
         let config = WorkerConfig::from_properties(&settings, mode)?;
         let server = Server::bind("127.0.0.1", 0, "listeners").await?;
         let port = server.address().port();

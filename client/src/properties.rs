@@ -2,12 +2,21 @@
 
 use std::collections::BTreeMap;
 
+/// Why text is not a property file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {why}")]
+pub struct PropertiesError {
+    /// Line from 1.
+    pub line: usize,
+    pub why: String,
+}
+
 /// Reads the text of a `.properties` file: comments (`#`, `!`), `key=value`, `key: value` and `key value`, lines that go on
 /// after a backslash, and escapes. The last of several values of one key wins.
 ///
 /// # Errors
-/// A broken `\u` escape, with its line.
-pub fn parse_properties(text: &str) -> Result<BTreeMap<String, String>, String> {
+/// A broken `\u` escape or a line without a key.
+pub fn parse_properties(text: &str) -> Result<BTreeMap<String, String>, PropertiesError> {
     let mut properties = BTreeMap::new();
     let mut lines = text.lines().enumerate();
     while let Some((number, line)) = lines.next() {
@@ -24,8 +33,11 @@ pub fn parse_properties(text: &str) -> Result<BTreeMap<String, String>, String> 
             }
         }
         let (key, value) = split(&logical);
-        let read = |part: &str| unescape(part).map_err(|why| format!("line {}: {why}", number + 1));
-        properties.insert(read(key)?, read(value)?);
+        let failed = |why: String| PropertiesError { line: number + 1, why };
+        if key.is_empty() {
+            return Err(failed("no key before '='".to_owned()));
+        }
+        properties.insert(unescape(key).map_err(failed)?, unescape(value).map_err(failed)?);
     }
     Ok(properties)
 }

@@ -27,7 +27,7 @@ pub fn test(args: &TestArgs) -> Result<()> {
     setup::run()?;
     // System tests run the binary itself, so it is built first.
     cargo(["build", "--package", "aqueduct-cli"], [])?;
-    cargo(["test", "--workspace"], args.rest.iter().map(AsRef::as_ref))
+    cargo(["test", "--workspace", "--no-fail-fast"], args.rest.iter().map(AsRef::as_ref))
 }
 
 /// All checks; nothing is written outside `target`.

@@ -40,11 +40,8 @@ const PROGRAMS: &[(&[&str], &str)] = &[
 
 fn system_packages() -> Result<()> {
     let is_there = |name: &&str| if name.starts_with('/') { Path::new(name).exists() } else { on_path(name) };
-    let mut missing: Vec<&str> = PROGRAMS
-        .iter()
-        .filter(|(any, _)| !any.iter().any(|p| is_there(p)))
-        .map(|(_, package)| *package)
-        .collect();
+    let mut missing: Vec<&str> =
+        PROGRAMS.iter().filter(|(any, _)| !any.iter().any(is_there)).map(|(_, package)| *package).collect();
     if !Path::new("/usr/lib/postgresql").exists() {
         missing.push("postgresql");
     }

@@ -85,7 +85,7 @@ fn verifiable_producer_and_group_of_three(server: &Server) -> Result<()> {
     assert_eq!(send(server)?, 300);
     wait("300 records committed", &mut members, |m| m.iter().map(|m| m.committed).sum::<u64>() == 300)?;
 
-    let mut gone = vec![members.pop().context("three")?];
+    let mut gone = [members.pop().context("three")?];
     gone[0].end()?;
     gone[0].drain()?;
     wait("two members with three partitions each", &mut members, |m| {

@@ -7,8 +7,10 @@ use std::process::Command;
 /// The directory with Kafka's jars.
 pub fn kafka_lib() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let peers =
+        std::env::var_os("AQUEDUCT_PEERS").map_or_else(|| workspace.join("target/peers"), PathBuf::from);
     let lib = std::env::var_os("AQUEDUCT_KAFKA_LIB").map(PathBuf::from);
-    let lib = lib.unwrap_or_else(|| workspace.join("target/peers/kafka/lib"));
+    let lib = lib.unwrap_or_else(|| peers.join("kafka/lib"));
     assert!(
         lib.is_dir(),
         "{} does not hold Kafka's jars: run `cargo xtask setup`, or set AQUEDUCT_KAFKA_LIB",

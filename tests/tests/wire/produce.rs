@@ -4,6 +4,7 @@ use anyhow::Result;
 use aqueduct_protocol::messages::InitProducerIdRequest;
 use aqueduct_protocol::messages::produce_response::PartitionProduceResponse;
 use aqueduct_protocol::records::{BatchBuilder, Compression, TimestampType, patch_crc};
+use aqueduct_tests::server::{Kind, shared};
 use bytes::{Bytes, BytesMut};
 
 use crate::socket::Socket;
@@ -188,5 +189,16 @@ fn batches_that_are_refused() -> Result<()> {
         }
         Ok(seen)
     })?;
+    Ok(())
+}
+
+/// Apache Kafka answers UNKNOWN_SERVER_ERROR, which says nothing and which clients try again.
+#[test]
+fn an_unknown_codec_is_an_invalid_record() -> Result<()> {
+    let mut socket = Socket::open(shared(Kind::Aqueduct)?)?;
+    create(&mut socket, "wire.codec", 1, &[])?;
+    let records = changed(&batch(&[b"a"], None), |b| b[22] |= 0x07);
+    let answer = send(&mut socket, 8, "wire.codec", records)?;
+    assert_eq!(answer.error_code, 87, "{answer:?}");
     Ok(())
 }

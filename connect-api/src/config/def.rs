@@ -295,6 +295,19 @@ pub struct ConfigValueInfo {
     pub visible: bool,
 }
 
+impl ConfigValueInfo {
+    /// Adds `error` to the setting that it names, or to `otherwise`.
+    pub fn report(infos: &mut [Self], error: &Error, otherwise: &str) {
+        let key = match error {
+            Error::Config { name, .. } => name,
+            _ => otherwise,
+        };
+        if let Some(info) = infos.iter_mut().find(|info| info.key.name == key) {
+            info.errors.push(error.to_string());
+        }
+    }
+}
+
 /// A table of settings, in the order in which forms show them.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigDef {

@@ -63,13 +63,7 @@ impl Connector for JdbcSource {
             Err(error) => Err(error),
         };
         if let Err(error) = checked {
-            let key = match &error {
-                Error::Config { name, .. } => name.clone(),
-                _ => CONNECTION_URL.to_owned(),
-            };
-            if let Some(info) = infos.iter_mut().find(|i| i.key.name == key) {
-                info.errors.push(error.to_string());
-            }
+            ConfigValueInfo::report(infos, &error, CONNECTION_URL);
         }
     }
 

@@ -2,6 +2,7 @@
 //! for what cannot be (ids, times, addresses).
 
 mod admin;
+mod changes;
 mod connection;
 mod fetch;
 mod groups;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32};
 use std::time::Duration;
 
 use aqueduct_client::{Client, ClientConfig};
+use aqueduct_connect_api::Plugin;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -43,6 +44,7 @@ impl Worker {
         for key in config.unknown_keys() {
             tracing::warn!(key, "unknown setting is ignored");
         }
+        check_converters(&config)?;
         let client = Client::new(client_config(&config, "")?);
         let cluster_id = cluster_id(&client).await?;
         let (configs, statuses, offsets) = open_stores(&config).await?;
@@ -203,4 +205,16 @@ fn topic_spec(config: &WorkerConfig, store: &str, setting: &'static str, partiti
         settings: config.topic_settings(store),
         single_partition: false,
     }
+}
+
+/// Converters that are the default of every connector have to be there.
+fn check_converters(config: &WorkerConfig) -> Result<()> {
+    for key in ["key.converter", "value.converter", "header.converter"] {
+        let class = config.text(key);
+        if Plugin::by_class(class.trim()).is_none() {
+            let known = crate::config::classes(&["converter"]).join(", ");
+            return Err(Error::invalid(format!("{key}={class}: there is no such class; one of: {known}")));
+        }
+    }
+    Ok(())
 }

@@ -24,27 +24,22 @@ impl Printed {
 /// Every record of a topic, in the order of its partition.
 pub fn read_topic(bootstrap: &str, topic: &str) -> Result<Vec<Printed>> {
     let mut args =
-        vec!["--bootstrap-server", bootstrap, "--topic", topic, "--from-beginning", "--timeout-ms", "4000"];
+        vec!["--bootstrap-server", bootstrap, "--topic", topic, "--from-beginning", "--timeout-ms", "3000"];
     for property in [
         "print.partition=true",
         "print.headers=true",
         "print.key=true",
         "key.separator=\u{1f}",
         "headers.separator=\u{1e}",
+        "line.separator=\u{1d}",
     ] {
         args.extend(["--formatter-property", property]);
     }
     let text = tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &args)?;
-    // Other lines are the tool's own words.
-    Ok(text.lines().filter_map(parse).collect())
-}
-
-/// The values of a topic, in the order of its partition.
-pub fn read_values(bootstrap: &str, topic: &str) -> Result<Vec<String>> {
-    let args =
-        ["--bootstrap-server", bootstrap, "--topic", topic, "--from-beginning", "--timeout-ms", "4000"];
-    let text = tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &args)?;
-    Ok(text.lines().map(str::to_owned).collect())
+    // What follows the last record are the tool's own words.
+    let records = text.rsplit_once('\u{1d}').map_or("", |(records, _)| records);
+    let parsed = |record: &str| parse(record).with_context(|| format!("a printed record: {record}"));
+    records.split('\u{1d}').filter(|record| !record.is_empty()).map(parsed).collect()
 }
 
 fn parse(line: &str) -> Option<Printed> {

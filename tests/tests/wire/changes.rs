@@ -16,13 +16,16 @@ use aqueduct_tests::server::{Kind, shared};
 use crate::socket::Socket;
 use crate::{batch, create, same, send};
 
+/// The brokers of each new partition, where they are named.
+type Assignment = Option<&'static [&'static [i32]]>;
+
 #[test]
 fn partitions_that_cannot_be_added() -> Result<()> {
     same(|server| {
         let mut socket = Socket::open(server)?;
         create(&mut socket, "wire.grow", 2, &[])?;
         let mut seen = Vec::new();
-        let assigned: &[(&str, i32, Option<&[&[i32]]>)] = &[
+        let assigned: &[(&str, i32, Assignment)] = &[
             ("wire.grow", 2, None),
             ("wire.grow", 1, None),
             ("wire.grow", 0, None),

@@ -54,3 +54,20 @@ pub fn run(command: &mut Command) -> Result<()> {
 pub fn maven(dir: &Path, args: &[&str]) -> Result<()> {
     run(Command::new("mvn").args(["-B", "-q"]).args(args).current_dir(dir))
 }
+
+/// The minor version of Go that the modules in `tests/go` need: 1.26.
+const GO_MINOR: u32 = 26;
+
+/// The Go command: the system's where it is new enough, else the one that setup installs.
+///
+/// # Errors
+/// Names `cargo xtask setup` where there is neither.
+pub fn go() -> Result<PathBuf> {
+    let output = Command::new("go").arg("version").stdin(Stdio::null()).output();
+    let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+    let minor = text.split("go1.").nth(1).and_then(|rest| rest.split(['.', ' ']).next()?.parse::<u32>().ok());
+    if minor.is_some_and(|minor| minor >= GO_MINOR) {
+        return Ok("go".into());
+    }
+    Ok(find("AQUEDUCT_GO", "go-toolchain", "go/bin/go")?.join("go/bin/go"))
+}

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
-use aqueduct_tests::install::{find, run, workspace};
+use aqueduct_tests::install::{find, go, run, workspace};
 use aqueduct_tests::on_both;
 use aqueduct_tests::server::{Server, run_checks};
 
@@ -43,7 +43,7 @@ fn go_program() -> Result<PathBuf> {
     static BUILT: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _one_at_a_time = BUILT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let program = std::env::current_exe()?.with_file_name("franz-go-checks");
-    run(Command::new("go")
+    run(Command::new(go()?)
         .args(["build", "-o"])
         .arg(&program)
         .arg(".")

@@ -30,7 +30,8 @@ pub struct Args {
     /// The demo makes and fills a table of its own there, `aqueduct_demo_orders`.
     #[arg(long, value_name = "URL")]
     mysql: Option<Url>,
-    /// Write into this Elasticsearch or OpenSearch instead of a file: http://[USER:PASSWORD@]HOST:PORT.
+    /// Write into this Elasticsearch or OpenSearch instead of a file: http://HOST:PORT, or
+    /// http://USER:PASSWORD@HOST:PORT.
     /// The demo uses an index of its own there.
     #[arg(long, value_name = "URL")]
     elasticsearch: Option<Url>,

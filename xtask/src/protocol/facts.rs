@@ -58,7 +58,7 @@ fn print_fields(out: &mut String, fields: &[Field], depth: usize) {
     }
 }
 
-/// Reads what [`print`] writes.
+/// Reads what [`print()`] writes.
 pub fn parse(text: &str) -> Result<Message> {
     let mut lines = text.lines().peekable();
     let head = lines.next().context("empty file")?;

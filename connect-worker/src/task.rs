@@ -1,5 +1,6 @@
 //! What moves data: one runner a task, each in a tokio task of its own.
 
+mod conversion;
 mod dead_letters;
 mod errors;
 mod in_flight;

@@ -6,42 +6,27 @@ use aqueduct_protocol::messages::incremental_alter_configs_response::AlterConfig
 use aqueduct_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
 use super::Context;
-use super::shared::{alterable_resource, apply, own};
+use super::shared::{alter_each, alterable_resource, own};
 use crate::metadata::{Command, ConfigOp, Rejection};
 
 pub(crate) async fn handle(
     context: Context,
     request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
-    let mut responses = Vec::with_capacity(request.resources.len());
-    for (at, resource) in request.resources.iter().enumerate() {
-        let twice = request.resources.iter().enumerate().any(|(other_at, other)| {
-            other_at != at
-                && (other.resource_type, &other.resource_name)
-                    == (resource.resource_type, &resource.resource_name)
-        });
-        let done = match command(&context, resource, twice) {
-            Ok(command) => apply(&context, command, request.validate_only).await,
-            Err(rejection) => Err(rejection),
-        };
-        let (code, message) = match done {
-            Ok(()) => (ErrorCode::None, None),
-            Err(rejection) => (rejection.code, Some(rejection.message.into())),
-        };
-        responses.push(AlterConfigsResourceResponse {
-            error_code: code.code(),
-            error_message: message,
+    let identity = |r: &AlterConfigsResource| (r.resource_type, r.resource_name.clone());
+    let results = alter_each(&context, &request.resources, request.validate_only, identity, command).await;
+    let response =
+        |(resource, (error_code, error_message)): (AlterConfigsResource, _)| AlterConfigsResourceResponse {
+            error_code,
+            error_message,
             resource_type: resource.resource_type,
-            resource_name: resource.resource_name.clone(),
-        });
-    }
+            resource_name: resource.resource_name,
+        };
+    let responses = request.resources.into_iter().zip(results).map(response).collect();
     IncrementalAlterConfigsResponse { responses, ..Default::default() }
 }
 
-fn command(context: &Context, asked: &AlterConfigsResource, twice: bool) -> Result<Command, Rejection> {
-    if twice {
-        return Err(Rejection::new(ErrorCode::InvalidRequest, "Each resource must appear at most once."));
-    }
+fn command(context: &Context, asked: &AlterConfigsResource) -> Result<Command, Rejection> {
     let resource = alterable_resource(context, asked.resource_type, &asked.resource_name)?;
     let ops =
         asked.configs.iter().map(|config| Ok((own(&config.name), op(config)?))).collect::<Result<_, _>>()?;

@@ -1,6 +1,7 @@
 //! What several APIs need.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::BrokerId;
@@ -121,4 +122,35 @@ pub(super) async fn apply(context: &Context, command: Command, validate_only: bo
             Ok(())
         }
     }
+}
+
+/// Carries out one change of configs after the other, each of a resource of its own, and gives the code and the text for
+/// each, in order. A resource that is named twice is refused wherever it stands.
+pub(super) async fn alter_each<R>(
+    context: &Context,
+    asked: &[R],
+    validate_only: bool,
+    identity: impl Fn(&R) -> (i8, ByteString),
+    command: impl Fn(&Context, &R) -> Result<Command, Rejection>,
+) -> Vec<(i16, Option<ByteString>)> {
+    let mut named = HashMap::with_capacity(asked.len());
+    for resource in asked {
+        *named.entry(identity(resource)).or_insert(0) += 1;
+    }
+    let mut results = Vec::with_capacity(asked.len());
+    for resource in asked {
+        let decided = match named.get(&identity(resource)) {
+            Some(1) => command(context, resource),
+            _ => Err(Rejection::new(ErrorCode::InvalidRequest, "Each resource must appear at most once.")),
+        };
+        let done = match decided {
+            Ok(command) => apply(context, command, validate_only).await,
+            Err(rejection) => Err(rejection),
+        };
+        results.push(match done {
+            Ok(()) => (ErrorCode::None.code(), None),
+            Err(rejection) => (rejection.code.code(), Some(rejection.message.into())),
+        });
+    }
+    results
 }

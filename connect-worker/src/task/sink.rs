@@ -17,8 +17,9 @@ use aqueduct_connect_api::{
 use aqueduct_protocol::ids::Offset;
 use bytestring::ByteString;
 
-use self::convert::{Conversion, RecentRaw};
+use self::convert::RecentRaw;
 use self::positions::Positions;
+use super::conversion::Conversion;
 use super::dead_letters::DeadLetters;
 use super::errors::{ErrorPolicy, Failure, Stage};
 use super::runner::TaskStart;
@@ -271,7 +272,7 @@ impl SinkRunner {
     async fn convert_one(&mut self, record: &ConsumerRecord) -> Result<Option<SinkRecord>, Failure> {
         let mut retries = self.errors.begin();
         loop {
-            match self.convert.convert(record) {
+            match self.convert.for_sink(record) {
                 Err(failure) if failure.error.is_retriable() && self.errors.retries() => {
                     let Some(delay) = self.errors.next_delay(&mut retries, rand::random()) else {
                         return Err(failure);

@@ -5,17 +5,17 @@ use std::time::Instant;
 
 use aqueduct_client::{Admin, Deliveries, Header as RawHeader, Producer, ProducerRecord};
 use aqueduct_connect_api::{
-    Converter, Error as PluginError, HeaderConverter, OffsetMap, Plugin, Record, Result as PluginResult,
-    SourceRecord, SourceTask, SourceTaskContext,
+    Error as PluginError, OffsetMap, Plugin, Record, Result as PluginResult, SourceRecord, SourceTask,
+    SourceTaskContext,
 };
 use aqueduct_protocol::ids::PartitionIndex;
 use futures_util::FutureExt as _;
 
+use super::conversion::Conversion;
 use super::errors::{ErrorPolicy, Failure, Stage};
 use super::in_flight::{BatchOffsets, InFlight, SourcePosition};
 use super::runner::TaskStart;
 use super::topics::{CreationRules, TopicTracker};
-use super::transforms::TransformChain;
 use crate::config::{ClientKind, Tolerance};
 use crate::ids::{RunState, TargetState};
 use crate::metrics::count;
@@ -37,19 +37,9 @@ pub(super) struct SourceRunner {
     last_flush: Instant,
 }
 
-/// From a record of the source to one of a topic.
-struct Conversion {
-    transforms: TransformChain,
-    key: Box<dyn Converter>,
-    value: Box<dyn Converter>,
-    headers: Box<dyn HeaderConverter>,
-    key_class: String,
-    value_class: String,
-    header_class: String,
-}
-
 impl Conversion {
-    fn convert(&mut self, record: Record) -> Result<Option<ProducerRecord>, Failure> {
+    /// From a record of the source to one of a topic; `None` where a transform drops it.
+    fn for_topic(&mut self, record: Record) -> Result<Option<ProducerRecord>, Failure> {
         let Some(record) = self.transforms.apply(record)? else { return Ok(None) };
         let topic = &record.topic;
         let mut headers = Vec::with_capacity(record.headers.len());
@@ -97,16 +87,7 @@ impl SourceRunner {
         task: Box<dyn SourceTask>,
     ) -> PluginResult<Self> {
         let settings = start.connector_settings(plugin)?;
-        let class = |key: &str| settings.config().text(key).to_owned();
-        let convert = Conversion {
-            transforms: TransformChain::new(settings.transforms()?),
-            key: settings.converter(true)?,
-            value: settings.converter(false)?,
-            headers: settings.header_converter()?,
-            key_class: class("key.converter"),
-            value_class: class("value.converter"),
-            header_class: class("header.converter"),
-        };
+        let convert = Conversion::new(&settings)?;
         let producer = Producer::new(start.client(ClientKind::SourceProducer)?);
         let rules = match start.environment.config.flag("topic.creation.enable") {
             true => CreationRules::read(&start.connector)?,
@@ -278,7 +259,7 @@ impl SourceRunner {
     ) -> PluginResult<Option<ProducerRecord>> {
         let topic = record.topic.clone();
         let spare = self.errors.retries().then(|| record.clone());
-        let mut result = self.convert.convert(record);
+        let mut result = self.convert.for_topic(record);
         let mut retries = self.errors.begin();
         while let (Err(failure), Some(record)) = (&result, &spare) {
             if !failure.error.is_retriable() {
@@ -289,7 +270,7 @@ impl SourceRunner {
                 () = self.start.stop.cancelled() => break,
                 () = tokio::time::sleep(delay) => {}
             }
-            result = self.convert.convert(record.clone());
+            result = self.convert.for_topic(record.clone());
         }
         match result {
             Ok(converted) => Ok(converted),

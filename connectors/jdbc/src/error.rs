@@ -23,6 +23,17 @@ impl DbError {
         self.message = format!("{what}: {}", self.message);
         self
     }
+
+    /// A connection to `place` that failed, with what to check.
+    pub fn at_connect(place: &str, user: impl std::fmt::Debug, error: sqlx::Error) -> Self {
+        let error = Self::from(error);
+        let message = format!(
+            "cannot connect to {place} as user {user:?}: {}; check connection.url, connection.user and \
+             connection.password, and that the server runs",
+            error.message
+        );
+        Self { message, ..error }
+    }
 }
 
 impl From<sqlx::Error> for DbError {

@@ -6,42 +6,16 @@ use std::fmt;
 use aqueduct_client::{ConsumerRecord, Header as TopicHeader, TimestampType as ClientTimestampType};
 use aqueduct_connect_api::convert::RawHeader;
 use aqueduct_connect_api::{
-    Converter, Error as PluginError, Header, HeaderConverter, Record, Result as PluginResult, SinkRecord,
-    TimestampType,
+    Error as PluginError, Header, Record, Result as PluginResult, SinkRecord, TimestampType,
 };
 use aqueduct_protocol::ids::{LeaderEpoch, Offset, PartitionIndex};
 
+use super::super::conversion::Conversion;
 use super::super::errors::{Failure, Stage};
-use super::super::transforms::TransformChain;
-use crate::config::ConnectorSettings;
-
-/// Converters and transforms of a sink task.
-pub struct Conversion {
-    transforms: TransformChain,
-    key: Box<dyn Converter>,
-    value: Box<dyn Converter>,
-    headers: Box<dyn HeaderConverter>,
-    key_class: String,
-    value_class: String,
-    header_class: String,
-}
 
 impl Conversion {
-    pub fn new(settings: &ConnectorSettings) -> PluginResult<Self> {
-        let class = |key: &str| settings.config().text(key).to_owned();
-        Ok(Self {
-            transforms: TransformChain::new(settings.transforms()?),
-            key: settings.converter(true)?,
-            value: settings.converter(false)?,
-            headers: settings.header_converter()?,
-            key_class: class("key.converter"),
-            value_class: class("value.converter"),
-            header_class: class("header.converter"),
-        })
-    }
-
     /// The record for the sink; `None` where a transform drops it.
-    pub fn convert(&mut self, raw: &ConsumerRecord) -> Result<Option<SinkRecord>, Failure> {
+    pub fn for_sink(&mut self, raw: &ConsumerRecord) -> Result<Option<SinkRecord>, Failure> {
         let raw_headers: Vec<RawHeader> =
             raw.headers.iter().map(|h| RawHeader { key: h.key.clone(), value: h.value.clone() }).collect();
         let key = self

@@ -107,16 +107,7 @@ impl Dialect for MySql {
     }
 
     async fn connect(&self) -> Result<Box<dyn Session>, DbError> {
-        let failed = |e| {
-            let hint =
-                "check connection.url, connection.user and connection.password, and that the server runs";
-            let error = DbError::from(e);
-            let message = format!(
-                "cannot connect to {} as user {:?}: {}; {hint}",
-                self.place, self.user, error.message
-            );
-            DbError { message, ..error }
-        };
+        let failed = |e| DbError::at_connect(&self.place, &self.user, e);
         let mut connection = self.options.connect().await.map_err(failed)?;
         if let Some(level) = self.isolation {
             let sql = format!("SET SESSION TRANSACTION ISOLATION LEVEL {level}");

@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::network::{self, Limits};
 use crate::node::{Node, ProducerIds, random_uuid};
 use crate::partitions::{Directories, Partitions};
+use crate::security::Authorizer;
 use crate::tasks::Tasks;
 
 /// What a broker is started with: the keys of `server.properties`.
@@ -97,6 +98,7 @@ impl Broker {
             groups,
             fetch_sessions: Sessions::new(settings.fetch_session_slots),
             producer_ids: ProducerIds::default(),
+            authorizer: Authorizer::default(),
             limits: Arc::new(limits),
             metrics,
             tasks,

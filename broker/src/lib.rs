@@ -7,6 +7,7 @@
 //! - `api`: the table of APIs served, one file each.
 //! - `network`: listener, connections, frames, `sendfile`.
 //! - `coordinator`: groups and committed offsets.
+//! - [`security`]: principals, operations, resources, and the authorizer.
 //! - `partitions`, `partition`, `fetch`: logs that are open, and who reads or waits for them.
 
 mod api;
@@ -24,6 +25,7 @@ mod node;
 mod partition;
 mod partitions;
 mod recompress;
+pub mod security;
 mod state_log;
 mod tasks;
 

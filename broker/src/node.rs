@@ -19,6 +19,7 @@ use crate::metadata::{
 use crate::metrics::Metrics;
 use crate::network::Limits;
 use crate::partitions::Partitions;
+use crate::security::Authorizer;
 use crate::tasks::Tasks;
 
 /// The topic that holds committed offsets and group state.
@@ -32,6 +33,7 @@ pub(crate) struct Node {
     pub groups: Coordinator,
     pub fetch_sessions: Sessions,
     pub producer_ids: ProducerIds,
+    pub authorizer: Authorizer,
     pub limits: Arc<Limits>,
     pub metrics: Metrics,
     pub clock: Clock,

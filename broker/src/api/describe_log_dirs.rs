@@ -16,8 +16,13 @@ use bytestring::ByteString;
 use super::Context;
 use crate::node::Node;
 use crate::partitions;
+use crate::security::Operation;
 
 pub(crate) async fn handle(context: Context, request: DescribeLogDirsRequest) -> DescribeLogDirsResponse {
+    let failed = |code: ErrorCode| DescribeLogDirsResponse { error_code: code.code(), ..Default::default() };
+    if !context.allows_cluster(Operation::Describe) {
+        return failed(ErrorCode::ClusterAuthorizationFailed);
+    }
     let wanted: Option<HashSet<(ByteString, i32)>> = request.topics.map(|topics| {
         topics
             .into_iter()
@@ -28,9 +33,7 @@ pub(crate) async fn handle(context: Context, request: DescribeLogDirsRequest) ->
     place(&node, wanted.as_ref()).await;
     match tokio::task::spawn_blocking(move || describe(&node, wanted.as_ref())).await {
         Ok(results) => DescribeLogDirsResponse { results, ..Default::default() },
-        Err(_) => {
-            DescribeLogDirsResponse { error_code: ErrorCode::KafkaStorageError.code(), ..Default::default() }
-        }
+        Err(_) => failed(ErrorCode::KafkaStorageError),
     }
 }
 

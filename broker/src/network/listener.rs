@@ -12,6 +12,7 @@ use super::limits::Place;
 use crate::api::Client;
 use crate::config::Settings;
 use crate::node::Node;
+use crate::security::Principal;
 
 /// Opens the listening socket.
 pub(crate) async fn bind(settings: &Settings) -> io::Result<TcpListener> {
@@ -49,7 +50,11 @@ pub(crate) async fn run(listener: TcpListener, node: Arc<Node>) {
             () = node.tasks.stopping() => return,
         };
         let Some((stream, address, place)) = accepted else { continue };
-        let client = Arc::new(Client { host: format!("/{}", address.ip().to_canonical()) });
+        let client = Arc::new(Client {
+            host: format!("/{}", address.ip().to_canonical()),
+            principal: Principal::anonymous(),
+            listener: node.settings.listener.name.as_str().into(),
+        });
         let connection_node = node.clone();
         node.tasks.spawn(async move {
             // A future as large as a handler's frame stays off the listener's stack.

@@ -1,0 +1,14 @@
+//! Who may do what: principals, operations and resources in Kafka's terms, and the authorizer that decides.
+
+mod authorizer;
+mod operation;
+mod principal;
+mod resource;
+
+pub(crate) use authorizer::Authorizer;
+pub use operation::Operation;
+pub use principal::Principal;
+pub use resource::ResourceType;
+
+/// The name of the one resource of type [`ResourceType::Cluster`].
+pub const CLUSTER_NAME: &str = "kafka-cluster";

@@ -26,7 +26,7 @@ use model::Message;
 /// What to regenerate, and from what.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Read the schemas from these jars (kafka-clients and kafka-group-coordinator) instead of the newest release.
+    /// Read the schemas from these jars (kafka-clients first, then the coordinators) instead of the newest release.
     #[arg(long, value_name = "PATH")]
     jar: Vec<PathBuf>,
     /// Leave the facts as they are and only write the Rust files.
@@ -65,8 +65,8 @@ pub fn verify() -> Result<()> {
 pub fn bring_jars() -> Result<()> {
     let release = fs::read_to_string(schema_dir().join("RELEASE"))?;
     let (dir, release) = (jar_dir(), release.trim());
-    let there = |artifact| dir.join(format!("{artifact}-{release}.jar")).is_file();
-    if !(there("kafka-clients") && there("kafka-group-coordinator")) {
+    let there = |artifact: &str| dir.join(format!("{artifact}-{release}.jar")).is_file();
+    if !source::ARTIFACTS.into_iter().all(there) {
         println!("setup: installing {}", dir.display());
         source::bring_jars(&dir, Some(release))?;
     }

@@ -175,6 +175,15 @@ pub fn nullable_struct<T: Decode>(
     if i8(buf, field)? < 0 { Ok(None) } else { T::decode(buf, version).map(Some) }
 }
 
+/// A struct that may be null, in a tagged field: there a varint tells, and 0 stands for null.
+pub fn tagged_nullable_struct<T: Decode>(
+    buf: &mut Bytes,
+    version: i16,
+    field: &'static str,
+) -> Result<Option<T>, DecodeError> {
+    if varint::get_u32(buf, field)? == 0 { Ok(None) } else { T::decode(buf, version).map(Some) }
+}
+
 /// Passes a value that is there, or may be missing in this version.
 pub fn not_null<T>(
     may_be_null: bool,

@@ -150,6 +150,16 @@ pub fn nullable_struct<T: Encode>(
     }
 }
 
+/// A struct that may be null, in a tagged field: there a varint tells, and 0 stands for null.
+pub fn tagged_nullable_struct<T: Encode>(
+    buf: &mut BytesMut,
+    value: Option<&T>,
+    version: i16,
+) -> Result<(), EncodeError> {
+    buf.put_u8(value.is_some().into());
+    value.map_or(Ok(()), |value| value.encode(buf, version))
+}
+
 /// The block of tagged fields of one struct, gathered in the order of tags. Empty, it costs no memory.
 #[derive(Default)]
 pub struct Tags {

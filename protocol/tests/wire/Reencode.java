@@ -47,6 +47,7 @@ public class Reencode {
             "org.apache.kafka.common.message." + name + "Data",
             "org.apache.kafka.common.message." + name,
             "org.apache.kafka.coordinator.group.generated." + name,
+            "org.apache.kafka.coordinator.transaction.generated." + name,
         }) {
             try {
                 return Class.forName(candidate);

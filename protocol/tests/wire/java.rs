@@ -18,7 +18,8 @@ fn jars() -> PathBuf {
     let dir =
         env::var_os("AQUEDUCT_KAFKA_SCHEMA_LIB").map_or_else(|| peers.join("kafka-schemas"), PathBuf::from);
     let release = facts::release();
-    for jar in [format!("kafka-clients-{release}.jar"), format!("kafka-group-coordinator-{release}.jar")] {
+    for artifact in ["kafka-clients", "kafka-group-coordinator", "kafka-transaction-coordinator"] {
+        let jar = format!("{artifact}-{release}.jar");
         assert!(dir.join(&jar).is_file(), "no {jar} in {}: run `cargo xtask setup`", dir.display());
     }
     dir

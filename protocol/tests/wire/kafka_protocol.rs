@@ -79,14 +79,8 @@ fn the_crate_writes_the_same_bytes() {
     }
     println!("{equal} messages equal");
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
-    // Headers have a form of their own there, and what the coordinator stores is not of the wire.
-    let expected = [
-        "GroupMetadataKey",
-        "GroupMetadataValue",
-        "OffsetCommitKey",
-        "OffsetCommitValue",
-        "RequestHeader",
-        "ResponseHeader",
-    ];
+    // What coordinators store is not of the wire, and headers have a form of their own there.
+    left_out.retain(|name| !name.ends_with("Key") && !name.ends_with("Value"));
+    let expected = ["RequestHeader", "ResponseHeader"];
     assert!(left_out.iter().eq(&expected), "left out: {left_out:?}");
 }

@@ -99,6 +99,8 @@ impl<'a> Writer<'a> {
             match field.ty.as_str() {
                 "string" => length(out, flexible, true, None),
                 "bytes" | "records" => length(out, flexible, false, None),
+                // A varint in a tagged field, a byte elsewhere.
+                _ if field.tag.is_some() => out.put_u8(0),
                 _ => out.put_i8(-1),
             }
         } else {

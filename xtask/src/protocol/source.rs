@@ -11,7 +11,7 @@ use super::model::{Field, Kind, Message, Shared, Type, Versions};
 
 /// Keys of the APIs that we serve or call.
 const KEYS: &[(i16, i16)] =
-    &[(0, 3), (8, 33), (35, 37), (42, 51), (55, 55), (57, 57), (60, 61), (65, 66), (68, 69), (74, 75)];
+    &[(0, 3), (8, 37), (42, 51), (55, 55), (57, 57), (60, 61), (64, 66), (68, 69), (74, 75)];
 
 /// What else we read or write: headers, and what lies inside other messages or in internal topics.
 const DATA: &[&str] = &[
@@ -23,7 +23,27 @@ const DATA: &[&str] = &[
     "OffsetCommitValue",
     "GroupMetadataKey",
     "GroupMetadataValue",
+    "ConsumerGroupMetadataKey",
+    "ConsumerGroupMetadataValue",
+    "ConsumerGroupMemberMetadataKey",
+    "ConsumerGroupMemberMetadataValue",
+    "ConsumerGroupPartitionMetadataKey",
+    "ConsumerGroupPartitionMetadataValue",
+    "ConsumerGroupTargetAssignmentMetadataKey",
+    "ConsumerGroupTargetAssignmentMetadataValue",
+    "ConsumerGroupTargetAssignmentMemberKey",
+    "ConsumerGroupTargetAssignmentMemberValue",
+    "ConsumerGroupCurrentMemberAssignmentKey",
+    "ConsumerGroupCurrentMemberAssignmentValue",
+    "ConsumerGroupRegularExpressionKey",
+    "ConsumerGroupRegularExpressionValue",
+    "TransactionLogKey",
+    "TransactionLogValue",
 ];
+
+/// The artifacts of Kafka that hold them.
+pub const ARTIFACTS: [&str; 3] =
+    ["kafka-clients", "kafka-group-coordinator", "kafka-transaction-coordinator"];
 
 /// What the Java classes of messages log through.
 const SLF4J: &str = "org.slf4j:slf4j-api:1.7.36";
@@ -41,12 +61,17 @@ pub fn bring_jars(dir: &Path, release: Option<&str>) -> Result<Vec<PathBuf>> {
     if dir.exists() {
         fs::remove_dir_all(dir)?;
     }
-    copy_jar(dir, &format!("org.apache.kafka:kafka-clients:{}", release.unwrap_or("RELEASE")))?;
+    let [clients, others @ ..] = ARTIFACTS;
+    copy_jar(dir, &format!("org.apache.kafka:{clients}:{}", release.unwrap_or("RELEASE")))?;
     let clients = fs::read_dir(dir)?.next().context("mvn copied nothing")??.path();
     let release = release_of(&clients)?;
-    copy_jar(dir, &format!("org.apache.kafka:kafka-group-coordinator:{release}"))?;
+    let mut jars = vec![clients];
+    for artifact in others {
+        copy_jar(dir, &format!("org.apache.kafka:{artifact}:{release}"))?;
+        jars.push(dir.join(format!("{artifact}-{release}.jar")));
+    }
     copy_jar(dir, SLF4J)?;
-    Ok(vec![clients, dir.join(format!("kafka-group-coordinator-{release}.jar"))])
+    Ok(jars)
 }
 
 fn copy_jar(dir: &Path, artifact: &str) -> Result<()> {
@@ -172,13 +197,16 @@ fn fields(map: &Map<String, Value>) -> Result<Vec<Field>> {
 
 fn field(map: &Map<String, Value>) -> Result<Field> {
     let name = text(map, "name")?;
-    let versions = Versions::parse(text(map, "versions")?)?;
+    // A field that is tagged wherever it is need not say so twice.
+    let versions = text(map, "versions").or_else(|_| text(map, "taggedVersions"))?;
+    let versions = Versions::parse(versions)?;
     let optional = |key: &str| map.get(key).and_then(Value::as_str).map(Versions::parse).transpose();
     if let Some(tagged) = optional("taggedVersions")? {
         ensure!(tagged == versions, "{name}: tagged in some of its versions only, which we do not support");
     }
     let default = match map.get("default") {
-        None => None,
+        // A bare null says nothing; a default of null is given as text.
+        None | Some(Value::Null) => None,
         Some(Value::String(s)) if s.is_empty() => None,
         Some(Value::String(s)) if s.contains(' ') => bail!("{name}: a default with a space: {s:?}"),
         Some(Value::String(s)) => Some(s.clone()),

@@ -96,6 +96,9 @@ fn value(m: &Message, s: &Struct<'_>, f: &Field, structs: &[Struct<'_>]) -> Stri
     let null = nullable(f, s.versions);
     let plain = match (&f.ty, null) {
         (Type::Struct(name), false) => format!("{name}::decode(buf, version)?"),
+        (Type::Struct(_), true) if f.tag.is_some() => {
+            format!("read::tagged_nullable_struct(buf, version, {path})?")
+        }
         (Type::Struct(_), true) => format!("read::nullable_struct(buf, version, {path})?"),
         (Type::Array(element), _) => {
             let helper = if null { "nullable_array" } else { "array" };

@@ -86,6 +86,9 @@ fn value(m: &Message, s: &Struct<'_>, f: &Field) -> String {
     }
     let _ = match (&f.ty, null) {
         (Type::Struct(_), false) => writeln!(out, "{this}.encode(buf, version)?;"),
+        (Type::Struct(_), true) if f.tag.is_some() => {
+            writeln!(out, "write::tagged_nullable_struct(buf, {this}.as_ref(), version)?;")
+        }
         (Type::Struct(_), true) => writeln!(out, "write::nullable_struct(buf, {this}.as_ref(), version)?;"),
         (Type::Array(element), _) => {
             let helper = if null { "nullable_array" } else { "array" };

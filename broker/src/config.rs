@@ -9,5 +9,5 @@ pub mod topic_keys;
 
 pub use definition::{ConfigError, Key, Kind, Scope};
 pub use properties::Properties;
-pub use settings::{GroupSettings, Listener, Settings};
+pub use settings::{GroupSettings, Listener, Settings, TransactionSettings};
 pub use topic_keys::TopicConfig;

@@ -8,6 +8,7 @@
 mod backend;
 mod command;
 mod effective;
+pub mod features;
 mod image;
 mod journal;
 mod local;

@@ -24,6 +24,8 @@ use crate::tasks::Tasks;
 
 /// The topic that holds committed offsets and group state.
 pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
+/// The topic that holds the state of transactions.
+pub(crate) const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 
 /// One running node. Services are cheap handles; a component takes clones of those that it needs.
 pub(crate) struct Node {
@@ -72,12 +74,23 @@ impl Node {
             };
             set("cleanup.policy", "compact");
             set("compression.type", "producer");
-            set("segment.bytes", &settings.groups.offsets_segment_bytes.to_string());
+            // Kafka's default of 3 suits a cluster; one node holds one replica.
+            let brokers = (self.metadata.image().brokers.len() as i16).max(1);
+            if name == TRANSACTIONS_TOPIC {
+                let transactions = &settings.transactions;
+                partitions = transactions.partitions;
+                replication_factor = transactions.replication_factor.min(brokers);
+                set("segment.bytes", &transactions.segment_bytes.to_string());
+                let min_isr = transactions.min_isr.min(replication_factor.into());
+                set("min.insync.replicas", &min_isr.to_string());
+                set("compression.type", "uncompressed");
+                set("unclean.leader.election.enable", "false");
+            } else {
+                set("segment.bytes", &settings.groups.offsets_segment_bytes.to_string());
+            }
             if name == OFFSETS_TOPIC {
                 partitions = settings.groups.offsets_partitions;
-                // Kafka's default of 3 suits a cluster; one node holds one replica.
-                let brokers = self.metadata.image().brokers.len() as i16;
-                replication_factor = settings.groups.offsets_replication_factor.min(brokers.max(1));
+                replication_factor = settings.groups.offsets_replication_factor.min(brokers);
             }
         }
         Command::CreateTopic {

@@ -9,10 +9,10 @@ use aqueduct_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{APIS, Context};
+use crate::metadata::MetadataImage;
+use crate::metadata::features::{FEATURES, Feature};
 
 const MAX_VERSION: i16 = 5;
-/// Levels of `metadata.version`: 3.3-IV3 is the first of KRaft, 4.3-IV0 what this broker's metadata can express.
-const METADATA_VERSION: (i16, i16) = (7, 30);
 
 /// The whole answer to an ApiVersions request of a version that is not known here: its body cannot be read, and the
 /// answer goes out in version 0 so that any client can read it and come again. `None` for every other request.
@@ -52,9 +52,9 @@ pub(crate) async fn handle(context: Context, request: ApiVersionsRequest) -> Api
     let features = context.version >= 3;
     ApiVersionsResponse {
         api_keys: advertised(),
-        supported_features: features.then(supported).into_iter().collect(),
+        supported_features: if features { supported(context.version) } else { Vec::new() },
         finalized_features_epoch: if features { image.version as i64 } else { -1 },
-        finalized_features: features.then(finalized).into_iter().collect(),
+        finalized_features: if features { finalized(&image) } else { Vec::new() },
         ..Default::default()
     }
 }
@@ -65,19 +65,25 @@ fn advertised() -> Vec<ApiVersion> {
     APIS.iter().map(version).collect()
 }
 
-fn supported() -> SupportedFeatureKey {
-    let (min_version, max_version) = METADATA_VERSION;
-    SupportedFeatureKey { name: "metadata.version".into(), min_version, max_version }
+/// Versions from which a level of 0 may be named; older clients take it for damage.
+const ZERO_SINCE: i16 = 4;
+
+fn supported(version: i16) -> Vec<SupportedFeatureKey> {
+    let key = |feature: &Feature| SupportedFeatureKey {
+        name: feature.name.into(),
+        min_version: feature.min,
+        max_version: feature.max,
+    };
+    FEATURES.iter().filter(|feature| feature.min > 0 || version >= ZERO_SINCE).map(key).collect()
 }
 
-/// Transactions, KIP-848 groups and the like are not served, so their features are not there.
-fn finalized() -> FinalizedFeatureKey {
-    let level = METADATA_VERSION.1;
-    FinalizedFeatureKey {
-        name: "metadata.version".into(),
-        max_version_level: level,
-        min_version_level: level,
-    }
+/// Features that are off are left out.
+fn finalized(image: &MetadataImage) -> Vec<FinalizedFeatureKey> {
+    let key = |feature: &Feature| {
+        let level = image.level(feature);
+        FinalizedFeatureKey { name: feature.name.into(), max_version_level: level, min_version_level: level }
+    };
+    FEATURES.iter().filter(|feature| image.level(feature) > 0).map(key).collect()
 }
 
 /// `[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?`

@@ -119,6 +119,17 @@ pub const KEYS: &[Key] = &[
     fixed("offsets.retention.check.interval.ms", Long, "600000", AtLeast(1), "Time between two looks for offsets to forget."),
     fixed("offsets.load.buffer.size", Int, "5242880", AtLeast(1), "Bytes that are read at once when a group coordinator loads."),
     fixed("offsets.commit.timeout.ms", Int, "5000", AtLeast(1), "Time that a commit may take to be written."),
+    // Transactions.
+    fixed("transaction.max.timeout.ms", Int, "900000", AtLeast(1), "Longest transaction timeout that a producer may ask for."),
+    fixed("transactional.id.expiration.ms", Int, "604800000", AtLeast(1), "Time after which an idle transactional id is forgotten."),
+    fixed("transaction.abort.timed.out.transaction.cleanup.interval.ms", Int, "10000", AtLeast(1), "Time between two looks for transactions that have timed out."),
+    fixed("transaction.remove.expired.transaction.cleanup.interval.ms", Int, "3600000", AtLeast(1), "Time between two looks for transactional ids to forget."),
+    fixed("transaction.partition.verification.enable", Boolean, "true", Any, "Whether records of a transaction are taken only where the coordinator knows of the partition."),
+    fixed("transaction.state.log.num.partitions", Int, "50", AtLeast(1), "Partitions of __transaction_state. Not to be changed once it exists."),
+    fixed("transaction.state.log.replication.factor", Short, "3", AtLeast(1), "Replicas of __transaction_state; no more than there are brokers when it is created."),
+    fixed("transaction.state.log.min.isr", Int, "2", AtLeast(1), "min.insync.replicas of __transaction_state; no more than it has replicas when it is created."),
+    fixed("transaction.state.log.segment.bytes", Int, "104857600", AtLeast(1), "Segment size of __transaction_state."),
+    fixed("transaction.state.log.load.buffer.size", Int, "5242880", AtLeast(1), "Bytes that are read at once when a transaction coordinator loads."),
 ];
 
 /// The row of a key that has an effect.

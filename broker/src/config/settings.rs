@@ -54,6 +54,24 @@ pub struct Settings {
     pub producer_id_expiration_ms: i64,
     pub producer_id_check_interval: Duration,
     pub groups: GroupSettings,
+    pub transactions: TransactionSettings,
+}
+
+/// What the transaction coordinator reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransactionSettings {
+    pub max_timeout_ms: i32,
+    pub id_expiration_ms: i64,
+    /// Between two looks for transactions that have timed out.
+    pub timeout_check_interval: Duration,
+    /// Between two looks for ids to forget.
+    pub expiry_check_interval: Duration,
+    pub verify_partitions: bool,
+    pub partitions: i32,
+    pub replication_factor: i16,
+    pub min_isr: i32,
+    pub segment_bytes: i32,
+    pub load_buffer_bytes: usize,
 }
 
 /// What the group coordinator reads.
@@ -170,6 +188,20 @@ impl Settings {
                 offsets_retention_ms: read.long("offsets.retention.minutes").saturating_mul(60_000),
                 offsets_check_interval: read.millis("offsets.retention.check.interval.ms"),
                 load_buffer_bytes: read.int("offsets.load.buffer.size") as usize,
+            },
+            transactions: TransactionSettings {
+                max_timeout_ms: read.int("transaction.max.timeout.ms"),
+                id_expiration_ms: read.long("transactional.id.expiration.ms"),
+                timeout_check_interval: read
+                    .millis("transaction.abort.timed.out.transaction.cleanup.interval.ms"),
+                expiry_check_interval: read
+                    .millis("transaction.remove.expired.transaction.cleanup.interval.ms"),
+                verify_partitions: read.boolean("transaction.partition.verification.enable"),
+                partitions: read.int("transaction.state.log.num.partitions"),
+                replication_factor: read.int("transaction.state.log.replication.factor") as i16,
+                min_isr: read.int("transaction.state.log.min.isr"),
+                segment_bytes: read.int("transaction.state.log.segment.bytes"),
+                load_buffer_bytes: read.int("transaction.state.log.load.buffer.size") as usize,
             },
             properties,
         })

@@ -22,6 +22,8 @@ pub struct MetadataImage {
     configs: BTreeMap<Resource, Arc<BTreeMap<ByteString, ByteString>>>,
     /// The first producer id that was never given out.
     pub next_producer_id: i64,
+    /// Levels of features that were set; [`super::features`] has the defaults.
+    pub features: BTreeMap<ByteString, i16>,
 }
 
 /// A registered broker.
@@ -140,6 +142,9 @@ impl MetadataImage {
                 }
             }
             Record::ProducerIds { next } => self.next_producer_id = self.next_producer_id.max(*next),
+            Record::Feature { name, level } => {
+                self.features.insert(name.clone(), *level);
+            }
         }
     }
 
@@ -154,6 +159,9 @@ impl MetadataImage {
             values: (**values).clone(),
         }));
         records.push(Record::ProducerIds { next: self.next_producer_id });
+        let feature =
+            |(name, level): (&ByteString, &i16)| Record::Feature { name: name.clone(), level: *level };
+        records.extend(self.features.iter().map(feature));
         records
     }
 
@@ -233,6 +241,7 @@ mod tests {
         image.apply(&Record::BrokerRegistered(broker(2)));
         image.apply(&Record::TopicDeleted { id: Uuid([1; 16]) });
         image.apply(&Record::ProducerIds { next: 2000 });
+        image.apply(&Record::Feature { name: "group.version".into(), level: 0 });
         let values = BTreeMap::from([("retention.ms".into(), "5".into())]);
         image.apply(&Record::Config { resource: Resource::Topic("bb".into()), values });
         let mut copy = MetadataImage::new("c".into());

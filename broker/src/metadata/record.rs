@@ -26,6 +26,11 @@ pub enum Record {
     ProducerIds {
         next: i64,
     },
+    /// The level of a feature from now on; 0 turns it off.
+    Feature {
+        name: ByteString,
+        level: i16,
+    },
 }
 
 impl Record {
@@ -84,6 +89,11 @@ impl Record {
                 out.put_u8(5);
                 out.put_i64(*next);
             }
+            Self::Feature { name, level } => {
+                out.put_u8(9);
+                put_text(out, name);
+                out.put_i16(*level);
+            }
         }
     }
 
@@ -132,6 +142,7 @@ impl Record {
                 Self::Config { resource, values }
             }
             5 => Self::ProducerIds { next: bytes.try_get_i64().ok()? },
+            9 => Self::Feature { name: get_text(bytes)?, level: bytes.try_get_i16().ok()? },
             _ => return None,
         };
         Some(record)
@@ -200,6 +211,7 @@ mod tests {
                 values: BTreeMap::from([("a".into(), "b".into())]),
             },
             Record::ProducerIds { next: 1000 },
+            Record::Feature { name: "transaction.version".into(), level: 2 },
         ];
         for record in records {
             let mut out = BytesMut::new();

@@ -5,20 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aqueduct_protocol::ids::{BrokerId, Uuid};
-use tokio::net::TcpListener;
 
 use crate::api::own;
 use crate::clock::Clock;
-use crate::config::{ConfigError, Properties, Settings};
+use crate::config::{ConfigError, Listener, Properties, Settings};
 use crate::coordinator::Coordinator;
 use crate::error::Error;
 use crate::fetch::sessions::Sessions;
 use crate::housekeeping;
 use crate::metadata::{
-    BrokerImage, Command, JOURNAL_FILE_NAME, LocalMetadata, MetadataBackend, MetadataError,
+    BrokerImage, Command, Endpoint, JOURNAL_FILE_NAME, LocalMetadata, MetadataBackend, MetadataError,
 };
 use crate::metrics::Metrics;
-use crate::network::{self, Limits};
+use crate::network::{self, Door, Limits};
 use crate::node::{Node, ProducerIds, random_uuid};
 use crate::partitions::{Directories, Partitions};
 use crate::security::Authorizer;
@@ -68,14 +67,12 @@ impl Broker {
     pub async fn start(options: Options) -> Result<Handle, Error> {
         let settings = Arc::new(Settings::read(options.properties)?);
         raise_file_limit();
-        let listener = listen(&settings).await?;
-        let address =
-            listener.local_addr().map_err(|source| Error::Bind { address: text(&settings), source })?;
+        let doors = network::bind(&settings).await?;
         let opening = settings.clone();
         let (directories, metadata) =
             tokio::task::spawn_blocking(move || open(&opening)).await.map_err(|_| Error::Interrupted)??;
         let metadata: Arc<dyn MetadataBackend> = Arc::new(metadata);
-        register(&*metadata, &settings, address).await?;
+        register(&*metadata, &settings, &doors).await?;
         let clock = Clock::system();
         let partitions =
             Arc::new(Partitions::new(settings.clone(), metadata.clone(), directories, clock.clone()));
@@ -107,32 +104,46 @@ impl Broker {
             partitions,
             clock,
         });
-        node.tasks.spawn(network::run(listener, node.clone()));
+        let mut addresses = Vec::with_capacity(doors.len());
+        for door in doors {
+            let (listener, address) = (door.listener.name.clone(), door.address);
+            tracing::info!(%address, listener, protocol = %door.listener.protocol, "broker is listening");
+            addresses.push((listener, address));
+            node.tasks.spawn(network::run(door, node.clone()));
+        }
         housekeeping::start(&node);
-        tracing::info!(%address, node = node.settings.node_id.0, "broker is listening");
-        Ok(Handle { address, node })
+        tracing::info!(node = node.settings.node_id.0, "broker has started");
+        Ok(Handle { addresses, node })
     }
 }
 
 /// A running node. Dropping the handle leaves the node running; [`Handle::shutdown`] stops it.
 #[derive(Clone)]
 pub struct Handle {
-    address: SocketAddr,
+    /// Never empty.
+    addresses: Vec<(String, SocketAddr)>,
     node: Arc<Node>,
 }
 
 impl Handle {
-    /// The address that is listened on; with port 0 the port that was found.
+    /// The address of the first listener; with port 0 the port that was found.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses[0].1
     }
 
-    /// `HOST:PORT` as clients are told.
+    /// The address of a listener, by its name.
+    pub fn listener_address(&self, listener: &str) -> Option<SocketAddr> {
+        self.addresses.iter().find(|(name, _)| name == listener).map(|(_, address)| *address)
+    }
+
+    /// `HOST:PORT` as clients of the first listener are told.
     pub fn advertised(&self) -> String {
         let image = self.node.metadata.image();
-        match image.brokers.get(&self.node.settings.node_id) {
-            Some(broker) => format!("{}:{}", broker.host, broker.port),
-            None => self.address.to_string(),
+        let (listener, address) = &self.addresses[0];
+        let broker = image.brokers.get(&self.node.settings.node_id);
+        match broker.and_then(|broker| broker.endpoint(listener)) {
+            Some(endpoint) => format!("{}:{}", endpoint.host, endpoint.port),
+            None => address.to_string(),
         }
     }
 
@@ -181,14 +192,6 @@ impl Handle {
         }
         tracing::info!("broker has stopped");
     }
-}
-
-fn text(settings: &Settings) -> String {
-    format!("{}:{}", settings.listener.host, settings.listener.port)
-}
-
-async fn listen(settings: &Settings) -> Result<TcpListener, Error> {
-    network::bind(settings).await.map_err(|source| Error::Bind { address: text(settings), source })
 }
 
 fn open(settings: &Settings) -> Result<(Directories, LocalMetadata), Error> {
@@ -244,18 +247,21 @@ fn refuse_foreign_logs(dir: &Path, directories: &Directories) -> Result<(), Meta
     }
 }
 
-async fn register(
-    metadata: &dyn MetadataBackend,
-    settings: &Settings,
-    address: SocketAddr,
-) -> Result<(), Error> {
-    let advertised = &settings.advertised;
+async fn register(metadata: &dyn MetadataBackend, settings: &Settings, doors: &[Door]) -> Result<(), Error> {
+    let bound = |name: &str| doors.iter().find(|door| door.listener.name == name);
+    let endpoint = |advertised: &Listener| Endpoint {
+        listener: own(&advertised.name),
+        host: own(&advertised.host),
+        port: match advertised.port {
+            0 => bound(&advertised.name).map_or(0, |door| door.address.port()),
+            port => port,
+        },
+        protocol: advertised.protocol,
+    };
     let broker = BrokerImage {
         id: settings.node_id,
         incarnation: incarnation(),
-        listener: own(&advertised.name),
-        host: own(&advertised.host),
-        port: if advertised.port == 0 { address.port() } else { advertised.port },
+        endpoints: settings.listeners.advertised.iter().map(endpoint).collect(),
         rack: settings.rack.as_deref().map(own),
     };
     match metadata.submit(vec![Command::RegisterBroker(broker)]).await.pop() {

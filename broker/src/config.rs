@@ -3,11 +3,13 @@
 pub mod broker_keys;
 pub mod definition;
 mod known_keys;
+mod listeners;
 mod properties;
 mod settings;
 pub mod topic_keys;
 
 pub use definition::{ConfigError, Key, Kind, Scope};
+pub use listeners::{Listener, Listeners, SecurityProtocol};
 pub use properties::Properties;
-pub use settings::{GroupSettings, Listener, Settings, TransactionSettings};
+pub use settings::{GroupSettings, Settings, TransactionSettings};
 pub use topic_keys::TopicConfig;

@@ -19,7 +19,7 @@ pub use command::{
     Command, ConfigOp, NewPartitions, Outcome, Placement, Rejection, check_topic_name, decide,
 };
 pub use effective::{EffectiveConfig, Source, Synonym};
-pub use image::{BrokerImage, MetadataImage, PartitionImage, Resource, TopicImage, is_internal};
+pub use image::{BrokerImage, Endpoint, MetadataImage, PartitionImage, Resource, TopicImage, is_internal};
 pub use journal::FILE_NAME as JOURNAL_FILE_NAME;
 pub use local::LocalMetadata;
 pub use record::Record;

@@ -7,4 +7,4 @@ mod listener;
 mod send;
 
 pub(crate) use limits::Limits;
-pub(crate) use listener::{bind, run};
+pub(crate) use listener::{Door, bind, run};

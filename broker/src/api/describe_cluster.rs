@@ -29,12 +29,15 @@ pub(crate) async fn handle(context: Context, request: DescribeClusterRequest) ->
             ..Default::default()
         };
     }
-    let broker = |broker: &Arc<BrokerImage>| DescribeClusterBroker {
-        broker_id: broker.id.0,
-        host: broker.host.clone(),
-        port: broker.port.into(),
-        rack: broker.rack.clone(),
-        ..Default::default()
+    let broker = |broker: &Arc<BrokerImage>| {
+        let endpoint = broker.endpoint(&context.client.listener)?;
+        Some(DescribeClusterBroker {
+            broker_id: broker.id.0,
+            host: endpoint.host.clone(),
+            port: endpoint.port.into(),
+            rack: broker.rack.clone(),
+            ..Default::default()
+        })
     };
     let operations = match request.include_cluster_authorized_operations {
         true => CLUSTER_OPERATIONS,
@@ -44,7 +47,7 @@ pub(crate) async fn handle(context: Context, request: DescribeClusterRequest) ->
         endpoint_type: BROKERS,
         cluster_id: image.cluster_id.clone(),
         controller_id: context.node.settings.node_id.0,
-        brokers: image.brokers.values().map(broker).collect(),
+        brokers: image.brokers.values().filter_map(broker).collect(),
         cluster_authorized_operations: operations,
         ..Default::default()
     }

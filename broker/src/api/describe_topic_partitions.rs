@@ -41,7 +41,7 @@ pub(crate) async fn handle(
         };
         let from = if name == first { skip.min(topic.partitions.len()) } else { 0 };
         let count = (topic.partitions.len() - from).min(left);
-        response.topics.push(known(&image, topic, from, count));
+        response.topics.push(known(&image, &context.client.listener, topic, from, count));
         left -= count;
         if from + count < topic.partitions.len() {
             let partition_index = (from + count) as i32;
@@ -67,6 +67,7 @@ fn missing(name: &str) -> DescribeTopicPartitionsResponseTopic {
 
 fn known(
     image: &MetadataImage,
+    listener: &str,
     topic: &TopicImage,
     from: usize,
     count: usize,
@@ -74,9 +75,14 @@ fn known(
     let partition = |(index, partition): (usize, &PartitionImage)| {
         let alive = |id: &BrokerId| image.brokers.contains_key(id);
         let numbers = |ids: &[BrokerId]| ids.iter().map(|id| id.0).collect();
-        let led = alive(&partition.leader);
+        let leader = image.brokers.get(&partition.leader);
+        let led = leader.is_some_and(|leader| leader.endpoint(listener).is_some());
+        let missing = match leader {
+            Some(_) => ErrorCode::ListenerNotFound,
+            None => ErrorCode::LeaderNotAvailable,
+        };
         DescribeTopicPartitionsResponsePartition {
-            error_code: if led { 0 } else { ErrorCode::LeaderNotAvailable.code() },
+            error_code: if led { 0 } else { missing.code() },
             partition_index: index as i32,
             leader_id: if led { partition.leader.0 } else { -1 },
             leader_epoch: partition.leader_epoch.0,

@@ -59,12 +59,12 @@ async fn find(context: &Context, key: ByteString, key_type: i8) -> Coordinator {
     }
     let image = node.metadata.image();
     let broker = image.topic(OFFSETS_TOPIC).and_then(|_| image.brokers.get(&node.settings.node_id));
-    match broker {
-        Some(broker) => Coordinator {
+    match broker.and_then(|broker| Some((broker.id, broker.endpoint(&context.client.listener)?))) {
+        Some((id, endpoint)) => Coordinator {
             key,
-            node_id: broker.id.0,
-            host: broker.host.clone(),
-            port: broker.port.into(),
+            node_id: id.0,
+            host: endpoint.host.clone(),
+            port: endpoint.port.into(),
             ..Default::default()
         },
         None => failed(key, ErrorCode::CoordinatorNotAvailable, None),

@@ -29,13 +29,14 @@ pub(crate) async fn handle(context: Context, request: MetadataRequest) -> Metada
         Some(named) => named.iter().map(|wanted| one(&image, wanted, version)).collect(),
     };
     let mut response = MetadataResponse {
-        brokers: image.brokers.values().map(broker).collect(),
+        brokers: image.brokers.values().filter_map(|found| broker(found, &context.client.listener)).collect(),
         cluster_id: Some(image.cluster_id.clone()),
         controller_id: node.settings.node_id.0,
         topics,
         cluster_authorized_operations: OPERATIONS_NOT_ASKED,
         ..Default::default()
     };
+    hide_unreachable_leaders(&mut response.topics, &image, &context.client.listener, version);
     if request.include_cluster_authorized_operations {
         response.cluster_authorized_operations = CLUSTER_OPERATIONS;
     }
@@ -118,13 +119,35 @@ fn numbers(brokers: &[BrokerId]) -> Vec<i32> {
     brokers.iter().map(|id| id.0).collect()
 }
 
-fn broker(broker: &Arc<BrokerImage>) -> MetadataResponseBroker {
-    MetadataResponseBroker {
-        node_id: broker.id.0,
-        host: broker.host.clone(),
-        port: broker.port.into(),
-        rack: broker.rack.clone(),
+/// A leader that does not have the client's listener cannot be talked to.
+fn hide_unreachable_leaders(
+    topics: &mut [MetadataResponseTopic],
+    image: &MetadataImage,
+    listener: &str,
+    version: i16,
+) {
+    let reachable = |broker: &Arc<BrokerImage>| broker.endpoint(listener).is_some();
+    if image.brokers.values().all(reachable) {
+        return;
     }
+    let code = if version >= 6 { ErrorCode::ListenerNotFound } else { ErrorCode::LeaderNotAvailable };
+    for partition in topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+        let leader = image.brokers.get(&BrokerId(partition.leader_id));
+        if leader.is_some_and(|leader| !reachable(leader)) {
+            (partition.leader_id, partition.error_code) = (-1, code.code());
+        }
+    }
+}
+
+/// Brokers that do not have the client's listener are not there for it.
+fn broker(broker: &Arc<BrokerImage>, listener: &str) -> Option<MetadataResponseBroker> {
+    let endpoint = broker.endpoint(listener)?;
+    Some(MetadataResponseBroker {
+        node_id: broker.id.0,
+        host: endpoint.host.clone(),
+        port: endpoint.port.into(),
+        rack: broker.rack.clone(),
+    })
 }
 
 #[cfg(test)]
@@ -145,5 +168,34 @@ mod tests {
         assert_eq!(code(Some("ä"), 0, 13), (ErrorCode::InvalidTopicException, true));
         assert_eq!(code(None, 3, 13), (ErrorCode::UnknownTopicId, false));
         assert_eq!(code(None, 3, 10), (ErrorCode::InvalidRequest, true));
+    }
+
+    #[test]
+    fn a_leader_without_the_listener_is_not_told() {
+        let mut image = MetadataImage::default();
+        let endpoint = crate::metadata::Endpoint {
+            listener: "INSIDE".into(),
+            host: "h".into(),
+            port: 9092,
+            protocol: crate::config::SecurityProtocol::Plaintext,
+        };
+        let registered = BrokerImage {
+            id: BrokerId(1),
+            incarnation: Uuid([1; 16]),
+            endpoints: vec![endpoint],
+            rack: None,
+        };
+        image.apply(&crate::metadata::Record::BrokerRegistered(registered));
+        for (listener, version, expected) in [
+            ("INSIDE", 9, (1, ErrorCode::None)),
+            ("OUTSIDE", 9, (-1, ErrorCode::ListenerNotFound)),
+            ("OUTSIDE", 5, (-1, ErrorCode::LeaderNotAvailable)),
+        ] {
+            let partition = MetadataResponsePartition { leader_id: 1, ..Default::default() };
+            let mut topics = [MetadataResponseTopic { partitions: vec![partition], ..Default::default() }];
+            hide_unreachable_leaders(&mut topics, &image, listener, version);
+            let told = &topics[0].partitions[0];
+            assert_eq!((told.leader_id, ErrorCode::from_code(told.error_code)), expected);
+        }
     }
 }

@@ -6,16 +6,7 @@ use std::time::Duration;
 use aqueduct_protocol::ids::BrokerId;
 
 use super::definition::{ConfigError, list};
-use super::{Properties, broker_keys};
-
-/// Where to listen, or what to tell clients: `NAME://HOST:PORT`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listener {
-    pub name: String,
-    /// Empty stands for every address of the machine.
-    pub host: String,
-    pub port: u16,
-}
+use super::{Listeners, Properties, broker_keys};
 
 /// Everything that the broker reads from its properties once, at start.
 #[derive(Debug, Clone)]
@@ -24,9 +15,7 @@ pub struct Settings {
     pub properties: Properties,
     pub node_id: BrokerId,
     pub rack: Option<String>,
-    pub listener: Listener,
-    /// The port is 0 where the bound port is to be told.
-    pub advertised: Listener,
+    pub listeners: Listeners,
     pub http_listener: Option<String>,
     pub log_dirs: Vec<PathBuf>,
     pub metadata_dir: PathBuf,
@@ -131,8 +120,7 @@ impl Settings {
                 allowed: "must contain broker: this node is broker and controller in one".into(),
             });
         }
-        let listener = read.listener()?;
-        let advertised = read.advertised(&listener)?;
+        let listeners = Listeners::read(&properties)?;
         let log_dirs: Vec<PathBuf> =
             list(&read.text_or("log.dirs", "log.dir")).iter().map(PathBuf::from).collect();
         let Some(first_dir) = log_dirs.first() else {
@@ -149,8 +137,7 @@ impl Settings {
         Ok(Self {
             node_id: BrokerId(node_id),
             rack: properties.get("broker.rack").filter(|rack| !rack.is_empty()).map(str::to_owned),
-            listener,
-            advertised,
+            listeners,
             http_listener: (!http.is_empty()).then_some(http),
             metadata_dir,
             log_dirs,
@@ -244,89 +231,6 @@ impl Reader<'_> {
     fn millis(&self, name: &str) -> Duration {
         Duration::from_millis(self.long(name).max(1) as u64)
     }
-
-    /// The one listener for clients; listeners of the controller are left out.
-    fn listener(&self) -> Result<Listener, ConfigError> {
-        let text = self.text("listeners");
-        let controllers = self.0.get("controller.listener.names").map(list).unwrap_or_default();
-        let invalid = |value: &str, allowed: String| ConfigError::Invalid {
-            key: "listeners".into(),
-            value: value.into(),
-            allowed,
-        };
-        let mut found: Option<Listener> = None;
-        for entry in list(&text) {
-            let listener = parse_listener(entry).map_err(|why| invalid(entry, why))?;
-            if controllers.contains(&listener.name.as_str()) {
-                continue;
-            }
-            let protocol = self.protocol(&listener.name).ok_or_else(|| {
-                invalid(entry, format!("add {0}:PLAINTEXT to listener.security.protocol.map", listener.name))
-            })?;
-            if protocol != "PLAINTEXT" {
-                return Err(invalid(
-                    entry,
-                    format!("security protocol {protocol} is not served: use PLAINTEXT"),
-                ));
-            }
-            if found.is_some() {
-                return Err(invalid(&text, "must name one listener for clients".into()));
-            }
-            found = Some(listener);
-        }
-        found.ok_or_else(|| invalid(&text, "must name one listener for clients".into()))
-    }
-
-    fn protocol(&self, name: &str) -> Option<String> {
-        let map = self.text("listener.security.protocol.map");
-        list(&map).iter().find_map(|entry| {
-            let (listener, protocol) = entry.split_once(':')?;
-            (listener.trim() == name).then(|| protocol.trim().to_ascii_uppercase())
-        })
-    }
-
-    fn advertised(&self, listener: &Listener) -> Result<Listener, ConfigError> {
-        let Some(text) = self.0.get("advertised.listeners") else {
-            let mut advertised = listener.clone();
-            if matches!(advertised.host.as_str(), "" | "0.0.0.0" | "::") {
-                advertised.host = host_name();
-            }
-            return Ok(advertised);
-        };
-        let invalid = |allowed: String| ConfigError::Invalid {
-            key: "advertised.listeners".into(),
-            value: text.into(),
-            allowed,
-        };
-        for entry in list(text) {
-            let advertised = parse_listener(entry).map_err(invalid)?;
-            if advertised.name != listener.name {
-                continue;
-            }
-            if matches!(advertised.host.as_str(), "" | "0.0.0.0" | "::") {
-                return Err(invalid("must name a host that clients can reach".into()));
-            }
-            return Ok(advertised);
-        }
-        Err(invalid(format!("must hold an entry for listener {}", listener.name)))
-    }
-}
-
-fn parse_listener(entry: &str) -> Result<Listener, String> {
-    let shape = || "must look like PLAINTEXT://HOST:PORT".to_owned();
-    let (name, address) = entry.split_once("://").ok_or_else(shape)?;
-    let (host, port) = address.rsplit_once(':').ok_or_else(shape)?;
-    let port = port.parse().map_err(|error| format!("port {port}: {error}"))?;
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    if name.is_empty() {
-        return Err(shape());
-    }
-    Ok(Listener { name: name.to_ascii_uppercase(), host: host.to_owned(), port })
-}
-
-fn host_name() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    if name.is_empty() { "localhost".to_owned() } else { name }
 }
 
 #[cfg(test)]
@@ -353,8 +257,8 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(settings.node_id, BrokerId(7));
-        assert_eq!(settings.listener.port, 9092);
-        assert_eq!(settings.advertised.host, "broker.example");
+        assert_eq!(settings.listeners.bound[0].port, 9092);
+        assert_eq!(settings.listeners.advertised[0].host, "broker.example");
         assert_eq!(settings.log_dirs.len(), 2);
         assert_eq!(settings.groups.offsets_retention_ms, 7 * 24 * 3_600_000);
     }
@@ -365,7 +269,6 @@ mod tests {
         assert!(message(&[]).contains("node.id"));
         assert!(message(&[("node.id", "1"), ("num.partitions", "0")]).contains("num.partitions"));
         assert!(message(&[("node.id", "1"), ("listeners", "PLAINTEXT://h:port")]).contains("listeners"));
-        assert!(message(&[("node.id", "1"), ("listeners", "SSL://h:1")]).contains("SSL is not served"));
         assert!(message(&[("node.id", "1"), ("broker.id", "2")]).contains("contradict"));
         assert!(
             message(&[("node.id", "1"), ("process.roles", "controller")]).contains("must contain broker")

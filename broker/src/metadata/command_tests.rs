@@ -5,9 +5,7 @@ fn image() -> MetadataImage {
     image.apply(&Record::BrokerRegistered(BrokerImage {
         id: BrokerId(1),
         incarnation: Uuid([1; 16]),
-        listener: "PLAINTEXT".into(),
-        host: "h".into(),
-        port: 9092,
+        endpoints: Vec::new(),
         rack: None,
     }));
     image

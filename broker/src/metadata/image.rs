@@ -7,6 +7,7 @@ use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, Uuid};
 use bytestring::ByteString;
 
 use super::Record;
+use crate::config::SecurityProtocol;
 
 /// One version of the metadata; never changed once it is shared.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -32,10 +33,25 @@ pub struct BrokerImage {
     pub id: BrokerId,
     /// Differs at each start of the process.
     pub incarnation: Uuid,
+    /// Where it is reached, one for each listener that it advertises.
+    pub endpoints: Vec<Endpoint>,
+    pub rack: Option<ByteString>,
+}
+
+impl BrokerImage {
+    /// Where clients of a listener reach it, if it has that listener.
+    pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| endpoint.listener == listener)
+    }
+}
+
+/// An address that a broker tells clients of one listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
     pub listener: ByteString,
     pub host: ByteString,
     pub port: u16,
-    pub rack: Option<ByteString>,
+    pub protocol: SecurityProtocol,
 }
 
 /// A topic and its partitions.
@@ -203,9 +219,7 @@ mod tests {
         BrokerImage {
             id: BrokerId(1),
             incarnation: Uuid([incarnation; 16]),
-            listener: "PLAINTEXT".into(),
-            host: "h".into(),
-            port: 9092,
+            endpoints: Vec::new(),
             rack: None,
         }
     }

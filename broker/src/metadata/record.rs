@@ -6,7 +6,8 @@ use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, Uuid};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 
-use super::{BrokerImage, PartitionImage, Resource, TopicImage};
+use super::{BrokerImage, Endpoint, PartitionImage, Resource, TopicImage};
+use crate::config::SecurityProtocol;
 
 /// One agreed change of the metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,10 +42,16 @@ impl Record {
                 out.put_u8(1);
                 out.put_i32(broker.id.0);
                 out.put_slice(&broker.incarnation.0);
-                put_text(out, &broker.listener);
-                put_text(out, &broker.host);
-                out.put_u16(broker.port);
+                // Where the first form had the name of its one listener, never empty, stands the mark of the second.
+                put_text(out, "");
                 put_text(out, broker.rack.as_deref().unwrap_or_default());
+                out.put_u16(broker.endpoints.len() as u16);
+                for endpoint in &broker.endpoints {
+                    put_text(out, &endpoint.listener);
+                    put_text(out, &endpoint.host);
+                    out.put_u16(endpoint.port);
+                    out.put_u8(endpoint.protocol as u8);
+                }
             }
             Self::Topic(topic) => {
                 out.put_u8(2);
@@ -100,14 +107,7 @@ impl Record {
     /// Reads one record; `None` where the bytes are none.
     pub fn decode(bytes: &mut Bytes) -> Option<Self> {
         let record = match bytes.try_get_u8().ok()? {
-            1 => Self::BrokerRegistered(BrokerImage {
-                id: BrokerId(bytes.try_get_i32().ok()?),
-                incarnation: get_uuid(bytes)?,
-                listener: get_text(bytes)?,
-                host: get_text(bytes)?,
-                port: bytes.try_get_u16().ok()?,
-                rack: get_text(bytes).map(|rack| (!rack.is_empty()).then_some(rack))?,
-            }),
+            1 => Self::BrokerRegistered(get_broker(bytes)?),
             2 => {
                 let (name, id) = (get_text(bytes)?, get_uuid(bytes)?);
                 let count = bytes.try_get_u32().ok()?;
@@ -147,6 +147,28 @@ impl Record {
         };
         Some(record)
     }
+}
+
+fn get_broker(bytes: &mut Bytes) -> Option<BrokerImage> {
+    let (id, incarnation) = (BrokerId(bytes.try_get_i32().ok()?), get_uuid(bytes)?);
+    let rack = |bytes: &mut Bytes| get_text(bytes).map(|rack| (!rack.is_empty()).then_some(rack));
+    let listener = get_text(bytes)?;
+    if !listener.is_empty() {
+        let (host, port) = (get_text(bytes)?, bytes.try_get_u16().ok()?);
+        let endpoints = vec![Endpoint { listener, host, port, protocol: SecurityProtocol::Plaintext }];
+        return Some(BrokerImage { id, incarnation, endpoints, rack: rack(bytes)? });
+    }
+    let rack = rack(bytes)?;
+    let mut endpoints = Vec::new();
+    for _ in 0..bytes.try_get_u16().ok()? {
+        endpoints.push(Endpoint {
+            listener: get_text(bytes)?,
+            host: get_text(bytes)?,
+            port: bytes.try_get_u16().ok()?,
+            protocol: SecurityProtocol::from_code(bytes.try_get_u8().ok()?)?,
+        });
+    }
+    Some(BrokerImage { id, incarnation, endpoints, rack })
 }
 
 fn put_text(out: &mut BytesMut, text: &str) {
@@ -199,9 +221,20 @@ mod tests {
             Record::BrokerRegistered(BrokerImage {
                 id: BrokerId(1),
                 incarnation: Uuid([9; 16]),
-                listener: "PLAINTEXT".into(),
-                host: "localhost".into(),
-                port: 9092,
+                endpoints: vec![
+                    Endpoint {
+                        listener: "PLAINTEXT".into(),
+                        host: "localhost".into(),
+                        port: 9092,
+                        protocol: SecurityProtocol::Plaintext,
+                    },
+                    Endpoint {
+                        listener: "OUTSIDE".into(),
+                        host: "broker.example".into(),
+                        port: 443,
+                        protocol: SecurityProtocol::SaslSsl,
+                    },
+                ],
                 rack: Some("r".into()),
             }),
             Record::Topic(TopicImage { name: "t".into(), id: Uuid([1; 16]), partitions: vec![partition; 3] }),
@@ -222,5 +255,23 @@ mod tests {
                 assert_eq!(Record::decode(&mut bytes.slice(..cut)), None);
             }
         }
+    }
+
+    #[test]
+    fn a_broker_with_one_listener_is_read_as_it_was_written_at_first() {
+        let mut out = BytesMut::new();
+        out.put_slice(&[1, 0, 0, 0, 7]);
+        out.put_slice(&[9; 16]);
+        for text in ["PLAINTEXT", "localhost"] {
+            put_text(&mut out, text);
+        }
+        out.put_u16(9092);
+        put_text(&mut out, "r");
+        let Some(Record::BrokerRegistered(broker)) = Record::decode(&mut out.freeze()) else {
+            panic!("not read");
+        };
+        let endpoint = broker.endpoint("PLAINTEXT").unwrap();
+        assert_eq!((broker.id, &*endpoint.host, endpoint.port), (BrokerId(7), "localhost", 9092));
+        assert_eq!(broker.rack.as_deref(), Some("r"));
     }
 }

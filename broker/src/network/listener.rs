@@ -5,18 +5,43 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytestring::ByteString;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::connection;
 use super::limits::Place;
 use crate::api::Client;
-use crate::config::Settings;
+use crate::config::{ConfigError, Listener, SecurityProtocol, Settings};
+use crate::error::Error;
 use crate::node::Node;
 use crate::security::Principal;
 
-/// Opens the listening socket.
-pub(crate) async fn bind(settings: &Settings) -> io::Result<TcpListener> {
-    let listener = &settings.listener;
+/// A listener and its open socket.
+#[derive(Debug)]
+pub(crate) struct Door {
+    pub listener: Listener,
+    /// As bound: never with port 0.
+    pub address: SocketAddr,
+    socket: TcpListener,
+}
+
+/// Opens the sockets of all listeners.
+pub(crate) async fn bind(settings: &Settings) -> Result<Vec<Door>, Error> {
+    let mut doors = Vec::with_capacity(settings.listeners.bound.len());
+    for listener in &settings.listeners.bound {
+        if listener.protocol != SecurityProtocol::Plaintext {
+            let why = format!("security protocol {} is not served: use PLAINTEXT", listener.protocol);
+            return Err(ConfigError::Conflict(format!("{listener}: {why}")).into());
+        }
+        let failed = |source| Error::Bind { address: listener.to_string(), source };
+        let socket = bind_one(listener, settings).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        doors.push(Door { listener: listener.clone(), address, socket });
+    }
+    Ok(doors)
+}
+
+async fn bind_one(listener: &Listener, settings: &Settings) -> io::Result<TcpListener> {
     let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
     let mut failure = io::Error::new(io::ErrorKind::AddrNotAvailable, "the host has no address");
     for address in tokio::net::lookup_host((host, listener.port)).await? {
@@ -43,17 +68,18 @@ fn open(address: SocketAddr, settings: &Settings) -> io::Result<TcpListener> {
 }
 
 /// Accepts until the node stops.
-pub(crate) async fn run(listener: TcpListener, node: Arc<Node>) {
+pub(crate) async fn run(door: Door, node: Arc<Node>) {
+    let listener: ByteString = door.listener.name.as_str().into();
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &node) => accepted,
+            accepted = accept(&door.socket, &node) => accepted,
             () = node.tasks.stopping() => return,
         };
         let Some((stream, address, place)) = accepted else { continue };
         let client = Arc::new(Client {
             host: format!("/{}", address.ip().to_canonical()),
             principal: Principal::anonymous(),
-            listener: node.settings.listener.name.as_str().into(),
+            listener: listener.clone(),
         });
         let connection_node = node.clone();
         node.tasks.spawn(async move {

@@ -20,6 +20,7 @@ mod error;
 mod header;
 mod patch;
 mod record;
+mod rewrite;
 mod varint;
 mod xerial;
 
@@ -33,4 +34,5 @@ pub use patch::{
     compute_crc, extend_crc, patch_base_offset, patch_crc, patch_crc_value, patch_leader_epoch,
     patch_max_timestamp, patch_producer, patch_timestamps,
 };
-pub use record::{Header, RawRecord, Record, Records};
+pub use record::{Header, RawRecord, Record, Records, for_each_raw};
+pub use rewrite::{BatchRewriter, empty_batch};

@@ -2,7 +2,7 @@ use aqueduct_protocol::records::TimestampType;
 
 /// The settings of one log; fields are Kafka's topic configs, defaults too. Times are in milliseconds; -1 is "no limit"
 /// where Kafka has it so.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LogConfig {
     /// `segment.bytes`
     pub segment_bytes: u64,
@@ -22,6 +22,14 @@ pub struct LogConfig {
     pub delete: bool,
     /// `cleanup.policy` contains `compact`.
     pub compact: bool,
+    /// `delete.retention.ms`: how long a tombstone stays after the first cleaning that met it.
+    pub delete_retention_ms: i64,
+    /// `min.compaction.lag.ms`
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`
+    pub max_compaction_lag_ms: i64,
+    /// `min.cleanable.dirty.ratio`
+    pub min_cleanable_dirty_ratio: f64,
     /// `max.message.bytes`: of a batch, as it is sent.
     pub max_message_bytes: usize,
     /// `message.timestamp.type`
@@ -53,6 +61,10 @@ impl Default for LogConfig {
             retention_bytes: -1,
             delete: true,
             compact: false,
+            delete_retention_ms: DAY,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            min_cleanable_dirty_ratio: 0.5,
             max_message_bytes: 1_048_588,
             message_timestamp_type: TimestampType::CreateTime,
             message_timestamp_before_max_ms: i64::MAX,

@@ -119,6 +119,10 @@ pub fn validate(overrides: &BTreeMap<ByteString, ByteString>) -> Result<(), Conf
 pub struct TopicConfig {
     pub compact: bool,
     pub delete: bool,
+    pub delete_retention_ms: i64,
+    pub min_compaction_lag_ms: i64,
+    pub max_compaction_lag_ms: i64,
+    pub min_cleanable_dirty_ratio: f64,
     /// Codec that the log is stored in; `None` keeps the producer's.
     pub compression: Option<String>,
     /// Of gzip, lz4 and zstd.
@@ -160,6 +164,13 @@ impl TopicConfig {
         Self {
             compact: policy.contains(&"compact"),
             delete: policy.contains(&"delete"),
+            delete_retention_ms: long("delete.retention.ms"),
+            min_compaction_lag_ms: long("min.compaction.lag.ms"),
+            max_compaction_lag_ms: long("max.compaction.lag.ms"),
+            min_cleanable_dirty_ratio: text("min.cleanable.dirty.ratio")
+                .trim()
+                .parse()
+                .expect("validated as a number"),
             compression_levels: (
                 int("compression.gzip.level"),
                 int("compression.lz4.level"),

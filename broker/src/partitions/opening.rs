@@ -85,6 +85,10 @@ pub(super) fn log_config(topic: &TopicConfig) -> LogConfig {
         retention_bytes: topic.retention_bytes,
         delete: topic.delete,
         compact: topic.compact,
+        delete_retention_ms: topic.delete_retention_ms,
+        min_compaction_lag_ms: topic.min_compaction_lag_ms,
+        max_compaction_lag_ms: topic.max_compaction_lag_ms,
+        min_cleanable_dirty_ratio: topic.min_cleanable_dirty_ratio,
         max_message_bytes: topic.max_message_bytes as usize,
         message_timestamp_type: match topic.log_append_time {
             true => TimestampType::LogAppendTime,

@@ -92,6 +92,11 @@ impl Attributes {
         self.with(Self::CONTROL, on)
     }
 
+    /// These attributes with the delete horizon bit set or cleared.
+    pub fn with_delete_horizon(self, on: bool) -> Self {
+        self.with(Self::DELETE_HORIZON, on)
+    }
+
     fn with(self, bit: i16, on: bool) -> Self {
         Self(if on { self.0 | bit } else { self.0 & !bit })
     }
@@ -166,6 +171,11 @@ impl BatchHeader {
     /// The offset after the batch.
     pub fn next_offset(&self) -> Offset {
         Offset(self.last_offset().0.saturating_add(1))
+    }
+
+    /// The time from which the cleaner may drop tombstones or markers of the batch, if it has been set (KIP-534).
+    pub fn delete_horizon(&self) -> Option<i64> {
+        self.attributes.has_delete_horizon().then_some(self.base_timestamp)
     }
 
     /// Whether the batch comes from an idempotent producer.

@@ -38,6 +38,18 @@ pub struct RawRecord<'a> {
     pub value: Option<&'a [u8]>,
     /// How many headers there are.
     pub headers: i32,
+    /// Key, value and headers with their lengths, to be copied as they are.
+    pub tail: &'a [u8],
+}
+
+impl RawRecord<'_> {
+    /// The record's timestamp in a batch with `header`.
+    pub fn timestamp(&self, header: &BatchHeader) -> i64 {
+        match header.attributes.timestamp_type() {
+            TimestampType::CreateTime => header.base_timestamp.wrapping_add(self.timestamp_delta),
+            TimestampType::LogAppendTime => header.max_timestamp,
+        }
+    }
 }
 
 /// Where the fields of one record are.
@@ -47,7 +59,8 @@ struct Layout {
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
     headers: i32,
-    /// Start of the headers, and of the next record.
+    /// Start of the key's length, of the headers, and of the next record.
+    tail_at: usize,
     headers_at: usize,
     end: usize,
 }
@@ -63,6 +76,7 @@ impl Layout {
         cursor.byte("record attributes")?;
         let timestamp_delta = cursor.varlong("timestamp delta")?;
         let offset_delta = cursor.varint("offset delta")?;
+        let tail_at = cursor.at;
         let key = nullable(&mut cursor, "key")?;
         let value = nullable(&mut cursor, "value")?;
         let headers = cursor.varint("header count")?;
@@ -74,7 +88,7 @@ impl Layout {
                 left: cursor.left(),
             });
         }
-        Ok(Self { timestamp_delta, offset_delta, key, value, headers, headers_at: cursor.at, end })
+        Ok(Self { timestamp_delta, offset_delta, key, value, headers, tail_at, headers_at: cursor.at, end })
     }
 
     /// Reads the headers, giving the place of each key and value to `each`; they must end with the record.
@@ -116,9 +130,9 @@ fn nullable(cursor: &mut Cursor<'_>, field: &'static str) -> Result<Option<Range
 
 /// Reads the records in `bytes`, which are not compressed, one after the other, and gives each to `each` with its index.
 /// Stops at the first error; returns how many records there were.
-pub(super) fn for_each_raw<E: From<RecordError>>(
-    bytes: &[u8],
-    mut each: impl FnMut(i32, RawRecord<'_>) -> Result<(), E>,
+pub fn for_each_raw<'a, E: From<RecordError>>(
+    bytes: &'a [u8],
+    mut each: impl FnMut(i32, RawRecord<'a>) -> Result<(), E>,
 ) -> Result<i64, E> {
     let (mut at, mut index) = (0, 0i64);
     while at < bytes.len() {
@@ -130,6 +144,7 @@ pub(super) fn for_each_raw<E: From<RecordError>>(
             key: layout.key.map(|range| &bytes[range]),
             value: layout.value.map(|range| &bytes[range]),
             headers: layout.headers,
+            tail: &bytes[layout.tail_at..layout.end],
         };
         each(i32::try_from(index).unwrap_or(i32::MAX), raw)?;
         at = layout.end;

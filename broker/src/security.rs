@@ -1,10 +1,14 @@
 //! Who may do what: principals, operations and resources in Kafka's terms, and the authorizer that decides.
 
+mod acl;
+mod acl_set;
 mod authorizer;
 mod operation;
 mod principal;
 mod resource;
 
+pub use acl::{Acl, AclFilter, PatternFilter, PatternType, Permission};
+pub use acl_set::{AclSet, Asked, Verdict};
 pub(crate) use authorizer::Authorizer;
 pub use operation::Operation;
 pub use principal::Principal;

@@ -26,6 +26,16 @@ impl Principal {
         Self::user("ANONYMOUS")
     }
 
+    /// The user that stands for everybody in ACLs.
+    pub fn everybody() -> Self {
+        Self { kind: ByteString::from_static(USER), name: ByteString::from_static("*") }
+    }
+
+    /// Whether `text` is how this principal is written.
+    pub fn is_written(&self, text: &str) -> bool {
+        text.split_once(':').is_some_and(|(kind, name)| self.kind == kind && self.name == name)
+    }
+
     /// Reads `KIND:NAME`; `None` where the colon or one of the two is missing.
     pub fn parse(text: &str) -> Option<Self> {
         let (kind, name) = text.split_once(':')?;

@@ -7,7 +7,7 @@
 //! - `api`: the table of APIs served, one file each.
 //! - `network`: listener, connections, frames, `sendfile`.
 //! - `coordinator`: groups and committed offsets.
-//! - [`security`]: principals, operations, resources, and the authorizer.
+//! - [`security`]: principals, operations, resources, and the authorizer; [`quotas`]: limits by client.
 //! - `partitions`, `partition`, `fetch`: logs that are open, and who reads or waits for them.
 
 mod api;
@@ -24,6 +24,7 @@ mod network;
 mod node;
 mod partition;
 mod partitions;
+pub mod quotas;
 mod recompress;
 pub mod security;
 mod state_log;

@@ -5,6 +5,7 @@
 //! ```
 //! Deciding and applying are pure; a backend adds order and durability.
 
+mod access;
 mod backend;
 mod command;
 mod effective;

@@ -8,8 +8,10 @@ use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, Uuid};
 use bytestring::ByteString;
 
 use super::image::is_internal;
-use super::{BrokerImage, MetadataImage, PartitionImage, Record, Resource, TopicImage};
+use super::{BrokerImage, MetadataImage, PartitionImage, Record, Resource, TopicImage, access};
 use crate::config::{Kind, Scope, broker_keys, definition, topic_keys};
+use crate::quotas::QuotaValue;
+use crate::security::{Acl, AclFilter};
 
 /// A wish to change the metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,18 @@ pub enum Command {
     },
     AllocateProducerIds {
         count: i64,
+    },
+    CreateAcl {
+        id: Uuid,
+        acl: Acl,
+    },
+    DeleteAcls {
+        filter: AclFilter,
+    },
+    /// Changes quotas of an entity, which is named by types and names, `None` for the default.
+    AlterQuota {
+        entity: Vec<(ByteString, Option<ByteString>)>,
+        ops: Vec<(ByteString, Option<QuotaValue>)>,
     },
 }
 
@@ -76,6 +90,8 @@ pub enum Outcome {
     Topic(Arc<TopicImage>),
     /// The first of the ids that were given out.
     ProducerIds(i64),
+    /// What was deleted.
+    Acls(Vec<Arc<Acl>>),
 }
 
 /// Why a command was turned down, in the terms of the wire.
@@ -120,6 +136,9 @@ pub fn decide(image: &MetadataImage, command: &Command) -> Result<(Vec<Record>, 
             let first = image.next_producer_id;
             Ok((vec![Record::ProducerIds { next: first + count }], Outcome::ProducerIds(first)))
         }
+        Command::CreateAcl { id, acl } => access::create_acl(image, *id, acl),
+        Command::DeleteAcls { filter } => access::delete_acls(image, filter),
+        Command::AlterQuota { entity, ops } => access::alter_quota(image, entity, ops),
     }
 }
 

@@ -8,6 +8,8 @@ use bytestring::ByteString;
 
 use super::Record;
 use crate::config::SecurityProtocol;
+use crate::quotas::{Entity, QuotaSet};
+use crate::security::AclSet;
 
 /// One version of the metadata; never changed once it is shared.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -23,6 +25,8 @@ pub struct MetadataImage {
     configs: BTreeMap<Resource, Arc<BTreeMap<ByteString, ByteString>>>,
     /// The first producer id that was never given out.
     pub next_producer_id: i64,
+    pub acls: Arc<AclSet>,
+    pub quotas: Arc<QuotaSet>,
     /// Levels of features that were set; [`super::features`] has the defaults.
     pub features: BTreeMap<ByteString, i16>,
 }
@@ -158,6 +162,9 @@ impl MetadataImage {
                 }
             }
             Record::ProducerIds { next } => self.next_producer_id = self.next_producer_id.max(*next),
+            Record::Acl { id, acl } => Arc::make_mut(&mut self.acls).insert(*id, acl.clone()),
+            Record::AclDeleted { id } => Arc::make_mut(&mut self.acls).remove(*id),
+            Record::Quota { entity, values } => Arc::make_mut(&mut self.quotas).set(entity, values),
             Record::Feature { name, level } => {
                 self.features.insert(name.clone(), *level);
             }
@@ -175,6 +182,12 @@ impl MetadataImage {
             values: (**values).clone(),
         }));
         records.push(Record::ProducerIds { next: self.next_producer_id });
+        records.extend(self.acls.iter().map(|(id, acl)| Record::Acl { id, acl: (**acl).clone() }));
+        let quota = |(entity, values): (&Entity, &BTreeMap<_, _>)| Record::Quota {
+            entity: entity.clone(),
+            values: values.clone(),
+        };
+        records.extend(self.quotas.iter().map(quota));
         let feature =
             |(name, level): (&ByteString, &i16)| Record::Feature { name: name.clone(), level: *level };
         records.extend(self.features.iter().map(feature));

@@ -6,8 +6,10 @@ use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, Uuid};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 
-use super::{BrokerImage, Endpoint, PartitionImage, Resource, TopicImage};
+use super::{BrokerImage, Endpoint, PartitionImage, Resource, TopicImage, access};
 use crate::config::SecurityProtocol;
+use crate::quotas::{Entity, QuotaKey, QuotaValue};
+use crate::security::Acl;
 
 /// One agreed change of the metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +28,18 @@ pub enum Record {
     /// Producer ids below `next` are given out.
     ProducerIds {
         next: i64,
+    },
+    Acl {
+        id: Uuid,
+        acl: Acl,
+    },
+    AclDeleted {
+        id: Uuid,
+    },
+    /// Every quota that an entity has from now on.
+    Quota {
+        entity: Entity,
+        values: BTreeMap<QuotaKey, QuotaValue>,
     },
     /// The level of a feature from now on; 0 turns it off.
     Feature {
@@ -96,6 +110,18 @@ impl Record {
                 out.put_u8(5);
                 out.put_i64(*next);
             }
+            Self::Acl { id, acl } => {
+                out.put_u8(6);
+                access::put_acl(out, *id, acl);
+            }
+            Self::AclDeleted { id } => {
+                out.put_u8(6);
+                access::put_acl_deleted(out, *id);
+            }
+            Self::Quota { entity, values } => {
+                out.put_u8(7);
+                access::put_quota(out, entity, values);
+            }
             Self::Feature { name, level } => {
                 out.put_u8(9);
                 put_text(out, name);
@@ -142,6 +168,8 @@ impl Record {
                 Self::Config { resource, values }
             }
             5 => Self::ProducerIds { next: bytes.try_get_i64().ok()? },
+            6 => access::get_acl(bytes)?,
+            7 => access::get_quota(bytes)?,
             9 => Self::Feature { name: get_text(bytes)?, level: bytes.try_get_i16().ok()? },
             _ => return None,
         };
@@ -171,12 +199,12 @@ fn get_broker(bytes: &mut Bytes) -> Option<BrokerImage> {
     Some(BrokerImage { id, incarnation, endpoints, rack })
 }
 
-fn put_text(out: &mut BytesMut, text: &str) {
+pub(super) fn put_text(out: &mut BytesMut, text: &str) {
     out.put_u32(text.len() as u32);
     out.put_slice(text.as_bytes());
 }
 
-fn get_text(bytes: &mut Bytes) -> Option<ByteString> {
+pub(super) fn get_text(bytes: &mut Bytes) -> Option<ByteString> {
     let length = bytes.try_get_u32().ok()? as usize;
     if length > bytes.len() {
         return None;
@@ -185,7 +213,7 @@ fn get_text(bytes: &mut Bytes) -> Option<ByteString> {
     Some(text.into())
 }
 
-fn get_uuid(bytes: &mut Bytes) -> Option<Uuid> {
+pub(super) fn get_uuid(bytes: &mut Bytes) -> Option<Uuid> {
     let mut id = [0; 16];
     bytes.try_copy_to_slice(&mut id).ok()?;
     Some(Uuid(id))

@@ -126,7 +126,8 @@ impl AclSet {
         for principal in [asked.principal, &everybody] {
             let Some(patterns) = index.principals.get(principal) else { continue };
             let rules = patterns.on(name).flatten();
-            for rule in rules.filter(|rule| rule.hosts.contains(asked.ip) && rule.acl.covers(asked.operation)) {
+            for rule in rules.filter(|rule| rule.hosts.contains(asked.ip) && rule.acl.covers(asked.operation))
+            {
                 match rule.acl.permission {
                     Permission::Deny => return Verdict::Denied(&rule.acl),
                     Permission::Allow => allowed = Some(&*rule.acl),

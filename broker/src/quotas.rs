@@ -1,0 +1,9 @@
+//! Limits by user, client id and address: what is set, in Kafka's terms, and how much has been used.
+
+mod entity;
+mod key;
+mod set;
+
+pub use entity::{Entity, Name};
+pub use key::{QuotaKey, QuotaValue};
+pub use set::{Applied, QuotaSet};

@@ -17,6 +17,11 @@ pub(crate) struct LeaderEpochs {
 }
 
 impl LeaderEpochs {
+    /// Those of a log without any.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, entries: Vec::new(), dirty: false, unstored: false }
+    }
+
     /// Reads the file; a missing or damaged one is taken as empty, for the log itself has the epochs.
     pub(crate) fn load(path: PathBuf) -> Result<Self, Error> {
         let lines = match checkpoint::read_lines(&path) {
@@ -27,7 +32,7 @@ impl LeaderEpochs {
             }
             Err(error) => return Err(error),
         };
-        let mut epochs = Self { path, entries: Vec::new(), dirty: false, unstored: false };
+        let mut epochs = Self::new(path);
         for line in lines {
             let mut fields = line.split_ascii_whitespace().map(str::parse::<i64>);
             if let (Some(Ok(epoch)), Some(Ok(start))) = (fields.next(), fields.next()) {

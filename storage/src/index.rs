@@ -4,12 +4,14 @@
 //! entries are recovered from their log. Lookups read the file; nothing of it is kept in memory, so that thousands of
 //! partitions cost little.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::Error;
 use crate::error::IoContext;
+use crate::open_files::LazyFile;
 
 /// What an index file is made of.
 pub(crate) trait Entry: Copy {
@@ -68,9 +70,7 @@ fn int(bytes: &[u8], at: usize) -> i32 {
 /// One index file and the entries that are still to be written to it.
 #[derive(Debug)]
 pub(crate) struct IndexFile<E> {
-    path: PathBuf,
-    /// Opened when it is first needed.
-    file: Option<File>,
+    file: LazyFile,
     stored: usize,
     pending: Vec<E>,
     last: Option<E>,
@@ -82,28 +82,26 @@ impl<E: Entry> IndexFile<E> {
     /// A new, empty file, in the place of any other.
     pub(crate) fn create(path: PathBuf) -> Result<Self, Error> {
         File::create(&path).at("create", &path)?;
-        // Most partitions are idle: a descriptor is taken with the first entries that are written.
-        Ok(Self { path, file: None, stored: 0, pending: Vec::new(), last: None })
+        Ok(Self { file: LazyFile::new(path.into()), stored: 0, pending: Vec::new(), last: None })
     }
 
     /// The file at `path`; `None` where it is missing or no whole number of entries long.
     pub(crate) fn open(path: PathBuf) -> Result<Option<Self>, Error> {
-        let file = match File::open(&path) {
-            Ok(file) => file,
+        let len = match std::fs::metadata(&path) {
+            Ok(metadata) => metadata.len() as usize,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e).at("open", &path),
         };
-        let len = file.metadata().at("stat", &path)?.len() as usize;
         if !len.is_multiple_of(E::LEN) {
             return Ok(None);
         }
-        let mut index =
-            Self { path, file: Some(file), stored: len / E::LEN, pending: Vec::new(), last: None };
+        let file = LazyFile::new(path.into());
+        let mut index = Self { file, stored: len / E::LEN, pending: Vec::new(), last: None };
         if index.stored > 0 {
             index.last = Some(index.get(index.stored - 1)?);
         }
         // Most segments are never read from: no descriptor is kept for them.
-        index.file = None;
+        index.file.rest();
         Ok(Some(index))
     }
 
@@ -129,7 +127,7 @@ impl<E: Entry> IndexFile<E> {
         let mut bytes = Vec::with_capacity(self.pending.len() * E::LEN);
         self.pending.iter().for_each(|entry| entry.write(&mut bytes));
         let at = (self.stored * E::LEN) as u64;
-        self.handle()?.write_all_at(&bytes, at).at("write", &self.path)?;
+        self.file.get()?.write_all_at(&bytes, at).at("write", &self.path())?;
         self.stored += self.pending.len();
         self.pending.clear();
         Ok(())
@@ -138,13 +136,13 @@ impl<E: Entry> IndexFile<E> {
     /// Writes what is pending and makes it durable.
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
         self.flush()?;
-        self.handle()?.sync_data().at("sync", &self.path)
+        self.file.get()?.sync_data().at("sync", &self.path())
     }
 
     /// Gives up the descriptor and spare memory, until they are needed again.
     pub(crate) fn rest(&mut self) -> Result<(), Error> {
         self.flush()?;
-        self.file = None;
+        self.file.rest();
         self.pending = Vec::new();
         Ok(())
     }
@@ -162,7 +160,7 @@ impl<E: Entry> IndexFile<E> {
     pub(crate) fn truncate_where(&mut self, keep: impl Fn(&E) -> bool) -> Result<(), Error> {
         let count = self.count_where(&keep)?;
         if count < self.stored {
-            self.handle()?.set_len((count * E::LEN) as u64).at("truncate", &self.path)?;
+            self.file.get()?.set_len((count * E::LEN) as u64).at("truncate", &self.path())?;
             self.stored = count;
         }
         self.pending.truncate(count - self.stored);
@@ -191,25 +189,17 @@ impl<E: Entry> IndexFile<E> {
         }
         let mut bytes = [0u8; 16];
         let bytes = &mut bytes[..E::LEN];
-        self.handle()?.read_exact_at(bytes, (index * E::LEN) as u64).at("read", &self.path)?;
+        self.file.get()?.read_exact_at(bytes, (index * E::LEN) as u64).at("read", &self.path())?;
         Ok(E::read(bytes))
     }
 
-    fn handle(&mut self) -> Result<&File, Error> {
-        if self.file.is_none() {
-            let file = OpenOptions::new().read(true).write(true).open(&self.path).at("open", &self.path)?;
-            self.file = Some(file);
-        }
-        Ok(self.file.as_ref().expect("it was opened just above"))
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    pub(crate) fn path(&self) -> Arc<Path> {
+        self.file.path()
     }
 
     /// Follows the file to a new name.
-    pub(crate) fn renamed(&mut self, path: PathBuf) {
-        self.path = path;
+    pub(crate) fn renamed(&mut self, path: Arc<Path>) {
+        self.file.renamed(path);
     }
 }
 

@@ -9,7 +9,7 @@ mod truncate;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use aqueduct_protocol::ids::{LeaderEpoch, Offset, Uuid};
 use parking_lot::{Mutex, RwLock};
@@ -39,6 +39,8 @@ pub struct Log {
     recovery_point: AtomicI64,
     doomed: Mutex<Vec<Doomed>>,
     topic_id: RwLock<Option<Uuid>>,
+    /// The directory may be known to the page cache only; the first flush sees to it.
+    is_new: AtomicBool,
 }
 
 /// What readers see, replaced as a whole.
@@ -79,6 +81,8 @@ struct Writer {
     producers: Producers,
     closed: bool,
     last_flush_ms: i64,
+    /// The offset of the newest snapshot on disk.
+    snapshot_at: Option<Offset>,
 }
 
 /// Files that have been renamed and are removed when readers have had time to finish.
@@ -239,12 +243,26 @@ impl Log {
         for index in view.segment_of(done)..segments {
             view.segments[index].sync()?;
         }
-        if view.active().base_offset >= done {
-            files::sync_dir(&self.dir)?;
-        }
+        let is_new = self.is_new.swap(false, Ordering::AcqRel);
+        let names = self.sync_names(is_new, view.active().base_offset >= done);
+        names.inspect_err(|_| self.is_new.store(is_new, Ordering::Release))?;
         self.epochs.write().sync()?;
         self.recovery_point.fetch_max(end.0, Ordering::AcqRel);
         Ok(self.recovery_point())
+    }
+
+    /// Makes the names of the files durable, and of a new log that of its directory.
+    fn sync_names(&self, is_new: bool, new_segment: bool) -> Result<(), Error> {
+        if is_new {
+            partition_metadata::sync(&self.dir)?;
+        }
+        if is_new || new_segment {
+            files::sync_dir(&self.dir)?;
+        }
+        match self.dir.parent() {
+            Some(parent) if is_new => files::sync_dir(parent),
+            _ => Ok(()),
+        }
     }
 
     /// Flushes if `flush.ms` has passed since the last time.
@@ -262,15 +280,35 @@ impl Log {
     /// Makes everything durable and refuses appends from now on; what was opened for reading stays readable. A log that
     /// was closed needs no recovery, provided that its directory is marked clean.
     pub fn close(&self) -> Result<(), Error> {
+        self.finish()?;
+        self.flush().map(|_| ())
+    }
+
+    /// The first half of [`Log::close`]: writes out what is held in memory and refuses appends from now on. Says whether
+    /// there is anything that is not durable yet; then [`Log::flush`] has to follow, or a sync of the whole file system
+    /// and [`Log::flushed_with_others`].
+    pub fn finish(&self) -> Result<bool, Error> {
         let mut writer = self.writer.lock();
-        if writer.closed {
-            return Ok(());
-        }
-        writer.closed = true;
         let view = self.view.read().clone();
-        view.active().seal()?;
-        self.flush_to(&view, view.segments.len(), view.end)?;
-        snapshot::write(&self.dir, view.end, &writer.producers)
+        if !writer.closed {
+            writer.closed = true;
+            if view.end_position > 0 || self.config().preallocate {
+                view.active().seal()?;
+            }
+            // Without one, the next start would read the whole log for its producers.
+            if writer.snapshot_at != Some(view.end) && view.end > view.segments[0].base_offset {
+                snapshot::write(&self.dir, view.end, &writer.producers)?;
+                writer.snapshot_at = Some(view.end);
+            }
+        }
+        Ok(view.end > self.recovery_point())
+    }
+
+    /// Takes note that all files of the closed log are durable, because their file system was synced after
+    /// [`Log::finish`].
+    pub fn flushed_with_others(&self) {
+        self.is_new.store(false, Ordering::Release);
+        self.recovery_point.fetch_max(self.log_end_offset().0, Ordering::AcqRel);
     }
 
     /// Refuses appends from now on, and makes nothing durable: for a log that is about to be deleted.

@@ -4,12 +4,30 @@ use std::path::Path;
 
 use aqueduct_protocol::ids::Uuid;
 
+use crate::error::IoContext;
 use crate::{Error, files};
 
 const NAME: &str = "partition.metadata";
 
+/// Writes the file, at once.
 pub(crate) fn write(dir: &Path, id: Uuid) -> Result<(), Error> {
-    files::write_atomically(&dir.join(NAME), format!("version: 0\ntopic_id: {id}").as_bytes())
+    files::write_atomically(&dir.join(NAME), text(id).as_bytes())
+}
+
+/// Writes the file into a directory that was just made; [`sync`] is to follow with the first flush.
+pub(crate) fn write_new(dir: &Path, id: Uuid) -> Result<(), Error> {
+    let path = dir.join(NAME);
+    std::fs::write(&path, text(id)).at("write", &path)
+}
+
+/// Makes the file durable, if there is one.
+pub(crate) fn sync(dir: &Path) -> Result<(), Error> {
+    let path = dir.join(NAME);
+    if path.exists() { files::sync(&path) } else { Ok(()) }
+}
+
+fn text(id: Uuid) -> String {
+    format!("version: 0\ntopic_id: {id}")
 }
 
 /// The id of the topic that the log in `dir` belongs to; `None` where there is no file.

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use aqueduct_protocol::records::{BatchHeader, HEADER_LEN, RecordError, compute_crc};
 
@@ -22,7 +23,7 @@ pub(crate) enum Step {
 
 /// Reads batch after batch from a position to an end, through one small buffer.
 pub(crate) struct Scan<'a> {
-    file: &'a File,
+    file: Arc<File>,
     path: &'a Path,
     at: u64,
     end: u64,
@@ -37,7 +38,7 @@ impl<'a> Scan<'a> {
     /// For going through a whole segment.
     pub(crate) const SEQUENTIAL: usize = 256 << 10;
 
-    pub(crate) fn new(file: &'a File, path: &'a Path, range: std::ops::Range<u64>, chunk: usize) -> Self {
+    pub(crate) fn new(file: Arc<File>, path: &'a Path, range: std::ops::Range<u64>, chunk: usize) -> Self {
         Self { file, path, at: range.start, end: range.end, buffer: Vec::new(), buffer_at: 0, chunk }
     }
 

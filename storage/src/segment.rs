@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::error::IoContext;
 use crate::index::{IndexFile, OffsetEntry, TimeEntry};
+use crate::open_files::LazyFile;
 use crate::scan::{Scan, Step};
 use crate::{Error, LogConfig, files, txn_index};
 
@@ -16,8 +17,8 @@ use crate::{Error, LogConfig, files, txn_index};
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) base_offset: Offset,
-    pub(crate) file: Arc<File>,
-    path: PathBuf,
+    file: LazyFile,
+    path: Arc<Path>,
     /// Bytes of the log file that hold whole batches; what lies behind is a failed write.
     size: AtomicU64,
     indexes: Mutex<Indexes>,
@@ -56,9 +57,11 @@ impl Segment {
                 done => done.at("preallocate", &path)?,
             }
         }
+        let path: Arc<Path> = path.into();
         Ok(Self {
             base_offset,
-            file: Arc::new(file),
+            // Most partitions are idle: a descriptor is taken with the first batch.
+            file: LazyFile::new(path.clone()),
             path,
             size: AtomicU64::new(0),
             indexes: Mutex::new(Indexes {
@@ -75,8 +78,7 @@ impl Segment {
     /// The segment that is on disk; says, too, whether its indexes can be trusted. They are empty if not.
     pub(crate) fn open(dir: &Path, base_offset: Offset, now_ms: i64) -> Result<(Self, bool), Error> {
         let path = files::path(dir, base_offset, files::LOG);
-        let file = OpenOptions::new().read(true).write(true).open(&path).at("open", &path)?;
-        let size = file.metadata().at("stat", &path)?.len();
+        let size = std::fs::metadata(&path).at("open", &path)?.len();
         let offset_path = files::path(dir, base_offset, files::OFFSET_INDEX);
         let time_path = files::path(dir, base_offset, files::TIME_INDEX);
         let found = (IndexFile::open(offset_path.clone())?, IndexFile::open(time_path.clone())?);
@@ -87,14 +89,20 @@ impl Segment {
         let max = times.last().map(|e: TimeEntry| (e.timestamp, base_offset.plus(e.relative as i64)));
         let indexed_to = offsets.last().map_or(0, |e: OffsetEntry| e.position as u64);
         let indexes = Indexes { offsets, times, max, first_timestamp: None, indexed_to, created_ms: now_ms };
+        let path: Arc<Path> = path.into();
         let segment = Self {
             base_offset,
-            file: Arc::new(file),
+            file: LazyFile::new(path.clone()),
             path,
             size: AtomicU64::new(size),
             indexes: Mutex::new(indexes),
         };
         Ok((segment, sane))
+    }
+
+    /// The log file.
+    pub(crate) fn file(&self) -> Result<Arc<File>, Error> {
+        self.file.get()
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -176,7 +184,7 @@ impl Segment {
         if known.is_some() || self.size() == 0 {
             return Ok(known);
         }
-        let first = match self.scan(0, self.size(), Scan::LOOKUP).step()? {
+        let first = match self.scan(0, self.size(), Scan::LOOKUP)?.step()? {
             Step::Batch { header, .. } => Some(header.max_timestamp),
             _ => None,
         };
@@ -190,8 +198,8 @@ impl Segment {
     }
 
     /// Walks over the batches from `position` to `end`.
-    pub(crate) fn scan(&self, position: u64, end: u64, chunk: usize) -> Scan<'_> {
-        Scan::new(&self.file, &self.path, position..end, chunk)
+    pub(crate) fn scan(&self, position: u64, end: u64, chunk: usize) -> Result<Scan<'_>, Error> {
+        Ok(Scan::new(self.file()?, &self.path, position..end, chunk))
     }
 
     /// Where the batch begins that holds `offset`, or the first after it, before `end`.
@@ -199,7 +207,7 @@ impl Segment {
         let relative = offset.0.saturating_sub(self.base_offset.0);
         let near = self.indexes.lock().offsets.last_where(|e| e.relative as i64 <= relative)?;
         let from = near.map_or(0, |entry| entry.position as u64);
-        let mut scan = self.scan(from.min(end), end, Scan::LOOKUP);
+        let mut scan = self.scan(from.min(end), end, Scan::LOOKUP)?;
         loop {
             match scan.step()? {
                 Step::Batch { position, header } if header.last_offset() >= offset => {
@@ -214,7 +222,7 @@ impl Segment {
 
     /// The error for bytes that are no batch where one should be.
     pub(crate) fn damage(&self, position: u64, source: RecordError) -> Error {
-        Error::DamagedLog { path: self.path.clone(), position, source }
+        Error::DamagedLog { path: self.path.to_path_buf(), position, source }
     }
 
     /// Where to begin to look for the first record that is not older than `timestamp`.
@@ -252,7 +260,7 @@ impl Segment {
 
     /// Cuts the segment at `position`, which is the start of a batch whose offsets begin at or after `offset`.
     pub(crate) fn truncate(&self, position: u64, offset: Offset) -> Result<(), Error> {
-        self.file.set_len(position).at("truncate", &self.path)?;
+        self.file()?.set_len(position).at("truncate", &self.path)?;
         self.size.store(position, Ordering::Release);
         let relative = offset.0 - self.base_offset.0;
         let mut indexes = self.indexes.lock();
@@ -268,7 +276,7 @@ impl Segment {
         let from = indexes.indexed_to;
         drop(indexes);
         // Timestamps behind the last entry are in no index.
-        let mut scan = self.scan(from, position, Scan::SEQUENTIAL);
+        let mut scan = self.scan(from, position, Scan::SEQUENTIAL)?;
         while let Step::Batch { header, .. } = scan.step()? {
             self.observe(&header);
         }
@@ -278,7 +286,7 @@ impl Segment {
     /// Completes the indexes; nothing more will be appended, or not soon.
     pub(crate) fn seal(&self) -> Result<(), Error> {
         // Gives back what was preallocated.
-        self.file.set_len(self.size()).at("trim", &self.path)?;
+        self.file()?.set_len(self.size()).at("trim", &self.path)?;
         let mut indexes = self.indexes.lock();
         self.note_time(&mut indexes)?;
         indexes.offsets.rest()?;
@@ -288,7 +296,7 @@ impl Segment {
     /// Makes log and indexes durable.
     pub(crate) fn sync(&self) -> Result<(), Error> {
         txn_index::sync(self.path.parent().unwrap_or(Path::new(".")), self.base_offset)?;
-        self.file.sync_data().at("sync", &self.path)?;
+        self.file()?.sync_data().at("sync", &self.path)?;
         let mut indexes = self.indexes.lock();
         indexes.offsets.sync()?;
         indexes.times.sync()
@@ -296,7 +304,7 @@ impl Segment {
 
     /// When the log file was last written to, in milliseconds since 1970.
     pub(crate) fn modified_ms(&self) -> Result<i64, Error> {
-        let stat = rustix::fs::fstat(&*self.file).at("stat", &self.path)?;
+        let stat = rustix::fs::stat(&*self.file.path()).at("stat", &self.path)?;
         Ok(stat.st_mtime as i64 * 1000 + stat.st_mtime_nsec as i64 / 1_000_000)
     }
 
@@ -313,8 +321,10 @@ impl Segment {
                 renamed.push(target);
             }
         }
-        let offsets = files::with_suffix(indexes.offsets.path(), files::DELETED);
-        let times = files::with_suffix(indexes.times.path(), files::DELETED);
+        // Readers that still have the segment find its files under their new names.
+        let moved = |path: &Path| -> Arc<Path> { files::with_suffix(path, files::DELETED).into() };
+        self.file.renamed(moved(&self.path));
+        let (offsets, times) = (moved(&indexes.offsets.path()), moved(&indexes.times.path()));
         indexes.offsets.renamed(offsets);
         indexes.times.renamed(times);
         Ok(renamed)

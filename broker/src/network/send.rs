@@ -72,7 +72,7 @@ async fn file(stream: &TcpStream, range: Slice) -> io::Result<()> {
     let (mut at, mut left) = (range.position, range.len);
     while left > 0 {
         let sent =
-            write(stream, || Ok(rustix::fs::sendfile(stream, range.file.as_fd(), Some(&mut at), left)?))
+            write(stream, || Ok(rustix::fs::sendfile(stream, range.file()?.as_fd(), Some(&mut at), left)?))
                 .await?;
         if sent == 0 {
             // The answer's size is on the wire already: only closing is left.
@@ -94,9 +94,9 @@ async fn warm(range: &Slice) -> io::Result<()> {
         let mut page = [0u8; 1];
         let (first, end) = (range.position, end(&range));
         let length = std::num::NonZeroU64::new(range.len as u64);
-        rustix::fs::fadvise(range.file.as_fd(), first, length, rustix::fs::Advice::WillNeed)?;
+        rustix::fs::fadvise(range.file()?.as_fd(), first, length, rustix::fs::Advice::WillNeed)?;
         for at in (first..end).step_by(64 << 10) {
-            rustix::io::pread(range.file.as_fd(), &mut page, at)?;
+            rustix::io::pread(range.file()?.as_fd(), &mut page, at)?;
         }
         Ok(())
     });
@@ -110,7 +110,7 @@ fn end(range: &Slice) -> u64 {
 fn is_cached(range: &Slice, at: u64) -> io::Result<bool> {
     let mut page = [0u8; 1];
     let mut buffers = [io::IoSliceMut::new(&mut page)];
-    match rustix::io::preadv2(range.file.as_fd(), &mut buffers, at, ReadWriteFlags::NOWAIT) {
+    match rustix::io::preadv2(range.file()?.as_fd(), &mut buffers, at, ReadWriteFlags::NOWAIT) {
         Ok(_) => Ok(true),
         Err(Errno::AGAIN) => Ok(false),
         // Not every file system can tell.
@@ -154,7 +154,7 @@ mod tests {
         let file = Arc::new(file);
         let range = |position, len| {
             let base_offset = aqueduct_protocol::ids::Offset(0);
-            Chunk::File(Slice { file: file.clone(), position, len, base_offset })
+            Chunk::File(Slice::new(file.clone(), position, len, base_offset))
         };
         let pieces = vec![
             Chunk::Inline(Bytes::from_static(b"head")),

@@ -273,6 +273,7 @@ impl Log {
         let view = self.view.read().clone();
         view.active().seal()?;
         snapshot::write(&self.dir, base, &writer.producers)?;
+        writer.snapshot_at = Some(base);
         let segment = Arc::new(Segment::create(&self.dir, base, &self.config(), now_ms)?);
         let mut segments = view.segments.to_vec();
         segments.push(segment.clone());
@@ -287,12 +288,13 @@ impl Log {
 /// One gathered write of header and records. What a failed write leaves behind is cut off again, and would be written
 /// over in any case.
 fn write_at(segment: &Segment, position: u64, head: &[u8], body: &[u8]) -> Result<(), Error> {
+    let file = segment.file()?;
     let (mut head, mut body, mut at) = (head, body, position);
     let written = loop {
         if head.is_empty() && body.is_empty() {
             break Ok(());
         }
-        match rustix::io::pwritev(&*segment.file, &[IoSlice::new(head), IoSlice::new(body)], at) {
+        match rustix::io::pwritev(&*file, &[IoSlice::new(head), IoSlice::new(body)], at) {
             Ok(0) => break Err(rustix::io::Errno::IO),
             Ok(count) => {
                 let of_head = count.min(head.len());
@@ -305,7 +307,7 @@ fn write_at(segment: &Segment, position: u64, head: &[u8], body: &[u8]) -> Resul
         }
     };
     written.at("append to", segment.path()).inspect_err(|_| {
-        if let Err(error) = segment.file.set_len(position) {
+        if let Err(error) = file.set_len(position) {
             tracing::warn!(path = %segment.path().display(), %error, "a failed append is not cut off");
         }
     })

@@ -1,6 +1,6 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use aqueduct_protocol::ids::{Offset, Uuid};
 use parking_lot::{Mutex, RwLock};
@@ -11,7 +11,7 @@ use crate::epochs::LeaderEpochs;
 use crate::error::IoContext;
 use crate::producers::Producers;
 use crate::segment::Segment;
-use crate::{Error, LogConfig, TopicPartition, files, partition_metadata};
+use crate::{Error, LogConfig, TopicPartition, partition_metadata};
 
 const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
 
@@ -32,7 +32,8 @@ impl Recovery {
 }
 
 impl Log {
-    /// Makes the directory of a new, empty log in `data_dir`.
+    /// Makes the directory of a new, empty log in `data_dir`. It outlives this process; a power failure it outlives from
+    /// the first [`Log::flush`] on, like all that is in it.
     pub fn create(
         data_dir: &Path,
         partition: &TopicPartition,
@@ -47,11 +48,17 @@ impl Log {
             }
             done => done.at("create", &dir)?,
         }
-        if let Some(id) = topic_id {
-            partition_metadata::write(&dir, id)?;
-        }
-        files::sync_dir(data_dir)?;
-        Self::open(&dir, config, Recovery { clean: true, ..Recovery::UNKNOWN }, now_ms)
+        let filled = topic_id
+            .map_or(Ok(()), |id| partition_metadata::write_new(&dir, id))
+            .and_then(|()| Segment::create(&dir, Offset(0), &config, now_ms));
+        let segment = filled.inspect_err(|_| {
+            // Half a directory would stand in the way of the next try.
+            let _ = std::fs::remove_dir_all(&dir);
+        })?;
+        let epochs = LeaderEpochs::new(dir.join(LEADER_EPOCHS));
+        let log = Self::of_segments(dir, partition.clone(), config, vec![segment], epochs, Offset(0), now_ms);
+        *log.topic_id.write() = topic_id;
+        Ok(log)
     }
 
     /// Opens the log in `dir`, which is named after its partition.
@@ -77,33 +84,58 @@ impl Log {
         if epochs.truncate_start(start) || cut {
             epochs.store()?;
         }
-        let end_position = segments[segments.len() - 1].size();
-        let view = View {
-            segments: Arc::new(segments.into_iter().map(Arc::new).collect()),
-            start,
-            end,
-            end_position,
-            high_watermark: start,
-            first_unstable: None,
+        let topic_id = match partition_metadata::read(dir) {
+            Err(Error::DamagedFile { path, why }) => {
+                tracing::warn!(path = %path.display(), why, "the topic's id is taken from the metadata again");
+                None
+            }
+            read => read?,
         };
-        let recovery_point = if recovery.clean { end } else { recovery.recovery_point.min(end) };
-        let log = Self {
-            topic_id: RwLock::new(partition_metadata::read(dir)?),
-            partition,
-            dir: dir.to_owned(),
-            config: RwLock::new(Arc::new(config)),
-            view: RwLock::new(view),
-            writer: Mutex::new(Writer {
-                producers: Producers::default(),
-                closed: false,
-                last_flush_ms: now_ms,
-            }),
-            epochs: RwLock::new(epochs),
-            recovery_point: AtomicI64::new(recovery_point.0),
-            doomed: Mutex::new(Vec::new()),
-        };
+        let log = Self::of_segments(dir.to_owned(), partition, config, segments, epochs, end, now_ms);
+        log.publish(|view| (view.start, view.high_watermark) = (start, start));
+        *log.topic_id.write() = topic_id;
+        if !recovery.clean {
+            log.recovery_point.store(recovery.recovery_point.min(end).0, Ordering::Release);
+        }
+        log.is_new.store(!recovery.clean && recovery.recovery_point <= start, Ordering::Release);
         log.load_producers(&mut log.writer.lock(), producers_from)?;
         log.remove_stray_snapshots()?;
         Ok(log)
+    }
+
+    /// A log of these segments that ends at `end` and begins with the first of them; all of it counts as durable, the
+    /// directory as new.
+    fn of_segments(
+        dir: PathBuf,
+        partition: TopicPartition,
+        config: LogConfig,
+        segments: Vec<Segment>,
+        epochs: LeaderEpochs,
+        end: Offset,
+        now_ms: i64,
+    ) -> Self {
+        let start = segments.first().map_or(end, |first| first.base_offset);
+        let view = View {
+            end_position: segments.last().map_or(0, Segment::size),
+            segments: Arc::new(segments.into_iter().map(Arc::new).collect()),
+            start,
+            end,
+            high_watermark: start,
+            first_unstable: None,
+        };
+        let producers = Producers::default();
+        let writer = Writer { producers, closed: false, last_flush_ms: now_ms, snapshot_at: None };
+        Self {
+            partition,
+            dir,
+            config: RwLock::new(Arc::new(config)),
+            view: RwLock::new(view),
+            writer: Mutex::new(writer),
+            epochs: RwLock::new(epochs),
+            recovery_point: AtomicI64::new(end.0),
+            doomed: Mutex::default(),
+            topic_id: RwLock::default(),
+            is_new: AtomicBool::new(true),
+        }
     }
 }

@@ -17,7 +17,8 @@ use crate::{AbortedTransaction, Error, txn_index};
 /// removes it from the log.
 #[derive(Clone, Debug)]
 pub struct Slice {
-    pub file: Arc<File>,
+    /// None where there is nothing to read.
+    file: Option<Arc<File>>,
     /// Where the first batch begins.
     pub position: u64,
     /// Bytes; 0 where there is nothing to read. The last batch may be cut, as Fetch allows, the first one is whole.
@@ -32,10 +33,26 @@ impl Slice {
         self.len == 0
     }
 
+    /// A stretch of any file.
+    pub fn new(file: Arc<File>, position: u64, len: usize, base_offset: Offset) -> Self {
+        Self { file: Some(file), position, len, base_offset }
+    }
+
+    /// The file that the bytes are in.
+    ///
+    /// # Errors
+    /// Where there is nothing to read, and so no file.
+    pub fn file(&self) -> std::io::Result<&File> {
+        self.file.as_deref().ok_or_else(|| std::io::Error::other("a slice of nothing has no file"))
+    }
+
     /// Copies the bytes out of the file; blocks where they are not in the page cache.
     pub fn read_to_bytes(&self) -> std::io::Result<Bytes> {
+        if self.is_empty() {
+            return Ok(Bytes::new());
+        }
         let mut bytes = vec![0; self.len];
-        self.file.read_exact_at(&mut bytes, self.position)?;
+        self.file()?.read_exact_at(&mut bytes, self.position)?;
         Ok(bytes.into())
     }
 
@@ -45,7 +62,7 @@ impl Slice {
         let want = into.len().min(self.len.saturating_sub(from));
         let mut buffers = [IoSliceMut::new(&mut into[..want])];
         let flags = rustix::io::ReadWriteFlags::NOWAIT;
-        match rustix::io::preadv2(&*self.file, &mut buffers, self.position + from as u64, flags) {
+        match rustix::io::preadv2(self.file()?, &mut buffers, self.position + from as u64, flags) {
             Ok(count) => Ok(Some(count)),
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::OPNOTSUPP) => Ok(None),
             Err(errno) => Err(errno.into()),
@@ -80,7 +97,7 @@ impl Log {
             let (start, end) = (view.start, view.end);
             return Err(Error::OffsetOutOfRange { partition: self.partition.clone(), offset, start, end });
         }
-        let nothing = Slice { file: view.active().file.clone(), position: 0, len: 0, base_offset: offset };
+        let nothing = Slice { file: None, position: 0, len: 0, base_offset: offset };
         if offset >= upper_bound {
             return Ok(nothing);
         }
@@ -99,7 +116,7 @@ impl Log {
                 return Ok(nothing);
             }
             let len = max_bytes.max(first).min(usize::try_from(available).unwrap_or(usize::MAX));
-            return Ok(Slice { file: segment.file.clone(), position, len, base_offset: header.base_offset });
+            return Ok(Slice::new(segment.file()?, position, len, header.base_offset));
         }
         Ok(nothing)
     }
@@ -112,7 +129,7 @@ impl Log {
                 continue;
             }
             let (_, end) = view.segment_end(index);
-            let mut scan = segment.scan(segment.find_timestamp(timestamp, end)?, end, Scan::LOOKUP);
+            let mut scan = segment.scan(segment.find_timestamp(timestamp, end)?, end, Scan::LOOKUP)?;
             while let Some((position, header)) = self.next_batch(segment, &mut scan)? {
                 if header.max_timestamp < timestamp || header.last_offset() < view.start {
                     continue;
@@ -201,7 +218,7 @@ pub(super) fn read_batch(
 ) -> Result<RecordBatch, Error> {
     // The scan has made sure that the file holds as many bytes.
     let mut bytes = vec![0; header.size()];
-    segment.file.read_exact_at(&mut bytes, position).at("read", segment.path())?;
+    segment.file()?.read_exact_at(&mut bytes, position).at("read", segment.path())?;
     Ok(RecordBatch { header, bytes: bytes.into() })
 }
 

@@ -121,9 +121,9 @@ impl Loader<'_> {
     /// The offset after the last batch of a log file.
     fn end_of_file(&self, base: Offset, path: &Path) -> Result<Offset, Error> {
         use crate::error::IoContext;
-        let file = std::fs::File::open(path).at("open", path)?;
+        let file = std::sync::Arc::new(std::fs::File::open(path).at("open", path)?);
         let size = file.metadata().at("stat", path)?.len();
-        let mut scan = Scan::new(&file, path, 0..size, Scan::SEQUENTIAL);
+        let mut scan = Scan::new(file, path, 0..size, Scan::SEQUENTIAL);
         let mut end = base;
         while let Step::Batch { header, .. } = scan.step()? {
             end = header.next_offset();
@@ -150,7 +150,7 @@ impl Loader<'_> {
     /// Walks over what the indexes of a trusted segment do not cover; returns the offset after the segment, or `None` if
     /// it is not sound after all.
     fn walk_tail(&self, segment: &Segment) -> Result<Option<Offset>, Error> {
-        let mut scan = segment.scan(segment.last_indexed(), segment.size(), Scan::LOOKUP);
+        let mut scan = segment.scan(segment.last_indexed(), segment.size(), Scan::LOOKUP)?;
         let mut end = segment.base_offset;
         loop {
             match scan.step()? {
@@ -170,7 +170,7 @@ impl Loader<'_> {
         self.first_recovered.get_or_insert(segment.base_offset);
         segment.reset_indexes()?;
         let size = segment.size();
-        let mut scan = segment.scan(0, size, Scan::SEQUENTIAL);
+        let mut scan = segment.scan(0, size, Scan::SEQUENTIAL)?;
         let mut end = segment.base_offset;
         // The last batch, if offsets leap to it, and the offset before the leap. Compaction leaves such gaps, and so does
         // damage to a base offset, which no checksum covers.
@@ -225,7 +225,7 @@ impl Loader<'_> {
 
     fn find_epochs(&mut self, segments: &[Segment]) -> Result<(), Error> {
         for segment in segments {
-            let mut scan = segment.scan(0, segment.size(), Scan::SEQUENTIAL);
+            let mut scan = segment.scan(0, segment.size(), Scan::SEQUENTIAL)?;
             while let Step::Batch { header, .. } = scan.step()? {
                 self.epochs.insert(header.leader_epoch, header.base_offset);
             }
@@ -248,8 +248,10 @@ impl Log {
     /// Loads the producers from the newest sound snapshot at or before `newest`, and reads the log from there on.
     pub(super) fn load_producers(&self, writer: &mut Writer, newest: Offset) -> Result<(), Error> {
         let view = self.view.read().clone();
-        let (mut from, producers) = self.newest_snapshot(newest, view.end)?;
+        let (found, producers) = self.newest_snapshot(newest, view.end)?;
         writer.producers = producers;
+        writer.snapshot_at = found;
+        let mut from = found.unwrap_or(Offset(0));
         from = from.max(view.segments[0].base_offset);
         for index in view.segment_of(from)..view.segments.len() {
             let (segment, (next, end)) = (&view.segments[index], view.segment_end(index));
@@ -257,7 +259,7 @@ impl Log {
                 continue;
             }
             let Some((start, _)) = segment.find(from, end)? else { continue };
-            let mut scan = segment.scan(start, end, Scan::SEQUENTIAL);
+            let mut scan = segment.scan(start, end, Scan::SEQUENTIAL)?;
             while let Step::Batch { position, header } = scan.step()? {
                 if !header.has_producer() || header.base_offset < from {
                     continue;
@@ -295,7 +297,7 @@ impl Log {
     }
 
     /// The newest snapshot at or before `newest` that can be read; damaged ones and those behind `end` are removed.
-    fn newest_snapshot(&self, newest: Offset, end: Offset) -> Result<(Offset, Producers), Error> {
+    fn newest_snapshot(&self, newest: Offset, end: Offset) -> Result<(Option<Offset>, Producers), Error> {
         for name in files::names(&self.dir)?.iter().rev() {
             let Some((at, files::SNAPSHOT)) = files::parse(name) else { continue };
             if newest < at && at <= end {
@@ -303,7 +305,7 @@ impl Log {
             }
             if at <= newest {
                 match snapshot::read(&self.dir, at) {
-                    Ok(producers) => return Ok((at, producers)),
+                    Ok(producers) => return Ok((Some(at), producers)),
                     Err(error) => {
                         tracing::warn!(partition = %self.partition, %error, "a snapshot is passed over")
                     }
@@ -311,6 +313,6 @@ impl Log {
             }
             files::remove(&self.dir.join(name))?;
         }
-        Ok((Offset(0), Producers::default()))
+        Ok((None, Producers::default()))
     }
 }

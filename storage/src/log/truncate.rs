@@ -78,6 +78,8 @@ impl Log {
             }
         }
         self.load_producers(writer, end)?;
-        snapshot::write(&self.dir, end, &writer.producers)
+        snapshot::write(&self.dir, end, &writer.producers)?;
+        writer.snapshot_at = Some(end);
+        Ok(())
     }
 }

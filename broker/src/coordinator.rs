@@ -25,6 +25,7 @@ pub(crate) use group::GroupState;
 pub(crate) use groups::{DescribedGroup, DescribedMember, FetchedTopic, ListedGroup};
 pub(crate) use ids::{Generation, GroupId};
 pub(crate) use offsets::Committed;
+pub(crate) use record::Record;
 pub(crate) use request::{Caller, Commit, CommitOffset, FetchTopic, Join, Leave, Protocol, Sync};
 pub(crate) use service::Coordinator;
 
@@ -34,7 +35,5 @@ pub(crate) use effect::{Effect, JoinMember, Token, WriteId};
 pub(crate) use groups::Groups;
 #[cfg(test)]
 pub(crate) use options::GroupOptions;
-#[cfg(test)]
-pub(crate) use record::Record;
 #[cfg(test)]
 pub(crate) use request::Now;

@@ -15,6 +15,8 @@ mod broker;
 pub mod clock;
 pub mod config;
 mod coordinator;
+#[doc(hidden)]
+pub mod decoders;
 mod error;
 mod fetch;
 mod housekeeping;

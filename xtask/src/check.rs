@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 use aqueduct_tests::install::{run, workspace};
 
-use crate::{protocol, setup};
+use crate::{fuzz, protocol, setup};
 
 #[derive(clap::Args)]
 pub struct TestArgs {
@@ -22,12 +22,14 @@ pub struct BenchArgs {
     rest: Vec<String>,
 }
 
-/// Installs what tests need and runs them.
+/// Installs what tests need and runs them, and the fuzzer for a bounded time.
 pub fn test(args: &TestArgs) -> Result<()> {
     setup::run()?;
     // System tests run the binary itself, so it is built first.
     cargo(["build", "--package", "aqueduct-cli"], [])?;
-    cargo(["test", "--workspace", "--no-fail-fast"], args.rest.iter().map(AsRef::as_ref))
+    cargo(["test", "--workspace", "--no-fail-fast"], args.rest.iter().map(AsRef::as_ref))?;
+    // A choice of tests is not one of the fuzzer.
+    if args.rest.is_empty() { fuzz::run(&fuzz::Args::default()) } else { Ok(()) }
 }
 
 /// All checks; nothing is written outside `target`.

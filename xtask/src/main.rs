@@ -1,6 +1,7 @@
 //! Project tasks, run as `cargo xtask TASK`.
 
 mod check;
+mod fuzz;
 mod protocol;
 mod setup;
 
@@ -19,6 +20,8 @@ enum Task {
     Fix,
     /// Run a benchmark side by side with its peer; without a name, list them.
     Bench(check::BenchArgs),
+    /// Feed every decoder of outside bytes with inputs that a coverage-guided fuzzer finds.
+    Fuzz(fuzz::Args),
     /// Regenerate the wire messages from Kafka's schemas.
     Protocol(protocol::Args),
 }
@@ -30,6 +33,7 @@ fn main() -> anyhow::Result<()> {
         Task::Verify => check::verify(),
         Task::Fix => check::fix(),
         Task::Bench(args) => check::bench(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Protocol(args) => protocol::run(args),
     }
 }

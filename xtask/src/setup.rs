@@ -24,6 +24,7 @@ pub fn run() -> Result<()> {
 /// A program and the Debian package that brings it.
 const PROGRAMS: &[(&[&str], &str)] = &[
     (&["cc"], "gcc"),
+    (&["c++"], "g++"),
     (&["java"], "openjdk-17-jdk-headless"),
     (&["javac"], "openjdk-17-jdk-headless"),
     (&["mvn"], "maven"),

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use aqueduct_protocol::error_code::ErrorCode;
-use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, Uuid};
+use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, Uuid};
 use bytestring::ByteString;
 
 use super::image::is_internal;
-use super::{BrokerImage, MetadataImage, PartitionImage, Record, Resource, TopicImage, access};
+use super::{BrokerImage, MetadataImage, PartitionImage, Record, Resource, TopicImage, access, directories};
 use crate::config::{Kind, Scope, broker_keys, definition, topic_keys};
 use crate::quotas::QuotaValue;
 use crate::security::{Acl, AclFilter};
@@ -54,6 +54,16 @@ pub enum Command {
     AlterQuota {
         entity: Vec<(ByteString, Option<ByteString>)>,
         ops: Vec<(ByteString, Option<QuotaValue>)>,
+    },
+    /// A broker tells in which of its directories partitions were found.
+    AssignDirectories {
+        broker: BrokerId,
+        found: Vec<(Uuid, PartitionIndex, Uuid)>,
+    },
+    /// A broker tells which of its directories it can use.
+    OnlineDirectories {
+        broker: BrokerId,
+        directories: BTreeSet<Uuid>,
     },
 }
 
@@ -132,6 +142,12 @@ pub fn decide(image: &MetadataImage, command: &Command) -> Result<(Vec<Record>, 
             let record = Record::Config { resource: resource.clone(), values: values.clone() };
             Ok((vec![record], Outcome::Done))
         }
+        Command::AssignDirectories { broker, found } => {
+            Ok((directories::assign(image, *broker, found), Outcome::Done))
+        }
+        Command::OnlineDirectories { broker, directories } => {
+            Ok((directories::online(image, *broker, directories), Outcome::Done))
+        }
         Command::AllocateProducerIds { count } => {
             let first = image.next_producer_id;
             Ok((vec![Record::ProducerIds { next: first + count }], Outcome::ProducerIds(first)))
@@ -204,6 +220,7 @@ fn create_topic(
     if !configs.is_empty() {
         records.push(Record::Config { resource: Resource::Topic(name.clone()), values: configs.clone() });
     }
+    records.extend(directories::place(image, &topic, 0));
     Ok((records, Outcome::Topic(Arc::new(topic))))
 }
 
@@ -364,7 +381,9 @@ fn create_partitions(
     };
     let mut grown = (**topic).clone();
     grown.partitions.extend(replicas.into_iter().map(new_partition));
-    Ok((vec![Record::Topic(grown.clone())], Outcome::Topic(Arc::new(grown))))
+    let mut records = vec![Record::Topic(grown.clone())];
+    records.extend(directories::place(image, &grown, has as usize));
+    Ok((records, Outcome::Topic(Arc::new(grown))))
 }
 
 fn alter_config(

@@ -7,6 +7,7 @@ use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, Uuid};
 use bytestring::ByteString;
 
 use super::Record;
+use super::directories::DirectoriesImage;
 use crate::config::SecurityProtocol;
 use crate::quotas::{Entity, QuotaSet};
 use crate::security::AclSet;
@@ -29,6 +30,8 @@ pub struct MetadataImage {
     pub quotas: Arc<QuotaSet>,
     /// Levels of features that were set; [`super::features`] has the defaults.
     pub features: BTreeMap<ByteString, i16>,
+    /// Log directories, and what is in them.
+    pub directories: Arc<DirectoriesImage>,
 }
 
 /// A registered broker.
@@ -151,6 +154,7 @@ impl MetadataImage {
                 if let Some(topic) = self.by_id.remove(id) {
                     self.topics.remove(&topic.name);
                     self.configs.remove(&Resource::Topic(topic.name.clone()));
+                    Arc::make_mut(&mut self.directories).forget(*id);
                 }
             }
             Record::Config { resource, values } => {
@@ -168,6 +172,7 @@ impl MetadataImage {
             Record::Feature { name, level } => {
                 self.features.insert(name.clone(), *level);
             }
+            Record::Directory(change) => Arc::make_mut(&mut self.directories).apply(change),
         }
     }
 
@@ -191,6 +196,7 @@ impl MetadataImage {
         let feature =
             |(name, level): (&ByteString, &i16)| Record::Feature { name: name.clone(), level: *level };
         records.extend(self.features.iter().map(feature));
+        records.extend(self.directories.to_records());
         records
     }
 

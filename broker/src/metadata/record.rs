@@ -6,6 +6,7 @@ use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, Uuid};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 
+use super::directories::{self, DirectoryRecord};
 use super::{BrokerImage, Endpoint, PartitionImage, Resource, TopicImage, access};
 use crate::config::SecurityProtocol;
 use crate::quotas::{Entity, QuotaKey, QuotaValue};
@@ -46,6 +47,8 @@ pub enum Record {
         name: ByteString,
         level: i16,
     },
+    /// Where replicas are, and which log directories there are.
+    Directory(DirectoryRecord),
 }
 
 impl Record {
@@ -127,6 +130,10 @@ impl Record {
                 put_text(out, name);
                 out.put_i16(*level);
             }
+            Self::Directory(change) => {
+                out.put_u8(10);
+                directories::encode(change, out);
+            }
         }
     }
 
@@ -171,6 +178,7 @@ impl Record {
             6 => access::get_acl(bytes)?,
             7 => access::get_quota(bytes)?,
             9 => Self::Feature { name: get_text(bytes)?, level: bytes.try_get_i16().ok()? },
+            10 => Self::Directory(directories::decode(bytes)?),
             _ => return None,
         };
         Some(record)

@@ -8,11 +8,12 @@ use aqueduct_protocol::ids::{BrokerId, Uuid};
 
 use crate::api::own;
 use crate::clock::Clock;
-use crate::config::{ConfigError, Listener, Properties, Settings};
+use crate::config::{ConfigError, Listener, LiveSettings, Properties, Settings};
 use crate::coordinator::Coordinator;
 use crate::error::Error;
 use crate::fetch::sessions::Sessions;
 use crate::housekeeping;
+use crate::loggers::{LogLevels, Loggers};
 use crate::metadata::{
     BrokerImage, Command, Endpoint, JOURNAL_FILE_NAME, LocalMetadata, MetadataBackend, MetadataError,
 };
@@ -27,6 +28,8 @@ use crate::tasks::Tasks;
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     pub properties: Properties,
+    /// How levels of logging are changed at run time; without it they cannot be.
+    pub log_levels: Option<LogLevels>,
 }
 
 impl Options {
@@ -53,7 +56,7 @@ impl Options {
         for pair in pairs {
             properties.set_pair(pair)?;
         }
-        Ok(Self { properties })
+        Ok(Self { properties, log_levels: None })
     }
 }
 
@@ -73,12 +76,14 @@ impl Broker {
             tokio::task::spawn_blocking(move || open(&opening)).await.map_err(|_| Error::Interrupted)??;
         let metadata: Arc<dyn MetadataBackend> = Arc::new(metadata);
         register(&*metadata, &settings, &doors).await?;
+        let live = Arc::new(LiveSettings::new(settings.clone()));
+        live.refresh(&metadata.image());
         let clock = Clock::system();
         let partitions =
             Arc::new(Partitions::new(settings.clone(), metadata.clone(), directories, clock.clone()));
         let limits = Limits::new(
-            settings.max_connections,
-            settings.max_connections_per_ip,
+            live.current().max_connections,
+            live.current().max_connections_per_ip,
             settings.queued_max_request_bytes,
         );
         let tasks = Tasks::default();
@@ -100,6 +105,8 @@ impl Broker {
             metrics,
             tasks,
             settings,
+            live,
+            loggers: Loggers::new(options.log_levels),
             metadata,
             partitions,
             clock,

@@ -1,15 +1,20 @@
 //! Configuration: the tables that define every key, the properties file, and the typed settings read from both.
 
 pub mod broker_keys;
+pub mod client_metrics_keys;
 pub mod definition;
+pub mod dynamic;
+pub mod group_keys;
 mod known_keys;
 mod listeners;
+mod live;
 mod properties;
 mod settings;
 pub mod topic_keys;
 
 pub use definition::{ConfigError, Key, Kind, Scope};
 pub use listeners::{Listener, Listeners, SecurityProtocol};
+pub use live::{LiveSettings, Reconfigurable};
 pub use properties::Properties;
 pub use settings::{GroupSettings, Settings, TransactionSettings};
 pub use topic_keys::TopicConfig;

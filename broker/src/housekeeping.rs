@@ -17,6 +17,7 @@ const FIRST_RETENTION: Duration = Duration::from_secs(30);
 pub(crate) fn start(node: &Arc<Node>) {
     node.tasks.spawn(rounds(node.clone()));
     node.tasks.spawn(configs(node.clone()));
+    node.tasks.spawn(limits(node.clone()));
     if node.partitions.needs_recovery() {
         let node = node.clone();
         node.tasks.clone().spawn(async move {
@@ -40,8 +41,22 @@ async fn configs(node: Arc<Node>) {
         let image = watch.borrow_and_update().clone();
         if image.configs_version != seen {
             seen = image.configs_version;
+            node.live.refresh(&image);
             node.partitions.apply_configs(&image);
         }
+    }
+}
+
+/// Gives changed limits to what grants connections.
+async fn limits(node: Arc<Node>) {
+    let mut watch = node.live.watch();
+    loop {
+        tokio::select! {
+            changed = watch.changed() => if changed.is_err() { return },
+            () = node.tasks.stopping() => return,
+        }
+        let settings = watch.borrow_and_update().clone();
+        node.limits.set(settings.max_connections, settings.max_connections_per_ip);
     }
 }
 
@@ -94,7 +109,7 @@ async fn round(node: &Arc<Node>, due: &mut Due) {
         let now_ms = node.clock.now_ms();
         flush(&node, now_ms);
         if producers {
-            let expiration = node.settings.producer_id_expiration_ms;
+            let expiration = node.live.current().producer_id_expiration_ms;
             node.partitions.all_open().iter().for_each(|p| p.log.expire_producers(now_ms, expiration));
         }
         if retention {

@@ -20,6 +20,7 @@ pub mod decoders;
 mod error;
 mod fetch;
 mod housekeeping;
+mod loggers;
 pub mod metadata;
 mod metrics;
 mod network;
@@ -34,3 +35,4 @@ mod tasks;
 
 pub use broker::{Broker, Handle, Options};
 pub use error::Error;
+pub use loggers::LogLevels;

@@ -8,6 +8,7 @@
 mod access;
 mod backend;
 mod command;
+mod configs;
 mod directories;
 mod effective;
 pub mod features;

@@ -10,9 +10,10 @@ use tokio::sync::Mutex;
 
 use crate::api::own;
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{LiveSettings, Settings};
 use crate::coordinator::Coordinator;
 use crate::fetch::sessions::Sessions;
+use crate::loggers::Loggers;
 use crate::metadata::{
     Command, EffectiveConfig, MetadataBackend, MetadataError, MetadataImage, Outcome, Placement, is_internal,
 };
@@ -29,7 +30,11 @@ pub(crate) const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 
 /// One running node. Services are cheap handles; a component takes clones of those that it needs.
 pub(crate) struct Node {
+    /// As the file says.
     pub settings: Arc<Settings>,
+    /// As they are in force, with what was set at run time.
+    pub live: Arc<LiveSettings>,
+    pub loggers: Loggers,
     pub metadata: Arc<dyn MetadataBackend>,
     pub partitions: Arc<Partitions>,
     pub groups: Coordinator,

@@ -1,13 +1,15 @@
 //! `aqueduct broker`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
-use aqueduct_broker::{Broker, Error, Handle, Options};
+use aqueduct_broker::{Broker, Error, Handle, LogLevels, Options};
 use aqueduct_rest::{Server, node};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::logging::Levels;
 use crate::options::BadConfig;
 use crate::shutdown;
 
@@ -22,9 +24,11 @@ pub struct Args {
 }
 
 /// Runs a node until it is told to stop.
-pub async fn run(args: Args) -> Result<()> {
+pub async fn run(args: Args, levels: Levels) -> Result<()> {
     let options = Options::load(&args.config, args.set.iter().map(String::as_str)).map_err(Error::Config);
-    let broker = start(options.map_err(explain)?).await?;
+    let mut options = options.map_err(explain)?;
+    options.log_levels = Some(LogLevels(Arc::new(move |directives| levels.set(directives))));
+    let broker = start(options).await?;
     let stop = CancellationToken::new();
     let http = match broker.http_listener() {
         Some(address) => Some(serve(address, &broker, stop.clone()).await?),

@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Demo(args) => demo::run(args, levels).await,
             Command::Dev(args) => dev::run(args, levels).await,
-            Command::Broker(args) => broker::run(args).await,
+            Command::Broker(args) => broker::run(args, levels).await,
             Command::Connect(args) => connect::run(args, levels).await,
         }
     });

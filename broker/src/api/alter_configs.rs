@@ -9,7 +9,7 @@ use aqueduct_protocol::messages::alter_configs_response::AlterConfigsResourceRes
 use aqueduct_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 
 use super::Context;
-use super::shared::{alter_each, alterable_resource, own};
+use super::shared::{Change, alter_each, alterable_resource, own};
 use crate::metadata::{Command, Rejection};
 
 pub(crate) async fn handle(context: Context, request: AlterConfigsRequest) -> AlterConfigsResponse {
@@ -26,7 +26,7 @@ pub(crate) async fn handle(context: Context, request: AlterConfigsRequest) -> Al
     AlterConfigsResponse { responses, ..Default::default() }
 }
 
-fn command(context: &Context, asked: &AlterConfigsResource) -> Result<Command, Rejection> {
+fn command(context: &Context, asked: &AlterConfigsResource) -> Result<Change, Rejection> {
     let resource = alterable_resource(context, asked.resource_type, &asked.resource_name)?;
     let mut values = BTreeMap::new();
     for config in &asked.configs {
@@ -38,5 +38,5 @@ fn command(context: &Context, asked: &AlterConfigsResource) -> Result<Command, R
         };
         values.insert(own(&config.name), own(value));
     }
-    Ok(Command::ReplaceConfig { resource, values })
+    Ok(Change::Metadata(Command::ReplaceConfig { resource, values }))
 }

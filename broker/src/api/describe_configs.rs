@@ -1,17 +1,23 @@
 //! DescribeConfigs (KIP-133, KIP-226, KIP-569), versions 1 to 4: what is set, where, and what it means.
 
+use std::collections::BTreeMap;
+
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use aqueduct_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 use aqueduct_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
+use bytestring::ByteString;
 
 use super::Context;
-use super::shared::{ResourceType, broker_resource};
+use super::shared::{ResourceType, broker_resource, own};
 use crate::config::definition::{Key, Kind, Scope};
-use crate::config::{broker_keys, topic_keys};
-use crate::metadata::{MetadataImage, Rejection, Resource, Source, Synonym, check_topic_name};
+use crate::config::dynamic::{self, Named};
+use crate::config::{broker_keys, client_metrics_keys, group_keys, topic_keys};
+use crate::metadata::{
+    EffectiveConfig, MetadataImage, Rejection, Resource, Source, Synonym, check_topic_name,
+};
 use crate::node::Node;
 
 pub(crate) async fn handle(context: Context, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
@@ -24,7 +30,7 @@ pub(crate) async fn handle(context: Context, request: DescribeConfigsRequest) ->
     };
     let result = |resource: DescribeConfigsResource| {
         let (error_code, error_message, configs) = match asked.describe(&resource) {
-            Ok(configs) => (0, Some(bytestring::ByteString::new()), configs),
+            Ok(configs) => (0, Some(ByteString::new()), configs),
             Err(rejection) => (rejection.code.code(), Some(rejection.message.into()), Vec::new()),
         };
         DescribeConfigsResult {
@@ -76,12 +82,52 @@ impl Asked<'_> {
                 _ => {
                     let effective = self.node.effective(self.image);
                     let row = |key: &'static Key| self.row(key, effective.broker_synonyms(key), true);
-                    Ok(broker_keys::all().filter(|key| wanted(key)).map(row).collect())
+                    let mut rows: Vec<_> = broker_keys::all().filter(|key| wanted(key)).map(row).collect();
+                    rows.extend(self.prefixed(&effective, asked));
+                    Ok(rows)
                 }
             },
-            // Nothing can be set on these here, so nothing is.
-            ResourceType::Group | ResourceType::ClientMetrics => Ok(Vec::new()),
-            ResourceType::BrokerLogger | ResourceType::Unknown => Err(Rejection::new(
+            ResourceType::Group if name.is_empty() => {
+                Err(Rejection::new(ErrorCode::InvalidRequest, "Group name must not be empty"))
+            }
+            ResourceType::Group => {
+                let effective = self.node.effective(self.image);
+                let row = |row: &group_keys::GroupKey| {
+                    self.row(&row.key, effective.group_synonyms(name, row), false)
+                };
+                Ok(group_keys::KEYS.iter().filter(|row| wanted(&row.key)).map(row).collect())
+            }
+            ResourceType::ClientMetrics if name.is_empty() => Err(Rejection::new(
+                ErrorCode::InvalidRequest,
+                "Client metrics subscription name must not be empty",
+            )),
+            ResourceType::ClientMetrics => {
+                let set = self.image.config(&Resource::ClientMetrics(name.clone()));
+                let row = |key: &Key| {
+                    let value = set.and_then(|values| values.get(key.name)).map(ToString::to_string);
+                    let synonym =
+                        |value| Synonym { name: key.name, value: Some(value), source: Source::ClientMetrics };
+                    self.row(key, value.map(synonym).into_iter().collect(), false)
+                };
+                Ok(client_metrics_keys::KEYS.iter().filter(|key| wanted(key)).map(row).collect())
+            }
+            ResourceType::BrokerLogger => match broker_resource(name, self.node.settings.node_id)? {
+                Resource::Broker(Some(_)) => {
+                    let levels = self.node.loggers.levels();
+                    let is_wanted = |name: &str| {
+                        asked
+                            .configuration_keys
+                            .as_ref()
+                            .is_none_or(|keys| keys.iter().any(|key| **key == *name))
+                    };
+                    Ok(levels.into_iter().filter(|(name, _)| is_wanted(name)).map(logger).collect())
+                }
+                _ => Err(Rejection::new(
+                    ErrorCode::InvalidRequest,
+                    "Broker id must be an integer, but it is empty",
+                )),
+            },
+            ResourceType::Unknown => Err(Rejection::new(
                 ErrorCode::InvalidRequest,
                 format!("Unsupported resource type: {}", asked.resource_type),
             )),
@@ -91,13 +137,76 @@ impl Asked<'_> {
     /// What is set for all brokers; there are no defaults to show at this level.
     fn default_broker(&self, wanted: impl Fn(&Key) -> bool) -> Vec<DescribeConfigsResourceResult> {
         let Some(set) = self.image.config(&Resource::Broker(None)) else { return Vec::new() };
-        let row = |(name, value): (&bytestring::ByteString, &bytestring::ByteString)| {
-            let key = broker_keys::find_known(name).filter(|key| wanted(key))?;
+        let row = |(name, value): (&ByteString, &ByteString)| {
+            let Some(key) = broker_keys::find_known(name) else {
+                return Some(self.named(name, vec![(name.clone(), value.clone(), Source::DefaultBroker)]));
+            };
+            if !wanted(key) {
+                return None;
+            }
             let synonym =
                 Synonym { name: key.name, value: Some(value.to_string()), source: Source::DefaultBroker };
             Some(self.row(key, vec![synonym], true))
         };
         set.iter().filter_map(row).collect()
+    }
+
+    /// What this broker has under names for one listener, or under names that only a plug-in knows.
+    fn prefixed(
+        &self,
+        effective: &EffectiveConfig<'_>,
+        asked: &DescribeConfigsResource,
+    ) -> Vec<DescribeConfigsResourceResult> {
+        let mut found: BTreeMap<ByteString, Vec<(ByteString, ByteString, Source)>> = BTreeMap::new();
+        let mut note = |name: &str, value: &str, source| {
+            let is_wanted =
+                asked.configuration_keys.as_ref().is_none_or(|keys| keys.iter().any(|key| **key == *name));
+            if is_wanted && broker_keys::find_known(name).is_none() {
+                found.entry(own(name)).or_default().push((own(name), own(value), source));
+            }
+        };
+        let places = [(Some(effective.broker), Source::Broker), (None, Source::DefaultBroker)];
+        for (broker, source) in places {
+            if let Some(values) = self.image.config(&Resource::Broker(broker)) {
+                values.iter().for_each(|(name, value)| note(name, value, source));
+            }
+        }
+        effective.file.iter().for_each(|(name, value)| note(name, value, Source::StaticBroker));
+        found.into_iter().map(|(name, set)| self.named(&name, set)).collect()
+    }
+
+    /// A key that has no row of its own; as it is set, the strongest place first.
+    fn named(
+        &self,
+        name: &str,
+        mut set: Vec<(ByteString, ByteString, Source)>,
+    ) -> DescribeConfigsResourceResult {
+        let is_sensitive = dynamic::is_secret(name);
+        let named = Named::parse(name);
+        let key = named.key();
+        if let (Some(key), Some(_)) = (key, named.listener) {
+            let behind = self.node.effective(self.image).broker_synonyms(key);
+            set.extend(
+                behind
+                    .into_iter()
+                    .filter_map(|synonym| Some((synonym.name.into(), synonym.value?.into(), synonym.source))),
+            );
+        }
+        let synonym = |(name, value, source): &(ByteString, ByteString, Source)| DescribeConfigsSynonym {
+            name: name.clone(),
+            value: (!is_sensitive).then(|| value.clone()),
+            source: *source as i8,
+        };
+        DescribeConfigsResourceResult {
+            name: own(name),
+            value: set.first().filter(|_| !is_sensitive).map(|(_, value, _)| value.clone()),
+            read_only: true,
+            config_source: set.first().map_or(Source::Default, |(_, _, source)| *source) as i8,
+            is_sensitive,
+            synonyms: if self.synonyms { set.iter().map(synonym).collect() } else { Vec::new() },
+            config_type: key.map_or(0, |key| key.kind.code()),
+            documentation: self.documentation.then(|| key.map_or("", |key| key.doc).into()),
+        }
     }
 
     fn row(&self, key: &Key, synonyms: Vec<Synonym>, of_broker: bool) -> DescribeConfigsResourceResult {
@@ -116,12 +225,21 @@ impl Asked<'_> {
         DescribeConfigsResourceResult {
             name: key.name.into(),
             value: value.filter(|_| !sensitive).map(Into::into),
-            read_only: of_broker && key.scope == Scope::ReadOnly,
+            read_only: of_broker && dynamic::scope(key.name) == Scope::ReadOnly,
             config_source: source as i8,
             is_sensitive: sensitive,
             synonyms: if self.synonyms { synonyms.into_iter().map(synonym).collect() } else { Vec::new() },
             config_type: key.kind.code(),
             documentation: self.documentation.then(|| key.doc.into()),
         }
+    }
+}
+
+fn logger((name, level): (&'static str, &'static str)) -> DescribeConfigsResourceResult {
+    DescribeConfigsResourceResult {
+        name: name.into(),
+        value: Some(level.into()),
+        config_source: Source::Logger as i8,
+        ..Default::default()
     }
 }

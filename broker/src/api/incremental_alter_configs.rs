@@ -6,8 +6,8 @@ use aqueduct_protocol::messages::incremental_alter_configs_response::AlterConfig
 use aqueduct_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
 use super::Context;
-use super::shared::{alter_each, alterable_resource, own};
-use crate::metadata::{Command, ConfigOp, Rejection};
+use super::shared::{Change, ResourceType, alter_each, alterable_resource, broker_resource, own};
+use crate::metadata::{Command, ConfigOp, Rejection, Resource};
 
 pub(crate) async fn handle(
     context: Context,
@@ -26,11 +26,22 @@ pub(crate) async fn handle(
     IncrementalAlterConfigsResponse { responses, ..Default::default() }
 }
 
-fn command(context: &Context, asked: &AlterConfigsResource) -> Result<Command, Rejection> {
+fn command(context: &Context, asked: &AlterConfigsResource) -> Result<Change, Rejection> {
+    let ops = || -> Result<_, Rejection> {
+        asked.configs.iter().map(|config| Ok((own(&config.name), op(config)?))).collect()
+    };
+    if ResourceType::from_code(asked.resource_type) == ResourceType::BrokerLogger {
+        return match broker_resource(&asked.resource_name, context.node.settings.node_id)? {
+            Resource::Broker(Some(_)) => Ok(Change::Loggers(ops()?)),
+            _ => Err(Rejection::new(
+                ErrorCode::InvalidRequest,
+                "Broker id must be an integer, but it is empty",
+            )),
+        };
+    }
     let resource = alterable_resource(context, asked.resource_type, &asked.resource_name)?;
-    let ops =
-        asked.configs.iter().map(|config| Ok((own(&config.name), op(config)?))).collect::<Result<_, _>>()?;
-    Ok(Command::AlterConfig { resource, ops })
+    let ops = ops()?;
+    Ok(Change::Metadata(Command::AlterConfig { resource, ops }))
 }
 
 fn op(config: &AlterableConfig) -> Result<ConfigOp, Rejection> {

@@ -5,6 +5,7 @@ use aqueduct_protocol::messages::list_config_resources_response::ConfigResource;
 use aqueduct_protocol::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 
 use super::Context;
+use crate::metadata::Resource;
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -18,7 +19,7 @@ pub(crate) async fn handle(
 ) -> ListConfigResourcesResponse {
     let image = context.node.metadata.image();
     let types = match (context.version, request.resource_types.is_empty()) {
-        // Version 0 knows client metrics alone, and there are none.
+        // Version 0 knows client metrics alone.
         (0, _) => vec![CLIENT_METRICS],
         (_, true) => vec![TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP],
         _ => request.resource_types,
@@ -31,7 +32,11 @@ pub(crate) async fn handle(
         match resource_type {
             TOPIC => image.topics().for_each(|topic| push(topic.name.clone())),
             BROKER | BROKER_LOGGER => image.brokers.keys().for_each(|id| push(id.to_string().into())),
-            CLIENT_METRICS | GROUP => {}
+            CLIENT_METRICS | GROUP => image.configured().for_each(|resource| match resource {
+                Resource::ClientMetrics(name) if resource_type == CLIENT_METRICS => push(name.clone()),
+                Resource::Group(name) if resource_type == GROUP => push(name.clone()),
+                _ => {}
+            }),
             _ => {
                 return ListConfigResourcesResponse {
                     error_code: ErrorCode::UnsupportedVersion.code(),

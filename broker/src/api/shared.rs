@@ -8,7 +8,9 @@ use aqueduct_protocol::ids::BrokerId;
 use bytestring::ByteString;
 
 use super::Context;
-use crate::metadata::{Command, MetadataError, Rejection, Resource, decide};
+use crate::config::group_keys;
+use crate::metadata::{Command, ConfigOp, MetadataError, MetadataImage, Rejection, Resource, decide};
+use crate::node::Node;
 use crate::partition::Partition;
 
 /// Stands for "authorized operations were not asked for".
@@ -101,7 +103,14 @@ pub(super) fn alterable_resource(context: &Context, code: i8, name: &str) -> Res
         }
         ResourceType::Topic => Ok(Resource::Topic(own(name))),
         ResourceType::Broker => broker_resource(name, context.node.settings.node_id),
+        ResourceType::Group if name.is_empty() => {
+            Err(Rejection::new(ErrorCode::InvalidRequest, "Default group resources are not allowed."))
+        }
         ResourceType::Group => Ok(Resource::Group(own(name))),
+        ResourceType::ClientMetrics if name.is_empty() => {
+            Err(Rejection::new(ErrorCode::InvalidRequest, "Subscription name can't be empty"))
+        }
+        ResourceType::ClientMetrics => Ok(Resource::ClientMetrics(own(name))),
         _ => Err(Rejection::new(ErrorCode::InvalidRequest, format!("Unexpected resource type {code}"))),
     }
 }
@@ -109,6 +118,7 @@ pub(super) fn alterable_resource(context: &Context, code: i8, name: &str) -> Res
 /// Carries out one command, or only finds out whether it could be.
 pub(super) async fn apply(context: &Context, command: Command, validate_only: bool) -> Result<(), Rejection> {
     let metadata = &context.node.metadata;
+    check_in_force(&context.node, &command)?;
     if validate_only {
         return decide(&metadata.image(), &command).map(|_| ());
     }
@@ -118,10 +128,44 @@ pub(super) async fn apply(context: &Context, command: Command, validate_only: bo
             Err(Rejection::new(code, message))
         }
         _ => {
+            context.node.live.refresh(&metadata.image());
             context.node.partitions.apply_configs(&metadata.image());
             Ok(())
         }
     }
+}
+
+/// Finds out whether this broker can work with what a command would set for it, or allows it for a group.
+fn check_in_force(node: &Node, command: &Command) -> Result<(), Rejection> {
+    let (Command::AlterConfig { resource, .. } | Command::ReplaceConfig { resource, .. }) = command else {
+        return Ok(());
+    };
+    if !matches!(resource, Resource::Broker(_) | Resource::Group(_)) {
+        return Ok(());
+    }
+    let mut image = MetadataImage::clone(&node.metadata.image());
+    let (records, _) = decide(&image, command)?;
+    records.iter().for_each(|record| image.apply(record));
+    let checked = match resource {
+        Resource::Group(_) => match image.config(resource) {
+            Some(values) => {
+                let effective = node.effective(&image);
+                let code = ErrorCode::InvalidConfig;
+                group_keys::validate_bounds(values, |key| effective.broker_value(key)?.trim().parse().ok())
+                    .map_err(|error| (code, error))
+            }
+            None => Ok(()),
+        },
+        _ => node.live.check(&image).map(drop).map_err(|error| (ErrorCode::InvalidRequest, error)),
+    };
+    checked.map_err(|(code, error)| Rejection::new(code, error.to_string()))
+}
+
+/// What an API that alters configs is asked to change.
+pub(super) enum Change {
+    Metadata(Command),
+    /// Levels of logging of this process.
+    Loggers(Vec<(ByteString, ConfigOp)>),
 }
 
 /// Carries out one change of configs after the other, each of a resource of its own, and gives the code and the text for
@@ -131,7 +175,7 @@ pub(super) async fn alter_each<R>(
     asked: &[R],
     validate_only: bool,
     identity: impl Fn(&R) -> (i8, ByteString),
-    command: impl Fn(&Context, &R) -> Result<Command, Rejection>,
+    command: impl Fn(&Context, &R) -> Result<Change, Rejection>,
 ) -> Vec<(i16, Option<ByteString>)> {
     let mut named = HashMap::with_capacity(asked.len());
     for resource in asked {
@@ -144,7 +188,8 @@ pub(super) async fn alter_each<R>(
             _ => Err(Rejection::new(ErrorCode::InvalidRequest, "Each resource must appear at most once.")),
         };
         let done = match decided {
-            Ok(command) => apply(context, command, validate_only).await,
+            Ok(Change::Metadata(command)) => apply(context, command, validate_only).await,
+            Ok(Change::Loggers(ops)) => context.node.loggers.alter(&ops, validate_only),
             Err(rejection) => Err(rejection),
         };
         results.push(match done {

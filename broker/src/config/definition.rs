@@ -56,8 +56,10 @@ impl Kind {
 pub enum Scope {
     /// Only in the properties file.
     ReadOnly,
-    /// By IncrementalAlterConfigs.
+    /// By IncrementalAlterConfigs, for all brokers or for one.
     Dynamic,
+    /// By IncrementalAlterConfigs, for one listener of one broker.
+    PerListener,
 }
 
 /// What a value must satisfy beyond its type.

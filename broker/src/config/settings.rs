@@ -6,6 +6,7 @@ use std::time::Duration;
 use aqueduct_protocol::ids::BrokerId;
 
 use super::definition::{ConfigError, list};
+use super::dynamic::Named;
 use super::{Listeners, Properties, broker_keys};
 
 /// Everything that the broker reads from its properties once, at start.
@@ -13,6 +14,8 @@ use super::{Listeners, Properties, broker_keys};
 pub struct Settings {
     /// What was written in the file, for DescribeConfigs and for the keys that topics fall back to.
     pub properties: Properties,
+    /// The same with what is set at run time over it, per-listener keys included.
+    pub in_force: Properties,
     pub node_id: BrokerId,
     pub rack: Option<String>,
     pub listeners: Listeners,
@@ -87,12 +90,37 @@ impl Settings {
     /// # Errors
     /// The first value that its key does not allow, a missing `node.id`, listeners that cannot be opened.
     pub fn read(properties: Properties) -> Result<Self, ConfigError> {
+        for (name, _) in properties.iter() {
+            // Per-listener and plug-in settings have open-ended names.
+            if !name.starts_with("listener.name.") && broker_keys::find_known(name).is_none() {
+                tracing::warn!(key = name, "unknown configuration key is ignored");
+            }
+        }
+        Self::interpret(properties)
+    }
+
+    /// The settings with what is set at run time for this broker over what its file says. [`Settings::properties`] stays
+    /// the file's.
+    ///
+    /// # Errors
+    /// A value that its key does not allow, alone or beside the others.
+    pub fn overlaid<'a>(
+        &self,
+        set: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, ConfigError> {
+        let mut properties = self.properties.clone();
+        for (name, value) in set {
+            properties.set(name, value);
+        }
+        let mut settings = Self::interpret(properties)?;
+        settings.in_force = std::mem::replace(&mut settings.properties, self.properties.clone());
+        Ok(settings)
+    }
+
+    fn interpret(properties: Properties) -> Result<Self, ConfigError> {
         for (name, value) in properties.iter() {
-            match broker_keys::find_known(name) {
-                Some(key) => key.validate(value)?,
-                // Per-listener and plug-in settings have open-ended names.
-                None if name.starts_with("listener.name.") => {}
-                None => tracing::warn!(key = name, "unknown configuration key is ignored"),
+            if let Some(key) = Named::parse(name).key() {
+                key.validate(value)?;
             }
         }
         let read = Reader(&properties);
@@ -190,6 +218,7 @@ impl Settings {
                 segment_bytes: read.int("transaction.state.log.segment.bytes"),
                 load_buffer_bytes: read.int("transaction.state.log.load.buffer.size") as usize,
             },
+            in_force: properties.clone(),
             properties,
         })
     }

@@ -7,9 +7,10 @@ use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, Uuid};
 use bytestring::ByteString;
 
-use super::image::is_internal;
-use super::{BrokerImage, MetadataImage, PartitionImage, Record, Resource, TopicImage, access, directories};
-use crate::config::{Kind, Scope, broker_keys, definition, topic_keys};
+use super::{
+    BrokerImage, MetadataImage, PartitionImage, Record, Resource, TopicImage, access, configs, directories,
+};
+use crate::config::topic_keys;
 use crate::quotas::QuotaValue;
 use crate::security::{Acl, AclFilter};
 
@@ -134,14 +135,8 @@ pub fn decide(image: &MetadataImage, command: &Command) -> Result<(Vec<Record>, 
             }
         },
         Command::CreatePartitions { topic, partitions } => create_partitions(image, topic, partitions),
-        Command::AlterConfig { resource, ops } => alter_config(image, resource, ops),
-        Command::ReplaceConfig { resource, values } => {
-            let had = image.config(resource).map(|map| (**map).clone()).unwrap_or_default();
-            let changed = values.keys().filter(|key| had.get(*key) != values.get(*key));
-            check_config(image, resource, changed, values)?;
-            let record = Record::Config { resource: resource.clone(), values: values.clone() };
-            Ok((vec![record], Outcome::Done))
-        }
+        Command::AlterConfig { resource, ops } => configs::alter(image, resource, ops),
+        Command::ReplaceConfig { resource, values } => configs::replace(image, resource, values),
         Command::AssignDirectories { broker, found } => {
             Ok((directories::assign(image, *broker, found), Outcome::Done))
         }
@@ -384,122 +379,6 @@ fn create_partitions(
     let mut records = vec![Record::Topic(grown.clone())];
     records.extend(directories::place(image, &grown, has as usize));
     Ok((records, Outcome::Topic(Arc::new(grown))))
-}
-
-fn alter_config(
-    image: &MetadataImage,
-    resource: &Resource,
-    ops: &[(ByteString, ConfigOp)],
-) -> Result<(Vec<Record>, Outcome), Rejection> {
-    let mut values = image.config(resource).map(|map| (**map).clone()).unwrap_or_default();
-    let mut seen = BTreeSet::new();
-    for (key, op) in ops {
-        if !seen.insert(key) {
-            return Err(Rejection::new(
-                ErrorCode::InvalidRequest,
-                format!("Error due to duplicate config keys: {key}"),
-            ));
-        }
-        let (ConfigOp::Append(words) | ConfigOp::Subtract(words)) = op else {
-            match op {
-                ConfigOp::Set(value) => values.insert(key.clone(), value.clone()),
-                _ => values.remove(key),
-            };
-            continue;
-        };
-        let known = definition_of(resource, key)?;
-        if known.kind != Kind::List {
-            return Err(Rejection::new(
-                ErrorCode::InvalidConfig,
-                format!("Can't append or subtract: config {key} is not a list."),
-            ));
-        }
-        let now = super::EffectiveConfig::without_file(image, resource, key)
-            .or_else(|| known.default.map(str::to_owned))
-            .unwrap_or_default();
-        let mut list: Vec<&str> = definition::list(&now);
-        for word in definition::list(words) {
-            match op {
-                ConfigOp::Append(_) if !list.contains(&word) => list.push(word),
-                ConfigOp::Subtract(_) => list.retain(|have| *have != word),
-                _ => {}
-            }
-        }
-        values.insert(key.clone(), list.join(",").into());
-    }
-    let set = ops.iter().map(|(key, _)| key);
-    check_config(image, resource, set, &values)?;
-    Ok((vec![Record::Config { resource: resource.clone(), values }], Outcome::Done))
-}
-
-fn definition_of(resource: &Resource, key: &str) -> Result<&'static definition::Key, Rejection> {
-    let found = match resource {
-        Resource::Topic(_) => topic_keys::find(key).map(|row| &row.key),
-        Resource::Broker(_) => broker_keys::find_known(key),
-        Resource::Group(_) => None,
-    };
-    found.ok_or_else(|| {
-        let what = match resource {
-            Resource::Topic(_) => "topic",
-            Resource::Broker(_) => "broker",
-            Resource::Group(_) => "group",
-        };
-        Rejection::new(ErrorCode::InvalidConfig, format!("Unknown {what} config name: {key}"))
-    })
-}
-
-fn check_config<'a>(
-    image: &MetadataImage,
-    resource: &Resource,
-    changed: impl Iterator<Item = &'a ByteString>,
-    values: &BTreeMap<ByteString, ByteString>,
-) -> Result<(), Rejection> {
-    let invalid = |why: String| Rejection::new(ErrorCode::InvalidConfig, why);
-    match resource {
-        Resource::Topic(name) => {
-            if image.topic(name).is_none() {
-                return Err(Rejection::new(
-                    ErrorCode::UnknownTopicOrPartition,
-                    format!("The topic '{name}' does not exist."),
-                ));
-            }
-            if is_internal(name)
-                && values.get("cleanup.policy").is_some_and(|policy| !policy.contains("compact"))
-            {
-                return Err(invalid(format!("the internal topic {name} must stay compacted")));
-            }
-            topic_keys::validate(values).map_err(|error| invalid(error.to_string()))
-        }
-        Resource::Broker(id) => {
-            if let Some(id) = id
-                && !image.brokers.contains_key(id)
-            {
-                return Err(Rejection::new(
-                    ErrorCode::InvalidRequest,
-                    format!("no broker with id {id} is registered"),
-                ));
-            }
-            for key in changed {
-                let known = definition_of(resource, key)?;
-                if known.scope == Scope::ReadOnly {
-                    return Err(Rejection::new(
-                        ErrorCode::InvalidRequest,
-                        format!(
-                            "Cannot update these configs dynamically: [{key}]. Set it in server.properties and restart the broker."
-                        ),
-                    ));
-                }
-            }
-            for (key, value) in values {
-                let known = definition_of(resource, key)?;
-                known.validate(value).map_err(|error| invalid(error.to_string()))?;
-            }
-            Ok(())
-        }
-        Resource::Group(name) => {
-            Err(invalid(format!("group {name}: group configurations are not supported by this broker")))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use aqueduct_protocol::ids::BrokerId;
 
 use super::{MetadataImage, Resource};
 use crate::config::definition::{Key, Kind};
+use crate::config::group_keys::{self, GroupKey};
 use crate::config::topic_keys::{self, TopicKey, Unit};
 use crate::config::{Properties, TopicConfig, broker_keys};
 
@@ -15,6 +16,9 @@ pub enum Source {
     DefaultBroker = 3,
     StaticBroker = 4,
     Default = 5,
+    Logger = 6,
+    ClientMetrics = 7,
+    Group = 8,
 }
 
 /// One place where a value is set, under the name that it has there.
@@ -98,6 +102,43 @@ impl EffectiveConfig<'_> {
             found.push(Synonym { name: key.name, value: Some(default.to_owned()), source: Source::Default });
         }
         found
+    }
+
+    /// The value of a broker's key in force, converted to no other unit; `None` where nothing sets it.
+    pub fn broker_value(&self, name: &str) -> Option<String> {
+        let of = |id| {
+            self.image.config(&Resource::Broker(id)).and_then(|map| map.get(name)).map(|v| v.to_string())
+        };
+        of(Some(self.broker))
+            .or_else(|| of(None))
+            .or_else(|| self.file.get(name).map(str::to_owned))
+            .or_else(|| broker_keys::find_known(name)?.default.map(str::to_owned))
+    }
+
+    /// The places where a group's key is set, the strongest first; ends with the default.
+    pub fn group_synonyms(&self, group: &str, row: &GroupKey) -> Vec<Synonym> {
+        let mut found = Vec::new();
+        let set = self.image.config(&Resource::Group(group.into())).and_then(|map| map.get(row.key.name));
+        if let Some(value) = set {
+            found.push(Synonym { name: row.key.name, value: Some(value.to_string()), source: Source::Group });
+        }
+        let name = row.synonym.unwrap_or(row.key.name);
+        if row.synonym.is_some() {
+            self.push_set(name, Unit::Same, &mut found);
+        }
+        let value = row.key.default.map(str::to_owned);
+        found.push(Synonym { name, value, source: Source::Default });
+        found
+    }
+
+    /// The value of a group's key in force, such as `consumer.session.timeout.ms`.
+    ///
+    /// # Panics
+    /// Where no group key has that name.
+    pub fn group_value(&self, group: &str, name: &str) -> String {
+        let row = group_keys::find(name).expect("a key of the table");
+        let first = self.group_synonyms(group, row).into_iter().next();
+        first.and_then(|synonym| synonym.value).unwrap_or_default()
     }
 
     fn push_set(&self, name: &'static str, unit: Unit, found: &mut Vec<Synonym>) {

@@ -88,6 +88,8 @@ pub enum Resource {
     /// `None` stands for all brokers.
     Broker(Option<BrokerId>),
     Group(ByteString),
+    /// A subscription of client metrics.
+    ClientMetrics(ByteString),
 }
 
 impl TopicImage {

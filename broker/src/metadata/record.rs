@@ -102,6 +102,10 @@ impl Record {
                         out.put_u8(32);
                         put_text(out, name);
                     }
+                    Resource::ClientMetrics(name) => {
+                        out.put_u8(16);
+                        put_text(out, name);
+                    }
                 }
                 out.put_u32(values.len() as u32);
                 for (key, value) in values {
@@ -164,6 +168,7 @@ impl Record {
                         let id = bytes.try_get_i32().ok()?;
                         Resource::Broker((id >= 0).then_some(BrokerId(id)))
                     }
+                    16 => Resource::ClientMetrics(get_text(bytes)?),
                     32 => Resource::Group(get_text(bytes)?),
                     _ => return None,
                 };

@@ -18,7 +18,9 @@ const UNIT: usize = 1 << 10;
 /// Counts connections by address, and bytes of large requests.
 #[derive(Debug)]
 pub(crate) struct Limits {
-    per_ip: usize,
+    per_ip: AtomicUsize,
+    /// How many there may be, and how many more there are than that since the number was lowered.
+    most: Mutex<(usize, usize)>,
     open: AtomicUsize,
     by_ip: Mutex<HashMap<IpAddr, usize>>,
     connections: Arc<Semaphore>,
@@ -30,18 +32,35 @@ pub(crate) struct Limits {
 pub(crate) struct Place {
     limits: Arc<Limits>,
     ip: IpAddr,
-    _total: OwnedSemaphorePermit,
+    total: Option<OwnedSemaphorePermit>,
 }
 
 impl Limits {
     pub fn new(connections: usize, per_ip: usize, request_bytes: usize) -> Self {
         Self {
-            per_ip,
+            per_ip: AtomicUsize::new(per_ip),
+            most: Mutex::new((connections.min(Semaphore::MAX_PERMITS), 0)),
             open: AtomicUsize::new(0),
             by_ip: Mutex::default(),
             connections: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
             memory: Arc::new(Semaphore::new(request_bytes.div_ceil(UNIT).min(u32::MAX as usize))),
         }
+    }
+
+    /// Changes how many connections there may be, in all and from one address. Those that are there stay.
+    pub fn set(&self, connections: usize, per_ip: usize) {
+        self.per_ip.store(per_ip, Ordering::Relaxed);
+        let next = connections.min(Semaphore::MAX_PERMITS);
+        let mut most = self.most.lock();
+        let (now, owed) = *most;
+        *most = if next >= now {
+            let more = next - now;
+            self.connections.add_permits(more.saturating_sub(owed));
+            (next, owed.saturating_sub(more))
+        } else {
+            let fewer = now - next;
+            (next, owed + fewer - self.connections.forget_permits(fewer))
+        };
     }
 
     /// Waits until there may be one more connection.
@@ -53,12 +72,12 @@ impl Limits {
     pub fn admit(self: &Arc<Self>, ip: IpAddr, total: OwnedSemaphorePermit) -> Option<Place> {
         let mut by_ip = self.by_ip.lock();
         let count = by_ip.entry(ip).or_default();
-        if *count >= self.per_ip {
+        if *count >= self.per_ip.load(Ordering::Relaxed) {
             return None;
         }
         *count += 1;
         self.open.fetch_add(1, Ordering::Relaxed);
-        Some(Place { limits: self.clone(), ip, _total: total })
+        Some(Place { limits: self.clone(), ip, total: Some(total) })
     }
 
     /// Waits for memory for a request of `size` bytes, to be given back with the permit. Small ones need none.
@@ -84,6 +103,14 @@ impl Limits {
 impl Drop for Place {
     fn drop(&mut self) {
         self.limits.open.fetch_sub(1, Ordering::Relaxed);
+        let mut most = self.limits.most.lock();
+        if most.1 > 0
+            && let Some(total) = self.total.take()
+        {
+            total.forget();
+            most.1 -= 1;
+        }
+        drop(most);
         let mut by_ip = self.limits.by_ip.lock();
         if let Some(count) = by_ip.get_mut(&self.ip) {
             *count -= 1;
@@ -109,6 +136,25 @@ mod tests {
         drop(first);
         assert!(limits.admit(ip, limits.free().await).is_some());
         assert_eq!(limits.open(), 1);
+    }
+
+    #[tokio::test]
+    async fn limits_change_while_connections_are_open() {
+        let limits = Arc::new(Limits::new(3, 10, 1 << 20));
+        let ip = IpAddr::from([127, 0, 0, 1]);
+        let mut places = Vec::new();
+        for _ in 0..3 {
+            places.push(limits.admit(ip, limits.free().await).unwrap());
+        }
+        limits.set(1, 10);
+        places.truncate(1);
+        assert_eq!(limits.connections.available_permits(), 0);
+        limits.set(2, 1);
+        assert!(limits.admit(ip, limits.free().await).is_none());
+        limits.set(5, 10);
+        assert_eq!(limits.connections.available_permits(), 4);
+        places.clear();
+        assert_eq!(limits.connections.available_permits(), 5);
     }
 
     #[tokio::test]

@@ -217,6 +217,19 @@ impl Log {
         self.writer.lock().producers.expire(now_ms, expiration_ms);
     }
 
+    /// Every producer that is known here, by id.
+    pub fn active_producers(&self) -> Vec<crate::ActiveProducer> {
+        self.writer.lock().producers.active()
+    }
+
+    /// Whether some transaction has been open without a record for longer than `limit_ms`.
+    pub fn has_late_transaction(&self, now_ms: i64, limit_ms: i64) -> bool {
+        if self.view.read().first_unstable.is_none() {
+            return false;
+        }
+        self.writer.lock().producers.has_late_transaction(now_ms, limit_ms)
+    }
+
     /// The offset below which everything is on disk for certain.
     pub fn recovery_point(&self) -> Offset {
         Offset(self.recovery_point.load(Ordering::Acquire))

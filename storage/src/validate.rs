@@ -76,7 +76,7 @@ fn check_header(header: &BatchHeader, origin: Origin) -> Result<(), String> {
     if origin == Origin::Client && attributes.is_control() {
         return Err(String::from("clients may not write control records"));
     }
-    if header.has_producer() && header.base_sequence < 0 && !attributes.is_control() {
+    if origin == Origin::Client && header.has_producer() && header.base_sequence < 0 {
         return Err(format!("producer {} without a sequence number", header.producer_id));
     }
     if attributes.is_transactional() && !header.has_producer() {

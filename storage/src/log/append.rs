@@ -13,7 +13,7 @@ use crate::error::IoContext;
 use crate::producers::{EndedTransaction, Refusal};
 use crate::segment::Segment;
 use crate::validate::{self, Checked, Origin};
-use crate::{AbortedTransaction, Error, snapshot, txn_index};
+use crate::{AbortedTransaction, Error, Newcomer, Terms, VerificationGuard, snapshot, txn_index};
 
 /// What became of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,15 +39,16 @@ impl Log {
         &self,
         batch: Bytes,
         leader_epoch: LeaderEpoch,
-        origin: Origin,
+        terms: impl Into<Terms>,
         now_ms: i64,
     ) -> Result<AppendInfo, Error> {
         let config = self.config();
-        let checked = validate::check(&self.partition, &batch, &config, origin, now_ms)?;
+        let terms = terms.into();
+        let checked = validate::check(&self.partition, &batch, &config, terms.origin, now_ms)?;
         let marker = self.marker(&checked.header, &batch)?;
         let mut writer = self.writer.lock();
         self.ensure_open(&writer)?;
-        if let Some(duplicate) = self.check_producer(&writer, &checked.header, marker, origin)? {
+        if let Some(duplicate) = self.check_producer(&writer, &checked.header, marker, &terms)? {
             return Ok(duplicate);
         }
         let (head, header) = self.finish_header(&batch, &checked, leader_epoch)?;
@@ -67,6 +68,12 @@ impl Log {
             duplicate: false,
             rolled,
         })
+    }
+
+    /// Begins to verify that a producer's transaction includes this partition; `None` where nothing has to be verified
+    /// because the transaction is open here already. The guard is good for one append, and until the transaction ends.
+    pub fn begin_verification(&self, producer: Newcomer, now_ms: i64) -> Option<VerificationGuard> {
+        self.writer.lock().producers.begin_verification(producer, now_ms)
     }
 
     /// Appends whole batches as their leader wrote them; a last one that is cut short is left out. Returns the new end of
@@ -127,19 +134,28 @@ impl Log {
         writer: &Writer,
         header: &BatchHeader,
         marker: Option<EndTransactionMarker>,
-        origin: Origin,
+        terms: &Terms,
     ) -> Result<Option<AppendInfo>, Error> {
         if !header.has_producer() {
             return Ok(None);
         }
+        let producers = &writer.producers;
         if let Some(marker) = marker {
-            let checked = writer.producers.check_marker(header, marker.coordinator_epoch);
+            let checked = producers.check_marker(header, marker.coordinator_epoch, terms.transaction_version);
             return checked.map(|()| None).map_err(|r| self.refuse(header, marker.coordinator_epoch, r));
         }
-        if origin != Origin::Client {
-            return Ok(None);
+        let repeated = match terms.origin {
+            Origin::Client => producers.repeated(header),
+            Origin::Coordinator => None,
+        };
+        if repeated.is_none() {
+            let checked =
+                producers.check_verified(header, terms.verification).and_then(|()| match terms.origin {
+                    Origin::Client => producers.check(header),
+                    Origin::Coordinator => producers.check_epoch(header),
+                });
+            checked.map_err(|r| self.refuse(header, 0, r))?;
         }
-        let repeated = writer.producers.check(header).map_err(|r| self.refuse(header, 0, r))?;
         Ok(repeated.map(|batch| AppendInfo {
             first_offset: batch.first_offset(),
             last_offset: batch.last_offset,
@@ -161,6 +177,10 @@ impl Log {
             }
             Refusal::InTransaction => {
                 let why = "a record outside of its open transaction";
+                Error::InvalidTxnState { partition, producer, why }
+            }
+            Refusal::NotVerified => {
+                let why = "a record of a transaction that is not known to include this partition";
                 Error::InvalidTxnState { partition, producer, why }
             }
             Refusal::StaleCoordinator { newest } => {

@@ -13,6 +13,7 @@ mod journal;
 mod member;
 mod offsets;
 mod options;
+mod pending;
 mod record;
 mod request;
 mod service;
@@ -20,13 +21,15 @@ mod shard;
 mod subscription;
 mod timers;
 
-pub(crate) use effect::{JoinReply, Reply, SyncReply};
+pub(crate) use effect::{JoinReply, Marker, Reply, SyncReply, TransactionalProducer};
 pub(crate) use group::GroupState;
 pub(crate) use groups::{DescribedGroup, DescribedMember, FetchedTopic, ListedGroup};
 pub(crate) use ids::{Generation, GroupId};
 pub(crate) use offsets::Committed;
 pub(crate) use record::Record;
-pub(crate) use request::{Caller, Commit, CommitOffset, FetchTopic, Join, Leave, Protocol, Sync};
+pub(crate) use request::{
+    Caller, Commit, CommitOffset, FetchTopic, Join, Leave, Protocol, Sync, TransactionalCommit,
+};
 pub(crate) use service::Coordinator;
 
 #[cfg(test)]

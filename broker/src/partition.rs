@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::{LeaderEpoch, Offset, Uuid};
-use aqueduct_storage::{AppendInfo, Error, Log, Origin, Slice};
+use aqueduct_storage::{AppendInfo, Error, Log, Slice, Terms};
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -58,15 +58,20 @@ impl Partition {
     }
 
     /// Appends one batch, moves the high watermark and wakes who waits for it. Blocks on the page cache.
-    pub fn append(self: &Arc<Self>, batch: Bytes, origin: Origin) -> Result<AppendInfo, Error> {
+    pub fn append(self: &Arc<Self>, batch: Bytes, terms: impl Into<Terms>) -> Result<AppendInfo, Error> {
         if self.is_deleted() {
             return Err(Error::Closed { partition: self.log.partition().clone() });
         }
-        let size = batch.len();
-        let info = self.log.append_as_leader(batch, self.leader_epoch, origin, self.clock.now_ms())?;
+        let (size, terms) = (batch.len(), terms.into());
+        let info = self.log.append_as_leader(batch, self.leader_epoch, terms, self.clock.now_ms())?;
         if !info.duplicate {
             self.log.set_high_watermark(info.last_offset.plus(1));
-            self.waiters.appended(size);
+            if terms.is_marker {
+                // More may have become readable than was appended.
+                self.waiters.wake();
+            } else {
+                self.waiters.appended(size);
+            }
         }
         if info.rolled {
             let partition = self.clone();
@@ -139,9 +144,12 @@ impl Partition {
 
 #[async_trait]
 impl StateLog for Arc<Partition> {
-    async fn append(&self, batch: Bytes) -> Result<Offset, ErrorCode> {
-        match Partition::append(self, batch, Origin::Coordinator) {
+    async fn append(&self, batch: Bytes, terms: Terms) -> Result<Offset, ErrorCode> {
+        match Partition::append(self, batch, terms) {
             Ok(info) => Ok(info.first_offset),
+            Err(error @ (Error::InvalidTxnState { .. } | Error::InvalidProducerEpoch { .. })) => {
+                Err(self.code(&error))
+            }
             Err(error) => {
                 tracing::warn!(partition = %self.log.partition(), %error, "coordinator state is not written");
                 Err(self.code(&error))

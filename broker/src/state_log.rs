@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::Offset;
+use aqueduct_storage::Terms;
 
 /// One partition that holds a coordinator's state. `Partition` is one; the errors are wire codes that a coordinator may
 /// pass on after mapping them as Kafka does.
@@ -12,7 +13,7 @@ use aqueduct_protocol::ids::Offset;
 pub trait StateLog: Send + Sync + 'static {
     /// Appends one batch as the coordinator's own (not a client's) and returns the offset of its first record. Offsets
     /// and leader epoch are filled in. What is returned is in the page cache and below the high watermark (one node).
-    async fn append(&self, batch: Bytes) -> Result<Offset, ErrorCode>;
+    async fn append(&self, batch: Bytes, terms: Terms) -> Result<Offset, ErrorCode>;
 
     /// Reads whole batches from the one that holds `from` on, at least one where there is one, about `max_bytes`.
     /// Empty at the end. The first batch may begin below `from`.

@@ -25,11 +25,13 @@ pub struct Terms {
     pub verification: Verification,
     /// For a marker: the version of the transaction that it ends. From 2 on its epoch must be newer than the producer's.
     pub transaction_version: i16,
+    /// The batch is a transaction marker.
+    pub is_marker: bool,
 }
 
 impl From<Origin> for Terms {
     fn from(origin: Origin) -> Self {
-        Self { origin, verification: Verification::Off, transaction_version: 0 }
+        Self { origin, verification: Verification::Off, transaction_version: 0, is_marker: false }
     }
 }
 
@@ -41,7 +43,7 @@ impl Terms {
 
     /// A transaction marker.
     pub fn marker(transaction_version: i16) -> Self {
-        Self { transaction_version, ..Origin::Coordinator.into() }
+        Self { transaction_version, is_marker: true, ..Origin::Coordinator.into() }
     }
 }
 

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aqueduct_protocol::ErrorCode;
+use aqueduct_protocol::ids::ProducerId;
 use bytes::Bytes;
 
-use super::effect::{Effect, Reply, Token, WriteId};
+use super::effect::{Effect, Marker, Reply, Token, TransactionalProducer, WriteId};
 use super::ids::{Generation, GroupId, MemberId};
 use super::member::Member;
 use super::options::GroupOptions;
+use super::pending::OpenTransactions;
 use super::record::Record;
 use super::request::Now;
 use super::timers::Timers;
@@ -21,6 +23,10 @@ pub(super) enum Then {
     Nothing,
     /// The records take effect, and one code for each partition is the answer.
     Answer { token: Token, codes: Vec<ErrorCode> },
+    /// The offsets wait for the end of a producer's transaction, and one code for each partition is the answer.
+    Pending { group: GroupId, token: Token, codes: Vec<ErrorCode>, producer: ProducerId },
+    /// A producer's transaction ends.
+    Marker { token: Token, marker: Marker },
     /// The records take effect, and nobody waits.
     Apply,
     /// The records take effect and the group is gone.
@@ -54,6 +60,13 @@ pub(super) struct Writes {
 }
 
 impl Writes {
+    fn begin(&mut self, records: Arc<[Record]>, then: Then) -> WriteId {
+        self.next += 1;
+        let write = WriteId(self.next);
+        self.pending.insert(write, (records, then));
+        write
+    }
+
     pub fn take(&mut self, write: WriteId) -> Option<(Arc<[Record]>, Then)> {
         self.pending.remove(&write)
     }
@@ -65,6 +78,7 @@ pub(super) struct Context<'a> {
     pub options: &'a GroupOptions,
     pub timers: &'a mut Timers,
     pub writes: &'a mut Writes,
+    pub open: &'a OpenTransactions,
     pub effects: &'a mut Vec<Effect>,
 }
 
@@ -74,12 +88,28 @@ impl Context<'_> {
     }
 
     pub fn append(&mut self, records: Vec<Record>, then: Then) -> WriteId {
-        self.writes.next += 1;
-        let write = WriteId(self.writes.next);
         let records: Arc<[Record]> = records.into();
-        self.writes.pending.insert(write, (records.clone(), then));
+        let write = self.writes.begin(records.clone(), then);
         self.effects.push(Effect::Append(write, records));
         write
+    }
+
+    /// As [`Context::append`], as part of a transaction.
+    pub fn append_transactional(
+        &mut self,
+        producer: TransactionalProducer,
+        records: Vec<Record>,
+        then: Then,
+    ) {
+        let records: Arc<[Record]> = records.into();
+        let write = self.writes.begin(records.clone(), then);
+        self.effects.push(Effect::AppendTransactional(write, producer, records));
+    }
+
+    /// As [`Context::append`], for the end of a transaction.
+    pub fn append_marker(&mut self, marker: Marker, then: Then) {
+        let write = self.writes.begin(Arc::new([]), then);
+        self.effects.push(Effect::AppendMarker(write, marker));
     }
 
     /// The moment `millis` from now.

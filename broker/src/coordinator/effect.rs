@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use aqueduct_protocol::ErrorCode;
+use aqueduct_protocol::ids::{ProducerEpoch, ProducerId};
+use aqueduct_storage::VerificationGuard;
 use bytes::Bytes;
 
 use super::ids::{Generation, InstanceId, MemberId};
@@ -23,6 +25,36 @@ pub enum Effect {
     Reply(Token, Reply),
     /// Append the records to the shard's partition, after those of earlier effects.
     Append(WriteId, Arc<[Record]>),
+    /// The same, as part of a producer's transaction.
+    AppendTransactional(WriteId, TransactionalProducer, Arc<[Record]>),
+    /// Append the end of a producer's transaction.
+    AppendMarker(WriteId, Marker),
+}
+
+/// Whose transaction offsets belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransactionalProducer {
+    /// Its id.
+    pub id: ProducerId,
+    /// Its epoch.
+    pub epoch: ProducerEpoch,
+    /// That the transaction coordinator knows of this partition.
+    pub guard: Option<VerificationGuard>,
+}
+
+/// The end of a producer's transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marker {
+    /// Whose transaction.
+    pub producer: ProducerId,
+    /// Of the marker; from transaction version 2 on newer than that of the records.
+    pub epoch: ProducerEpoch,
+    /// Committed or aborted.
+    pub committed: bool,
+    /// Reign of the transaction coordinator that decided.
+    pub coordinator_epoch: i32,
+    /// Version of the transaction.
+    pub transaction_version: i16,
 }
 
 /// An answer.
@@ -40,6 +72,8 @@ pub enum Reply {
     Partitions(Result<Vec<ErrorCode>, ErrorCode>),
     /// To DeleteGroups: one group's result.
     Delete(ErrorCode),
+    /// To a transaction's marker.
+    Marker(ErrorCode),
 }
 
 /// The answer to JoinGroup.

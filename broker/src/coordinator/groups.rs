@@ -16,6 +16,7 @@ mod rebalance;
 mod reload;
 mod replace;
 mod sync;
+mod transactional;
 
 use std::collections::HashMap;
 
@@ -29,6 +30,7 @@ use super::effect::{Effect, Reply, Token, WriteId};
 use super::group::{Group, GroupState};
 use super::ids::GroupId;
 use super::options::GroupOptions;
+use super::pending::OpenTransactions;
 use super::record::Record;
 use super::request::Now;
 use super::timers::{TimerKey, Timers};
@@ -40,12 +42,20 @@ pub struct Groups {
     groups: HashMap<GroupId, Group>,
     timers: Timers,
     writes: Writes,
+    /// Offsets of transactions that have not ended.
+    open: OpenTransactions,
 }
 
 impl Groups {
     /// No groups; fed by [`Groups::replay`] and then [`Groups::on_loaded`].
     pub fn new(options: GroupOptions) -> Self {
-        Self { options, groups: HashMap::new(), timers: Timers::default(), writes: Writes::default() }
+        Self {
+            options,
+            groups: HashMap::new(),
+            timers: Timers::default(),
+            writes: Writes::default(),
+            open: OpenTransactions::default(),
+        }
     }
 
     /// How many groups there are.
@@ -98,6 +108,21 @@ impl Groups {
                 }
                 effects.push(Effect::Reply(token, Reply::Partitions(result.map(|()| codes))));
             }
+            Then::Pending { group, token, codes, producer } => {
+                if result.is_ok() {
+                    records.iter().for_each(|record| self.replay_transactional(producer, record.clone()));
+                } else if self.groups.get(&group).is_some_and(Group::is_forgettable) {
+                    self.forget(&group);
+                }
+                effects.push(Effect::Reply(token, Reply::Partitions(result.map(|()| codes))));
+            }
+            Then::Marker { token, marker } => {
+                if result.is_ok() {
+                    self.replay_marker(marker.producer, marker.committed);
+                }
+                let code = result.err().unwrap_or(ErrorCode::None);
+                effects.push(Effect::Reply(token, Reply::Marker(code)));
+            }
             Then::Delete { group, token } => {
                 if result.is_ok() {
                     self.apply(write, &records);
@@ -138,6 +163,7 @@ impl Groups {
                             && g.members().len() == 0
                             && g.pending_join.is_empty()
                             && g.offsets.is_empty()
+                            && !self.open.holds_any(group.as_str())
                     };
                     if self.groups.get(group).is_some_and(gone) {
                         self.forget(group);
@@ -168,6 +194,7 @@ impl Groups {
             options: &self.options,
             timers: &mut self.timers,
             writes: &mut self.writes,
+            open: &self.open,
             effects,
         };
         act(group, &mut cx);

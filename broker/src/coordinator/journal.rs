@@ -1,17 +1,17 @@
 //! Records to and from the partition.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use aqueduct_protocol::ErrorCode;
-use aqueduct_protocol::ids::{Offset, ProducerId};
+use aqueduct_protocol::ids::Offset;
 use aqueduct_protocol::records::{
     BatchBuilder, Batches, Compression, EndTransactionMarker, RecordBatch, RecordError,
 };
+use aqueduct_storage::{Origin, Terms};
 use bytes::Bytes;
 use tracing::{error, warn};
 
-use super::effect::WriteId;
+use super::effect::{Marker, TransactionalProducer, WriteId};
 use super::groups::Groups;
 use super::record::Record;
 use crate::state_log::StateLog;
@@ -20,10 +20,18 @@ use crate::state_log::StateLog;
 /// that is larger has a batch to itself.
 const BATCH_BYTES: usize = 512 * 1024;
 
+/// What one write appends.
+#[derive(Clone, Debug)]
+pub(super) enum Entry {
+    Records(Arc<[Record]>),
+    Transactional(TransactionalProducer, Arc<[Record]>),
+    Marker(Marker),
+}
+
 /// Appends the writes in order, as few batches as possible, and tells how each ended.
 pub(super) async fn append(
     log: Arc<dyn StateLog>,
-    writes: Vec<(WriteId, Arc<[Record]>)>,
+    writes: Vec<(WriteId, Entry)>,
     compression: Compression,
     wall_ms: i64,
 ) -> Vec<(WriteId, Result<(), ErrorCode>)> {
@@ -31,7 +39,17 @@ pub(super) async fn append(
     let mut batch = BatchBuilder::new(compression);
     // The first write with a record in `batch`.
     let mut from = 0;
-    for (at, (_, records)) in writes.iter().enumerate() {
+    for (at, (_, entry)) in writes.iter().enumerate() {
+        let Entry::Records(records) = entry else {
+            // It needs a batch of its own, behind what came before it.
+            if !batch.is_empty() {
+                let full = std::mem::replace(&mut batch, BatchBuilder::new(compression));
+                note(&mut results[from..at], flush(&*log, full, Origin::Coordinator.into()).await);
+            }
+            from = at + 1;
+            results[at].1 = append_alone(&*log, entry, compression, wall_ms).await;
+            continue;
+        };
         let encoded = match encode(records) {
             Ok(encoded) => encoded,
             Err(why) => {
@@ -46,7 +64,7 @@ pub(super) async fn append(
                 let full = std::mem::replace(&mut batch, BatchBuilder::new(compression));
                 // Its last record may be of an earlier write than this one; the error of one more does no harm, as
                 // the write is retried as a whole.
-                note(&mut results[from..=at], flush(&*log, full).await);
+                note(&mut results[from..=at], flush(&*log, full, Origin::Coordinator.into()).await);
                 from = at;
             }
             if let Err(why) = batch.append(wall_ms, Some(&key), value.as_deref(), &[]) {
@@ -56,9 +74,48 @@ pub(super) async fn append(
         }
     }
     if !batch.is_empty() {
-        note(&mut results[from..], flush(&*log, batch).await);
+        note(&mut results[from..], flush(&*log, batch, Origin::Coordinator.into()).await);
     }
     results
+}
+
+/// Part of a transaction, or the end of one.
+async fn append_alone(
+    log: &dyn StateLog,
+    entry: &Entry,
+    compression: Compression,
+    wall_ms: i64,
+) -> Result<(), ErrorCode> {
+    let (batch, terms) = match entry {
+        Entry::Records(records) => {
+            (fill(BatchBuilder::new(compression), records, wall_ms), Origin::Coordinator.into())
+        }
+        Entry::Transactional(producer, records) => {
+            let builder =
+                BatchBuilder::new(compression).producer(producer.id, producer.epoch, -1).transactional(true);
+            (fill(builder, records, wall_ms), Terms::guarded(Origin::Coordinator, producer.guard))
+        }
+        Entry::Marker(marker) => {
+            let end = EndTransactionMarker {
+                committed: marker.committed,
+                coordinator_epoch: marker.coordinator_epoch,
+            };
+            let batch = BatchBuilder::end_transaction(marker.producer, marker.epoch, wall_ms, end);
+            (Ok(batch), Terms::marker(marker.transaction_version))
+        }
+    };
+    flush(log, batch?, terms).await
+}
+
+fn fill(mut batch: BatchBuilder, records: &[Record], wall_ms: i64) -> Result<BatchBuilder, ErrorCode> {
+    let failed = |why: &dyn std::fmt::Display| {
+        error!(%why, "group coordinator's record cannot be written");
+        ErrorCode::UnknownServerError
+    };
+    for (key, value) in encode(records).map_err(|why| failed(&why))? {
+        batch.append(wall_ms, Some(&key), value.as_deref(), &[]).map_err(|why| failed(&why))?;
+    }
+    Ok(batch)
 }
 
 type Encoded = Vec<(Bytes, Option<Bytes>)>;
@@ -75,12 +132,12 @@ fn note(results: &mut [(WriteId, Result<(), ErrorCode>)], outcome: Result<(), Er
     }
 }
 
-async fn flush(log: &dyn StateLog, batch: BatchBuilder) -> Result<(), ErrorCode> {
+async fn flush(log: &dyn StateLog, batch: BatchBuilder, terms: Terms) -> Result<(), ErrorCode> {
     let bytes = batch.finish().map_err(|why| {
         error!(%why, "group coordinator's batch cannot be written");
         ErrorCode::UnknownServerError
     })?;
-    log.append(bytes)
+    log.append(bytes, terms)
         .await
         .map(|_| ())
         .inspect_err(|code| warn!(?code, "append to the group coordinator's partition failed"))
@@ -103,7 +160,6 @@ pub(super) enum LoadError {
 /// Feeds `groups` with all that the partition holds, reading about `buffer` bytes at a time.
 pub(super) async fn load(log: &dyn StateLog, buffer: usize, groups: &mut Groups) -> Result<(), LoadError> {
     let (mut at, end) = (log.start_offset(), log.end_offset());
-    let mut open = OpenTransactions::default();
     while at < end {
         let bytes = log.read(at, buffer).await.map_err(|code| LoadError::Read { at: at.0, code })?;
         let before = at;
@@ -113,7 +169,7 @@ pub(super) async fn load(log: &dyn StateLog, buffer: usize, groups: &mut Groups)
             if batch.header.next_offset() <= at {
                 continue;
             }
-            take(&batch, at, &mut open, groups).map_err(|source| LoadError::Damaged { at: at.0, source })?;
+            take(&batch, at, groups).map_err(|source| LoadError::Damaged { at: at.0, source })?;
             at = batch.header.next_offset();
         }
         if at == before {
@@ -124,15 +180,7 @@ pub(super) async fn load(log: &dyn StateLog, buffer: usize, groups: &mut Groups)
     Ok(())
 }
 
-/// Offsets that producers have sent as part of transactions which have not ended; they count from the commit marker on.
-type OpenTransactions = HashMap<ProducerId, Vec<Record>>;
-
-fn take(
-    batch: &RecordBatch,
-    from: Offset,
-    open: &mut OpenTransactions,
-    groups: &mut Groups,
-) -> Result<(), RecordError> {
+fn take(batch: &RecordBatch, from: Offset, groups: &mut Groups) -> Result<(), RecordError> {
     let (attributes, producer) = (batch.header.attributes, batch.header.producer_id);
     for record in batch.records()? {
         let record = record?;
@@ -141,16 +189,13 @@ fn take(
         }
         if attributes.is_control() {
             let Some(marker) = EndTransactionMarker::parse(&record)? else { continue };
-            let pending = open.remove(&producer).unwrap_or_default();
-            if marker.committed {
-                pending.into_iter().for_each(|record| groups.replay(record));
-            }
+            groups.replay_marker(producer, marker.committed);
             continue;
         }
         let offset = record.offset;
         match Record::decode(record.key.unwrap_or_default(), record.value) {
             Ok(Some(record)) if attributes.is_transactional() => {
-                open.entry(producer).or_default().push(record)
+                groups.replay_transactional(producer, record)
             }
             Ok(Some(record)) => groups.replay(record),
             Ok(None) => {}

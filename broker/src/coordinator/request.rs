@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aqueduct_protocol::ids::Uuid;
 use bytes::Bytes;
 
+use super::effect::TransactionalProducer;
 use super::ids::{Generation, GroupId, InstanceId, MemberId};
 
 /// A moment by two clocks.
@@ -100,6 +101,19 @@ pub struct Commit {
     pub retention_ms: Option<i64>,
     /// Whether an unknown group is answered as such (version 9 and up) rather than as a wrong generation.
     pub knows_unknown_group: bool,
+    /// The offsets.
+    pub offsets: Vec<CommitOffset>,
+}
+
+/// TxnOffsetCommit.
+#[derive(Clone, Debug)]
+pub struct TransactionalCommit {
+    /// The group.
+    pub group: GroupId,
+    /// A member, or nobody where the client is too old to say.
+    pub caller: Caller,
+    /// Whose transaction.
+    pub producer: TransactionalProducer,
     /// The offsets.
     pub offsets: Vec<CommitOffset>,
 }

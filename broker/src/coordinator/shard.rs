@@ -18,7 +18,7 @@ use tracing::{Instrument, error, info_span};
 
 use super::effect::{Effect, Reply, Token, WriteId};
 use super::groups::Groups;
-use super::journal;
+use super::journal::{self, Entry};
 use super::record::Record;
 use super::request::Now;
 use crate::clock::Clock;
@@ -133,7 +133,7 @@ struct Task {
     waiting: HashMap<Token, oneshot::Sender<Reply>>,
     last_token: u64,
     /// Appends that wait for the one that is under way.
-    queue: Vec<(WriteId, Arc<[Record]>)>,
+    queue: Vec<(WriteId, Entry)>,
     appending: Option<Pin<Box<dyn Future<Output = Appended> + Send>>>,
     /// Groups of this shard that the metric includes.
     counted: i64,
@@ -253,8 +253,13 @@ impl Task {
                 }
                 Effect::Append(write, records) => {
                     self.count_records(&records);
-                    self.queue.push((write, records));
+                    self.queue.push((write, Entry::Records(records)));
                 }
+                Effect::AppendTransactional(write, producer, records) => {
+                    self.count_records(&records);
+                    self.queue.push((write, Entry::Transactional(producer, records)));
+                }
+                Effect::AppendMarker(write, marker) => self.queue.push((write, Entry::Marker(marker))),
             }
         }
     }

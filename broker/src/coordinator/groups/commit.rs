@@ -105,7 +105,7 @@ impl Group {
         }
     }
 
-    fn offset_record(
+    pub(super) fn offset_record(
         &self,
         at: &CommitOffset,
         metadata: Box<str>,

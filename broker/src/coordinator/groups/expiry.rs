@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tracing::info;
 
 use super::Groups;
+use super::transactional::is_settled;
 use crate::coordinator::context::{Context, Then};
 use crate::coordinator::effect::Effect;
 use crate::coordinator::group::{Group, GroupState};
@@ -57,6 +58,7 @@ impl Group {
         let old: Vec<_> = self
             .offsets
             .iter()
+            .filter(|(topic, index, _)| !cx.open.holds(self.id.as_str(), topic, *index))
             .filter(|(topic, _, at)| {
                 let since = since_empty.unwrap_or(at.commit_ms);
                 !self.is_subscribed(topic) && at.is_expired(wall_ms, since, retention_ms)
@@ -64,7 +66,11 @@ impl Group {
             .map(|(topic, index, _)| self.tombstone(topic, index))
             .collect();
         let left = self.offsets.iter().count() - old.len();
-        self.append_tombstones(cx, old, empty && left == 0 && self.pending_join.is_empty());
+        self.append_tombstones(
+            cx,
+            old,
+            empty && left == 0 && self.pending_join.is_empty() && is_settled(cx, &self.id),
+        );
     }
 
     fn drop_offsets(&mut self, cx: &mut Context<'_>, which: impl Fn(&Arc<str>, &Committed) -> bool) {

@@ -19,17 +19,19 @@ impl Groups {
             Record::Offset { ref group, .. } => {
                 let id = group.clone();
                 self.apply_offset(record);
-                if self.groups.get(&id).is_some_and(Group::is_blank) {
+                if !self.open.holds_any(id.as_str()) && self.groups.get(&id).is_some_and(Group::is_blank) {
                     self.forget(&id);
                 }
             }
             Record::Group { group, value } => {
                 let offsets = self.groups.remove(&group).map(|old| old.offsets).unwrap_or_default();
-                if value.is_none() && offsets.is_empty() {
+                let pending = self.open.holds_any(group.as_str());
+                if value.is_none() && offsets.is_empty() && !pending {
                     return;
                 }
                 let mut restored = value.map_or_else(|| Group::new(group.clone()), |v| restore(&group, v));
                 restored.offsets = offsets;
+                restored.logged |= pending;
                 self.groups.insert(group, restored);
             }
         }
@@ -58,6 +60,7 @@ impl Groups {
     /// An offset that is in the log.
     pub(super) fn apply_offset(&mut self, record: Record) {
         let Record::Offset { group: id, topic, partition, value } = record else { return };
+        self.open.supersede(&id, &topic, partition);
         match value {
             Some(committed) => {
                 let group = self.groups.entry(id.clone()).or_insert_with(|| Group::new(id));

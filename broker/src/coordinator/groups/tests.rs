@@ -6,3 +6,4 @@ mod reloads;
 mod sim;
 mod statics;
 mod syncs;
+mod transactional;

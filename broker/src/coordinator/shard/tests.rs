@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use aqueduct_protocol::ids::Offset;
 use aqueduct_protocol::records::RecordBatch;
+use aqueduct_storage::{Origin, Terms};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
@@ -20,7 +21,7 @@ struct Memory {
 
 #[async_trait]
 impl StateLog for Memory {
-    async fn append(&self, batch: Bytes) -> Result<Offset, ErrorCode> {
+    async fn append(&self, batch: Bytes, _: Terms) -> Result<Offset, ErrorCode> {
         if let Some(gate) = &self.gate {
             gate.acquire().await.unwrap().forget();
         }
@@ -209,7 +210,7 @@ async fn transaction(log: &Memory, producer: i64, partition: i32, end: Option<bo
         .transactional(true);
     let (key, value) = (record.key().unwrap(), record.value().unwrap());
     batch.append(1, Some(&key), value.as_deref(), &[]).unwrap();
-    log.append(batch.finish().unwrap()).await.unwrap();
+    log.append(batch.finish().unwrap(), Terms::from(Origin::Coordinator)).await.unwrap();
     if let Some(committed) = end {
         let marker = EndTransactionMarker { committed, coordinator_epoch: 0 };
         let mut batch = BatchBuilder::new(Compression::None)
@@ -217,7 +218,7 @@ async fn transaction(log: &Memory, producer: i64, partition: i32, end: Option<bo
             .transactional(true)
             .control(true);
         batch.append(1, Some(&marker.key()), Some(&marker.value()), &[]).unwrap();
-        log.append(batch.finish().unwrap()).await.unwrap();
+        log.append(batch.finish().unwrap(), Terms::from(Origin::Coordinator)).await.unwrap();
     }
 }
 
@@ -230,6 +231,46 @@ async fn offsets_of_transactions_count_if_they_were_committed() {
     let (shard, _tasks) = loaded(&log).await;
     let found = shard.look(|groups| groups.fetch("g", None)).await.unwrap();
     assert_eq!(found[0].partitions.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0]);
+}
+
+#[tokio::test]
+async fn a_transaction_goes_through_the_shard_and_is_there_after_a_restart() {
+    use crate::coordinator::{Marker, TransactionalCommit, TransactionalProducer};
+    let log = Arc::new(Memory::default());
+    let (shard, tasks) = loaded(&log).await;
+    let id = aqueduct_protocol::ids::ProducerId(5);
+    let epoch = aqueduct_protocol::ids::ProducerEpoch(1);
+    for partition in [0, 1] {
+        let offset = CommitOffset {
+            topic: "t".into(),
+            topic_id: Default::default(),
+            partition,
+            offset: 9,
+            leader_epoch: -1,
+            metadata: None,
+        };
+        let commit = TransactionalCommit {
+            group: "g".into(),
+            caller: Caller { generation: Generation::NONE, ..Caller::default() },
+            producer: TransactionalProducer { id, epoch, guard: None },
+            offsets: vec![offset],
+        };
+        let ask = move |groups: &mut Groups, now, token| groups.on_transactional_commit(now, token, &commit);
+        assert_eq!(shard.ask(ask).await.unwrap(), Reply::Partitions(Ok(vec![ErrorCode::None])));
+    }
+    assert_eq!(committed(&shard).await, 0);
+    assert_eq!(shard.look(|groups| groups.unstable("g", None).len()).await.unwrap(), 2);
+    tasks.stop().await;
+    let (shard, tasks) = loaded(&log).await;
+    assert_eq!(shard.look(|groups| groups.unstable("g", None).len()).await.unwrap(), 2);
+    let marker =
+        Marker { producer: id, epoch, committed: true, coordinator_epoch: 0, transaction_version: 0 };
+    let ended = shard.ask(move |groups, now, token| groups.on_marker(now, token, marker)).await.unwrap();
+    assert_eq!(ended, Reply::Marker(ErrorCode::None));
+    assert_eq!((committed(&shard).await, log.batches.lock().len()), (2, 3));
+    tasks.stop().await;
+    let (shard, _tasks) = loaded(&log).await;
+    assert_eq!(committed(&shard).await, 2);
 }
 
 #[tokio::test]

@@ -80,6 +80,7 @@ impl Sim {
                     assert_eq!(before, None, "{token:?} is answered twice");
                 }
                 Effect::Append(write, records) => self.held.push_back((write, records)),
+                other => unreachable!("nothing here is part of a transaction: {other:?}"),
             }
         }
         if !self.hold {

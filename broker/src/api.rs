@@ -5,6 +5,7 @@
 //! encoding the response is done here.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
 use crate::node::Node;
-use crate::security::{CLUSTER_NAME, Operation, Principal, ResourceType};
+use crate::security::Principal;
 
 /// What a handler knows beside the request itself.
 #[derive(Clone)]
@@ -29,24 +30,13 @@ pub(crate) struct Context {
     pub client: Arc<Client>,
 }
 
-impl Context {
-    /// Whether the client may do `operation` to the resource of that type and name. What is denied is logged.
-    pub fn allows(&self, operation: Operation, resource: ResourceType, name: &str) -> bool {
-        let node = &self.node;
-        node.authorizer.allows(&node.metadata.image(), &self.client, operation, resource, name)
-    }
-
-    /// Whether the client may do `operation` to the cluster as a whole.
-    pub fn allows_cluster(&self, operation: Operation) -> bool {
-        self.allows(operation, ResourceType::Cluster, CLUSTER_NAME)
-    }
-}
-
 /// The other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Client {
     /// As Kafka shows it: a slash and the address.
     pub host: String,
+    /// In canonical form: an IPv4 address is one however it came.
+    pub ip: IpAddr,
     /// Who it is; [`Principal::anonymous`] where the listener does not authenticate.
     pub principal: Principal,
     /// Name of the listener that it came in by.
@@ -110,6 +100,7 @@ macro_rules! row {
 
 mod alter_configs;
 pub(crate) mod api_versions;
+mod authorize;
 mod create_partitions;
 mod create_topics;
 mod delete_groups;

@@ -100,7 +100,7 @@ impl Broker {
             groups,
             fetch_sessions: Sessions::new(settings.fetch_session_slots),
             producer_ids: ProducerIds::default(),
-            authorizer: Authorizer::default(),
+            authorizer: Authorizer::new(settings.authorizer.clone()),
             limits: Arc::new(limits),
             metrics,
             tasks,

@@ -1,5 +1,6 @@
 //! Configuration: the tables that define every key, the properties file, and the typed settings read from both.
 
+mod access;
 pub mod broker_keys;
 pub mod client_metrics_keys;
 pub mod definition;

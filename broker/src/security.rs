@@ -2,6 +2,7 @@
 
 mod acl;
 mod acl_set;
+mod audit;
 mod authorizer;
 mod operation;
 mod principal;
@@ -10,6 +11,7 @@ mod resource;
 pub use acl::{Acl, AclFilter, PatternFilter, PatternType, Permission};
 pub use acl_set::{AclSet, Asked, Verdict};
 pub(crate) use authorizer::Authorizer;
+pub use authorizer::AuthorizerSettings;
 pub use operation::Operation;
 pub use principal::Principal;
 pub use resource::ResourceType;

@@ -11,6 +11,7 @@ use aqueduct_protocol::messages::{CreatePartitionsRequest, CreatePartitionsRespo
 use super::Context;
 use super::shared::{failure, own};
 use crate::metadata::{Command, NewPartitions, decide};
+use crate::security::Operation;
 
 pub(crate) async fn handle(context: Context, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
     let mut seen = HashSet::new();
@@ -24,6 +25,8 @@ pub(crate) async fn handle(context: Context, request: CreatePartitionsRequest) -
     for topic in &request.topics {
         let (code, message) = if twice.contains(&*topic.name) {
             (ErrorCode::InvalidRequest, Some("Duplicate topic name.".to_owned()))
+        } else if !context.allows_topic(Operation::Alter, &topic.name) {
+            (ErrorCode::TopicAuthorizationFailed, None)
         } else {
             grow(&context, topic, request.validate_only).await
         };

@@ -14,6 +14,7 @@ use super::shared::{failure, own};
 use crate::config::topic_keys;
 use crate::metadata::{Command, MetadataError, Outcome, Placement, Rejection, TopicImage, decide};
 use crate::node::{Node, random_uuid};
+use crate::security::{Operation, ResourceType};
 
 pub(crate) async fn handle(context: Context, request: CreateTopicsRequest) -> CreateTopicsResponse {
     let node = &context.node;
@@ -21,6 +22,7 @@ pub(crate) async fn handle(context: Context, request: CreateTopicsRequest) -> Cr
     for topic in &request.topics {
         *named.entry(&topic.name).or_default() += 1;
     }
+    let creates_all = context.would_allow_cluster(Operation::Create);
     let mut topics = Vec::with_capacity(request.topics.len());
     let mut commands = Vec::new();
     let mut places = Vec::new();
@@ -29,6 +31,11 @@ pub(crate) async fn handle(context: Context, request: CreateTopicsRequest) -> Cr
             if topics.iter().all(|result: &CreatableTopicResult| result.name != topic.name) {
                 topics.push(failed(&topic.name, ErrorCode::InvalidRequest, "Duplicate topic name.".into()));
             }
+            continue;
+        }
+        if !creates_all && !context.allows_topic(Operation::Create, &topic.name) {
+            let denied = failed(&topic.name, ErrorCode::TopicAuthorizationFailed, String::new());
+            topics.push(CreatableTopicResult { error_message: None, ..denied });
             continue;
         }
         match command(node, topic) {
@@ -51,8 +58,22 @@ pub(crate) async fn handle(context: Context, request: CreateTopicsRequest) -> Cr
     };
     for ((at, command), outcome) in places.into_iter().zip(&commands).zip(outcomes) {
         topics[at] = result(node, command, outcome, request.validate_only);
+        hide_configs(&context, &mut topics[at]);
     }
     CreateTopicsResponse { topics, ..Default::default() }
+}
+
+/// Who may not describe the topic's configuration does not learn of it by creating the topic.
+fn hide_configs(context: &Context, result: &mut CreatableTopicResult) {
+    let denial = ErrorCode::TopicAuthorizationFailed.code();
+    if result.error_code == 0
+        && !context.would_allow(Operation::DescribeConfigs, ResourceType::Topic, &result.name)
+    {
+        result.topic_config_error_code = denial;
+        result.num_partitions = -1;
+        result.replication_factor = -1;
+        result.configs = Some(Vec::new());
+    }
 }
 
 fn command(node: &Node, topic: &CreatableTopic) -> Result<Command, Rejection> {

@@ -7,6 +7,7 @@ use indexmap::IndexSet;
 
 use super::Context;
 use crate::coordinator::{GroupId, Reply};
+use crate::security::Operation;
 
 pub(crate) async fn handle(context: Context, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
     let names: IndexSet<_> = request.groups_names.into_iter().collect();
@@ -14,6 +15,9 @@ pub(crate) async fn handle(context: Context, request: DeleteGroupsRequest) -> De
     for group_id in names {
         let group = GroupId::from(&*group_id);
         let reply = match context.node.groups.shard(group.as_str()) {
+            _ if !context.allows_group(Operation::Delete, &group_id) => {
+                Err(ErrorCode::GroupAuthorizationFailed)
+            }
             Ok(shard) => shard.ask(move |groups, now, token| groups.on_delete(now, token, &group)).await,
             Err(code) => Err(code),
         };

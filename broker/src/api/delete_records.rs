@@ -8,6 +8,7 @@ use aqueduct_protocol::messages::delete_records_response::{
 use aqueduct_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
 use super::Context;
+use crate::security::Operation;
 
 /// Stands for the high watermark.
 const UP_TO_THE_END: i64 = -1;
@@ -16,8 +17,12 @@ pub(crate) async fn handle(context: Context, request: DeleteRecordsRequest) -> D
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
+        let allowed = context.allows_topic(Operation::Delete, &topic.name);
         for wanted in topic.partitions {
-            let done = delete(&context, &topic.name, wanted.partition_index, wanted.offset).await;
+            let done = match allowed {
+                true => delete(&context, &topic.name, wanted.partition_index, wanted.offset).await,
+                false => Err(ErrorCode::TopicAuthorizationFailed),
+            };
             partitions.push(DeleteRecordsPartitionResult {
                 partition_index: wanted.partition_index,
                 low_watermark: done.map_or(-1, |start| start.0),

@@ -8,6 +8,7 @@ use aqueduct_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 use super::Context;
 use super::shared::{failure, own};
 use crate::metadata::{Command, MetadataImage, Rejection};
+use crate::security::{Operation, ResourceType};
 
 pub(crate) async fn handle(context: Context, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
     let node = &context.node;
@@ -35,6 +36,10 @@ pub(crate) async fn handle(context: Context, request: DeleteTopicsRequest) -> De
     let mut responses: Vec<DeletableTopicResult> = Vec::with_capacity(wanted.len());
     for topic in wanted {
         let deleted = match find(&image, &topic) {
+            _ if denied(&context, &image, &topic) => {
+                responses.push(unauthorized(&context, topic));
+                continue;
+            }
             Ok((id, name)) => match node.metadata.submit(vec![Command::DeleteTopic { id }]).await.pop() {
                 Some(Err(error)) => {
                     let (code, message) = failure(error);
@@ -50,6 +55,34 @@ pub(crate) async fn handle(context: Context, request: DeleteTopicsRequest) -> De
         responses.push(deleted.unwrap_or_else(|rejection| failed(topic, rejection)));
     }
     DeleteTopicsResponse { responses, ..Default::default() }
+}
+
+/// Whether the client may not delete the topic, or not even know of it.
+fn denied(context: &Context, image: &MetadataImage, wanted: &DeleteTopicState) -> bool {
+    let name = match &wanted.name {
+        Some(_) if !wanted.topic_id.is_zero() => None,
+        Some(name) => Some(name),
+        None => image.topic_by_id(wanted.topic_id).map(|topic| &topic.name),
+    };
+    let Some(name) = name else { return false };
+    if context.would_allow_cluster(Operation::Delete) {
+        return false;
+    }
+    !context.allows_topic(Operation::Describe, name)
+        || image.topic(name).is_some() && !context.allows_topic(Operation::Delete, name)
+}
+
+/// An id that the client may not see stays without its name.
+fn unauthorized(context: &Context, wanted: DeleteTopicState) -> DeletableTopicResult {
+    let image = context.node.metadata.image();
+    let known = image.topic_by_id(wanted.topic_id).map(|topic| topic.name.clone());
+    let visible = known.filter(|name| context.would_allow(Operation::Describe, ResourceType::Topic, name));
+    DeletableTopicResult {
+        name: wanted.name.or(visible),
+        topic_id: wanted.topic_id,
+        error_code: ErrorCode::TopicAuthorizationFailed.code(),
+        error_message: None,
+    }
 }
 
 fn find(

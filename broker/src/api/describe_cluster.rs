@@ -7,7 +7,7 @@ use aqueduct_protocol::messages::describe_cluster_response::DescribeClusterBroke
 use aqueduct_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
 
 use super::Context;
-use super::shared::{CLUSTER_OPERATIONS, OPERATIONS_NOT_ASKED};
+use super::shared::OPERATIONS_NOT_ASKED;
 use crate::metadata::BrokerImage;
 
 /// `endpoint_type` of brokers; 2 is that of controllers.
@@ -40,7 +40,7 @@ pub(crate) async fn handle(context: Context, request: DescribeClusterRequest) ->
         })
     };
     let operations = match request.include_cluster_authorized_operations {
-        true => CLUSTER_OPERATIONS,
+        true => context.authorized_cluster_operations(),
         false => OPERATIONS_NOT_ASKED,
     };
     DescribeClusterResponse {

@@ -11,7 +11,7 @@ use aqueduct_protocol::messages::{DescribeConfigsRequest, DescribeConfigsRespons
 use bytestring::ByteString;
 
 use super::Context;
-use super::shared::{ResourceType, broker_resource, own};
+use super::shared::{ResourceType, broker_resource, may_use_config, own};
 use crate::config::definition::{Key, Kind, Scope};
 use crate::config::dynamic::{self, Named};
 use crate::config::{broker_keys, client_metrics_keys, group_keys, topic_keys};
@@ -19,6 +19,7 @@ use crate::metadata::{
     EffectiveConfig, MetadataImage, Rejection, Resource, Source, Synonym, check_topic_name,
 };
 use crate::node::Node;
+use crate::security::Operation;
 
 pub(crate) async fn handle(context: Context, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
     let image = context.node.metadata.image();
@@ -29,7 +30,9 @@ pub(crate) async fn handle(context: Context, request: DescribeConfigsRequest) ->
         documentation: request.include_documentation && context.version >= 3,
     };
     let result = |resource: DescribeConfigsResource| {
-        let (error_code, error_message, configs) = match asked.describe(&resource) {
+        let (kind, name) = (resource.resource_type, &resource.resource_name);
+        let allowed = may_use_config(&context, Operation::DescribeConfigs, kind, name);
+        let (error_code, error_message, configs) = match allowed.and_then(|()| asked.describe(&resource)) {
             Ok(configs) => (0, Some(ByteString::new()), configs),
             Err(rejection) => (rejection.code.code(), Some(rejection.message.into()), Vec::new()),
         };

@@ -10,21 +10,20 @@ use bytestring::ByteString;
 use super::Context;
 use super::shared::{OPERATIONS_NOT_ASKED, own};
 use crate::coordinator::{DescribedGroup, DescribedMember, GroupState};
-
-/// Every operation on a group as bits: read, delete, describe, describe-configs, alter-configs.
-const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+use crate::security::{Operation, ResourceType};
 
 pub(crate) async fn handle(context: Context, request: DescribeGroupsRequest) -> DescribeGroupsResponse {
     let mut groups = Vec::with_capacity(request.groups.len());
     for id in request.groups {
         let name = own(&id);
         let found = match context.node.groups.shard(&name) {
+            _ if !context.allows_group(Operation::Describe, &id) => Err(ErrorCode::GroupAuthorizationFailed),
             Ok(shard) => shard.look(move |groups| groups.describe(&name)).await,
             Err(code) => Err(code),
         };
         let mut group = describe(context.version, id, found);
         if request.include_authorized_operations && group.error_code == 0 {
-            group.authorized_operations = GROUP_OPERATIONS;
+            group.authorized_operations = context.authorized_operations(ResourceType::Group, &group.group_id);
         }
         groups.push(group);
     }

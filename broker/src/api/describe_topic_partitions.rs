@@ -10,8 +10,9 @@ use aqueduct_protocol::messages::describe_topic_partitions_response::{
 use aqueduct_protocol::messages::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 
 use super::Context;
-use super::shared::TOPIC_OPERATIONS;
+use super::shared::OPERATIONS_NOT_ASKED;
 use crate::metadata::{MetadataImage, PartitionImage, TopicImage, check_topic_name};
+use crate::security::{Operation, ResourceType};
 
 pub(crate) async fn handle(
     context: Context,
@@ -24,10 +25,21 @@ pub(crate) async fn handle(
         Some(cursor) => (&*cursor.topic_name, usize::try_from(cursor.partition_index).unwrap_or(0)),
         None => ("", 0),
     };
-    let names: BTreeSet<&str> = match request.topics.is_empty() {
-        true => image.topics_from(first).map(|topic| &*topic.name).collect(),
+    let may_see = |name: &str| context.would_allow(Operation::Describe, ResourceType::Topic, name);
+    let mut names: BTreeSet<&str> = match request.topics.is_empty() {
+        true => image.topics_from(first).map(|topic| &*topic.name).filter(|name| may_see(name)).collect(),
         false => request.topics.iter().map(|topic| &*topic.name).filter(|name| *name >= first).collect(),
     };
+    let mut denied = BTreeSet::new();
+    if !request.topics.is_empty() && context.node.authorizer.is_enabled() {
+        names.retain(|name| {
+            let allowed = context.allows_topic(Operation::Describe, name);
+            if !allowed {
+                denied.insert(*name);
+            }
+            allowed
+        });
+    }
     let mut response = DescribeTopicPartitionsResponse::default();
     let mut left = limit;
     for name in names {
@@ -49,7 +61,22 @@ pub(crate) async fn handle(
             break;
         }
     }
+    for topic in &mut response.topics {
+        let name = topic.name.as_deref().unwrap_or_default();
+        topic.topic_authorized_operations = context.authorized_operations(ResourceType::Topic, name);
+    }
+    // They say nothing of whether there is such a topic, and stand outside of the pages.
+    response.topics.extend(denied.into_iter().map(|name| failed(name, ErrorCode::TopicAuthorizationFailed)));
     response
+}
+
+fn failed(name: &str, code: ErrorCode) -> DescribeTopicPartitionsResponseTopic {
+    DescribeTopicPartitionsResponseTopic {
+        error_code: code.code(),
+        name: Some(name.into()),
+        topic_authorized_operations: OPERATIONS_NOT_ASKED,
+        ..Default::default()
+    }
 }
 
 fn missing(name: &str) -> DescribeTopicPartitionsResponseTopic {
@@ -57,12 +84,7 @@ fn missing(name: &str) -> DescribeTopicPartitionsResponseTopic {
         Ok(()) => ErrorCode::UnknownTopicOrPartition,
         Err(_) => ErrorCode::InvalidTopicException,
     };
-    DescribeTopicPartitionsResponseTopic {
-        error_code: code.code(),
-        name: Some(name.into()),
-        topic_authorized_operations: TOPIC_OPERATIONS,
-        ..Default::default()
-    }
+    failed(name, code)
 }
 
 fn known(
@@ -99,6 +121,6 @@ fn known(
         topic_id: topic.id,
         is_internal: topic.is_internal(),
         partitions: topic.partitions.iter().enumerate().skip(from).take(count).map(partition).collect(),
-        topic_authorized_operations: TOPIC_OPERATIONS,
+        topic_authorized_operations: OPERATIONS_NOT_ASKED,
     }
 }

@@ -22,6 +22,7 @@ use crate::fetch::read::{Outcome, Reader, Target};
 use crate::fetch::session::{PartitionKey, Position, TopicKey};
 use crate::fetch::waiters::Waiter;
 use crate::metadata::{MetadataImage, TopicImage};
+use crate::security::Operation;
 
 /// Versions from which topics go by id.
 const IDS_SINCE: i16 = 13;
@@ -117,8 +118,11 @@ async fn targets(
     let wanted = positions.iter().filter_map(|(key, _)| Some((find(&image, key)?, key.index)));
     let closed = context.node.partitions.closed(wanted);
     context.node.partitions.open_at_once(closed).await;
+    let mut access = Access::new(context, is_follower);
     for (key, position) in positions {
-        targets.push(target(context, &image, key, position, is_follower).await);
+        let topic = find(&image, &key);
+        let denied = access.is_denied(&key.topic, topic.map(|topic| &*topic.name));
+        targets.push(target(context, topic, key, position, is_follower, denied).await);
     }
     targets
 }
@@ -130,20 +134,58 @@ fn find<'a>(image: &'a MetadataImage, key: &PartitionKey) -> Option<&'a Arc<Topi
     }
 }
 
+/// What the client may read; neighbours of one topic are asked about once.
+struct Access<'a> {
+    context: &'a Context,
+    /// Whether it is a follower that may follow.
+    follows: Option<bool>,
+    last: Option<(TopicKey, bool)>,
+}
+
+impl<'a> Access<'a> {
+    fn new(context: &'a Context, is_follower: bool) -> Self {
+        let follows = is_follower.then(|| context.allows_cluster(Operation::ClusterAction));
+        Self { context, follows, last: None }
+    }
+
+    /// An id that is unknown has no name to ask for.
+    fn is_denied(&mut self, key: &TopicKey, name: Option<&str>) -> bool {
+        if let Some(follows) = self.follows {
+            return !follows;
+        }
+        if !self.context.node.authorizer.is_enabled() {
+            return false;
+        }
+        if let Some((last, denied)) = &self.last
+            && last == key
+        {
+            return *denied;
+        }
+        let name = match key {
+            TopicKey::Name(name) => Some(&**name),
+            TopicKey::Id(_) => name,
+        };
+        let denied = name.is_some_and(|name| !self.context.allows_topic(Operation::Read, name));
+        self.last = Some((key.clone(), denied));
+        denied
+    }
+}
+
 async fn target(
     context: &Context,
-    image: &MetadataImage,
+    topic: Option<&Arc<TopicImage>>,
     key: PartitionKey,
     position: Position,
     is_follower: bool,
+    denied: bool,
 ) -> Target {
-    let topic = find(image, &key);
     let unknown = match &key.topic {
         TopicKey::Name(_) => ErrorCode::UnknownTopicOrPartition,
         TopicKey::Id(_) => ErrorCode::UnknownTopicId,
     };
     let name = topic.map(|topic| topic.name.clone());
     let partition = match topic {
+        _ if denied => Err(ErrorCode::TopicAuthorizationFailed),
         None => Err(unknown),
         // A follower of ours would be in the replica list, which has this node alone.
         Some(_) if is_follower => Err(ErrorCode::NotLeaderOrFollower),

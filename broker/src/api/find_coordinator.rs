@@ -8,6 +8,7 @@ use bytestring::ByteString;
 
 use super::Context;
 use crate::node::OFFSETS_TOPIC;
+use crate::security::{Operation, ResourceType};
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
@@ -41,6 +42,16 @@ async fn find(context: &Context, key: ByteString, key_type: i8) -> Coordinator {
         ..Default::default()
     };
     let node = &context.node;
+    let denial = match key_type {
+        GROUP if !context.allows_group(Operation::Describe, &key) => ErrorCode::GroupAuthorizationFailed,
+        TRANSACTION if !context.allows(Operation::Describe, ResourceType::TransactionalId, &key) => {
+            ErrorCode::TransactionalIdAuthorizationFailed
+        }
+        _ => ErrorCode::None,
+    };
+    if denial != ErrorCode::None {
+        return failed(key, denial, Some(denial.message()));
+    }
     if key_type != GROUP {
         let message = match key_type {
             TRANSACTION => "this broker does not serve transactions",

@@ -5,8 +5,13 @@ use aqueduct_protocol::messages::{HeartbeatRequest, HeartbeatResponse};
 
 use super::Context;
 use crate::coordinator::{Caller, Generation, GroupId, Reply};
+use crate::security::Operation;
 
 pub(crate) async fn handle(context: Context, request: HeartbeatRequest) -> HeartbeatResponse {
+    if !context.allows_group(Operation::Read, &request.group_id) {
+        let error_code = ErrorCode::GroupAuthorizationFailed.code();
+        return HeartbeatResponse { throttle_time_ms: 0, error_code };
+    }
     let group = GroupId::from(&*request.group_id);
     let caller = Caller {
         member_id: (&*request.member_id).into(),

@@ -9,11 +9,14 @@ use bytes::Bytes;
 use super::Context;
 use super::shared::own;
 use crate::coordinator::{Join, JoinReply, Protocol, Reply};
+use crate::security::Operation;
 
 pub(crate) async fn handle(context: Context, request: JoinGroupRequest) -> JoinGroupResponse {
     let member_id = own(&request.member_id);
+    let allowed = context.allows_group(Operation::Read, &request.group_id);
     let join = read(&context, request);
     let reply = match context.node.groups.shard(join.group.as_str()) {
+        _ if !allowed => Err(ErrorCode::GroupAuthorizationFailed),
         Ok(shard) => shard.ask(move |groups, now, token| groups.on_join(now, token, &join)).await,
         Err(code) => Err(code),
     };

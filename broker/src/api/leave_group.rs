@@ -7,8 +7,12 @@ use aqueduct_protocol::messages::{LeaveGroupRequest, LeaveGroupResponse};
 
 use super::Context;
 use crate::coordinator::{GroupId, Leave, Reply};
+use crate::security::Operation;
 
 pub(crate) async fn handle(context: Context, request: LeaveGroupRequest) -> LeaveGroupResponse {
+    if !context.allows_group(Operation::Read, &request.group_id) {
+        return write(context.version, Vec::new(), Err(ErrorCode::GroupAuthorizationFailed));
+    }
     let group = GroupId::from(&*request.group_id);
     let members = if context.version >= 3 {
         request.members

@@ -6,6 +6,7 @@ use aqueduct_protocol::messages::{ListConfigResourcesRequest, ListConfigResource
 
 use super::Context;
 use crate::metadata::Resource;
+use crate::security::Operation;
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -17,6 +18,10 @@ pub(crate) async fn handle(
     context: Context,
     request: ListConfigResourcesRequest,
 ) -> ListConfigResourcesResponse {
+    if !context.allows_cluster(Operation::DescribeConfigs) {
+        let error_code = ErrorCode::ClusterAuthorizationFailed.code();
+        return ListConfigResourcesResponse { error_code, ..Default::default() };
+    }
     let image = context.node.metadata.image();
     let types = match (context.version, request.resource_types.is_empty()) {
         // Version 0 knows client metrics alone.

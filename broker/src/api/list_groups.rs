@@ -8,15 +8,23 @@ use bytestring::ByteString;
 use super::Context;
 use super::shared::own;
 use crate::coordinator::ListedGroup;
+use crate::security::{Operation, ResourceType};
 
 /// The type of all groups that are served.
 const CLASSIC: &str = "classic";
 
 pub(crate) async fn handle(context: Context, request: ListGroupsRequest) -> ListGroupsResponse {
+    let sees_all = context.would_allow_cluster(Operation::Describe);
+    let is_visible = |group: &ListedGroup| {
+        sees_all || context.would_allow(Operation::Describe, ResourceType::Group, group.id.as_str())
+    };
     let mut groups = Vec::new();
     for shard in context.node.groups.shards() {
         match shard.look(|groups| groups.list().collect::<Vec<_>>()).await {
-            Ok(listed) => groups.extend(listed.into_iter().filter(|group| wanted(&request, group)).map(list)),
+            Ok(listed) => {
+                let shown = |group: &ListedGroup| wanted(&request, group) && is_visible(group);
+                groups.extend(listed.into_iter().filter(shown).map(list));
+            }
             // The partition has moved away.
             Err(ErrorCode::NotCoordinator) => {}
             Err(code) => return ListGroupsResponse { error_code: code.code(), ..Default::default() },

@@ -12,6 +12,7 @@ use aqueduct_storage::{Error, TimestampedOffset};
 use super::Context;
 use super::shared::check_leader_epoch;
 use crate::partition::Partition;
+use crate::security::Operation;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -28,8 +29,12 @@ pub(crate) async fn handle(context: Context, request: ListOffsetsRequest) -> Lis
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
+        let allowed = context.allows_topic(Operation::Describe, &topic.name);
         for wanted in topic.partitions {
-            let mut found = find(&context, &topic.name, &wanted, committed_only).await;
+            let mut found = match allowed {
+                true => find(&context, &topic.name, &wanted, committed_only).await,
+                false => Err(ErrorCode::TopicAuthorizationFailed),
+            };
             if let Ok(Some(found)) = &mut found
                 && context.version < EPOCHS_SINCE
             {

@@ -1,32 +1,51 @@
 //! Metadata (KIP-430, KIP-516), versions 0 to 13: brokers, topics, partitions and their leaders; creates topics that are
 //! asked for and missing, where that is enabled.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use aqueduct_protocol::error_code::ErrorCode;
-use aqueduct_protocol::ids::BrokerId;
+use aqueduct_protocol::ids::{BrokerId, Uuid};
 use aqueduct_protocol::messages::metadata_request::MetadataRequestTopic;
 use aqueduct_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use aqueduct_protocol::messages::{MetadataRequest, MetadataResponse};
+use bytestring::ByteString;
 
 use super::Context;
-use super::shared::{CLUSTER_OPERATIONS, OPERATIONS_NOT_ASKED, TOPIC_OPERATIONS};
-use crate::metadata::{BrokerImage, MetadataImage, PartitionImage, TopicImage, check_topic_name};
+use super::shared::OPERATIONS_NOT_ASKED;
+use crate::metadata::{
+    BrokerImage, MetadataImage, PartitionImage, TopicImage, check_topic_name, is_internal,
+};
+use crate::security::{Operation, ResourceType};
 
 pub(crate) async fn handle(context: Context, request: MetadataRequest) -> MetadataResponse {
     let version = context.version;
     let node = &context.node;
+    let mut uncreatable = HashSet::new();
     if request.allow_auto_topic_creation && node.settings.auto_create_topics {
-        create_missing(&context, &request).await;
+        uncreatable = create_missing(&context, &request).await;
     }
     let image = node.metadata.image();
+    let all = || {
+        let visible = |topic: &&Arc<TopicImage>| {
+            context.would_allow(Operation::Describe, ResourceType::Topic, &topic.name)
+        };
+        image.topics().filter(visible).map(|topic| known(&image, topic)).collect()
+    };
     let topics = match &request.topics {
-        None => image.topics().map(|topic| known(&image, topic)).collect(),
+        None => all(),
         // Before version 1 there is no null, and nothing named means all.
-        Some(named) if named.is_empty() && version == 0 => image.topics().map(|t| known(&image, t)).collect(),
-        Some(named) => named.iter().map(|wanted| one(&image, wanted, version)).collect(),
+        Some(named) if named.is_empty() && version == 0 => all(),
+        Some(named) => {
+            let answer = |wanted: &MetadataRequestTopic| match denied(&context, &image, wanted, &uncreatable)
+            {
+                Some(topic) => topic,
+                None => one(&image, wanted, version),
+            };
+            named.iter().map(answer).collect()
+        }
     };
     let mut response = MetadataResponse {
         brokers: image.brokers.values().filter_map(|found| broker(found, &context.client.listener)).collect(),
@@ -38,28 +57,77 @@ pub(crate) async fn handle(context: Context, request: MetadataRequest) -> Metada
     };
     hide_unreachable_leaders(&mut response.topics, &image, &context.client.listener, version);
     if request.include_cluster_authorized_operations {
-        response.cluster_authorized_operations = CLUSTER_OPERATIONS;
+        response.cluster_authorized_operations = context.authorized_cluster_operations();
     }
     if request.include_topic_authorized_operations {
         for topic in &mut response.topics {
-            topic.topic_authorized_operations = TOPIC_OPERATIONS;
+            let name = topic.name.as_deref().unwrap_or_default();
+            // What is said of others would be said of topics that the client may not see.
+            if topic.error_code != ErrorCode::TopicAuthorizationFailed.code() {
+                topic.topic_authorized_operations = context.authorized_operations(ResourceType::Topic, name);
+            }
         }
     }
     response
 }
 
-async fn create_missing(context: &Context, request: &MetadataRequest) {
+/// Creates what may be created; returns the names that the client may see, but not create.
+async fn create_missing(context: &Context, request: &MetadataRequest) -> HashSet<ByteString> {
     let image = context.node.metadata.image();
-    let missing: Vec<&str> = request
+    let mut missing: Vec<&ByteString> = request
         .topics
         .iter()
         .flatten()
         .filter(|topic| topic.topic_id.is_zero())
-        .filter_map(|topic| topic.name.as_deref())
+        .filter_map(|topic| topic.name.as_ref())
         .filter(|name| image.topic(name).is_none() && check_topic_name(name).is_ok())
+        .filter(|name| context.would_allow(Operation::Describe, ResourceType::Topic, name))
         .collect();
+    let mut uncreatable = HashSet::new();
+    if !missing.is_empty() && !context.would_allow_cluster(Operation::Create) {
+        missing.retain(|name| {
+            let allowed = context.allows_topic(Operation::Create, name);
+            if !allowed {
+                uncreatable.insert((*name).clone());
+            }
+            allowed
+        });
+    }
     if !missing.is_empty() {
+        let missing: Vec<&str> = missing.into_iter().map(|name| &**name).collect();
         context.node.create_missing_topics(&missing).await;
+    }
+    uncreatable
+}
+
+/// The answer about a topic that the client may not see, or may not create: nothing of whether it exists. Ids are no
+/// secret, names are.
+fn denied(
+    context: &Context,
+    image: &MetadataImage,
+    wanted: &MetadataRequestTopic,
+    uncreatable: &HashSet<ByteString>,
+) -> Option<MetadataResponseTopic> {
+    let refused = |name: Option<&ByteString>, topic_id: Uuid| MetadataResponseTopic {
+        error_code: ErrorCode::TopicAuthorizationFailed.code(),
+        name: name.cloned(),
+        topic_id,
+        is_internal: name.is_some_and(|name| uncreatable.contains(name) && is_internal(name)),
+        topic_authorized_operations: OPERATIONS_NOT_ASKED,
+        ..Default::default()
+    };
+    let id = wanted.topic_id;
+    match &wanted.name {
+        // Refused for what it is, not for what it asks for.
+        name if context.version < 12 && (name.is_none() || !id.is_zero()) => None,
+        Some(name) if id.is_zero() => {
+            let allowed = context.allows_topic(Operation::Describe, name) && !uncreatable.contains(name);
+            (!allowed).then(|| refused(Some(name), Uuid::ZERO))
+        }
+        _ => {
+            let topic = image.topic_by_id(id)?;
+            (!context.allows_topic(Operation::Describe, &topic.name)).then(|| refused(None, id))
+        }
     }
 }
 

@@ -16,10 +16,17 @@ use aqueduct_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 use super::Context;
 use crate::coordinator::{Caller, Commit, CommitOffset, Generation, Reply};
 use crate::metadata::{MetadataImage, TopicImage};
+use crate::security::Operation;
 
 pub(crate) async fn handle(context: Context, request: OffsetCommitRequest) -> OffsetCommitResponse {
     let image = context.node.metadata.image();
-    let (mut response, offsets) = split(&image, context.version, &request.topics);
+    let may_read = |topic: &str| context.allows_topic(Operation::Read, topic);
+    let (mut response, offsets) = split(&image, context.version, &request.topics, may_read);
+    if !context.allows_group(Operation::Read, &request.group_id) {
+        let all = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+        all.for_each(|at| at.error_code = ErrorCode::GroupAuthorizationFailed.code());
+        return response;
+    }
     if offsets.is_empty() {
         return response;
     }
@@ -52,6 +59,7 @@ fn split(
     image: &MetadataImage,
     version: i16,
     topics: &[OffsetCommitRequestTopic],
+    may_read: impl Fn(&str) -> bool,
 ) -> (OffsetCommitResponse, Vec<CommitOffset>) {
     let mut offsets = Vec::new();
     let mut answers = Vec::with_capacity(topics.len());
@@ -61,12 +69,15 @@ fn split(
         } else {
             (image.topic(&asked.name), ErrorCode::UnknownTopicOrPartition)
         };
+        let asked_for = found.map(|topic| &topic.name).or((version < 10).then_some(&asked.name));
+        let denied = asked_for.is_some_and(|name| !may_read(name));
         let name: Option<Arc<str>> = found.map(|topic| (&*topic.name).into());
         let partitions = asked
             .partitions
             .iter()
             .map(|at| {
                 let code = match (found, &name) {
+                    _ if denied => ErrorCode::TopicAuthorizationFailed,
                     (Some(topic), Some(name))
                         if topic.partition(PartitionIndex(at.partition_index)).is_some() =>
                     {
@@ -142,7 +153,7 @@ mod tests {
     #[test]
     fn unknown_topics_and_partitions_are_refused_and_the_rest_goes_to_the_group() {
         let by_name = [asked("t", 0, &[0, 2, 1]), asked("u", 0, &[0])];
-        let (mut response, offsets) = split(&image(), 9, &by_name);
+        let (mut response, offsets) = split(&image(), 9, &by_name, |_| true);
         let found: Vec<_> = offsets.iter().map(|at| (&*at.topic, at.partition, at.topic_id)).collect();
         assert_eq!(found, [("t", 0, Uuid([7; 16])), ("t", 1, Uuid([7; 16]))]);
         fill(&mut response, Ok(vec![ErrorCode::OffsetMetadataTooLarge, ErrorCode::None]));
@@ -152,13 +163,13 @@ mod tests {
         assert_eq!(codes(&response), [12, 3, 0, 3]);
 
         let by_id = [asked("", 7, &[0, 2]), asked("", 8, &[0])];
-        let (mut response, offsets) = split(&image(), 10, &by_id);
+        let (mut response, offsets) = split(&image(), 10, &by_id, |_| true);
         assert_eq!((offsets.len(), &*offsets[0].topic, offsets[0].topic_id), (1, "t", Uuid([7; 16])));
         fill(&mut response, Err(ErrorCode::IllegalGeneration));
         assert_eq!(codes(&response), [22, 3, 100]);
         for version in OffsetCommitRequest::MIN_VERSION..=10 {
             let topics = if version >= 10 { &by_id } else { &by_name };
-            split(&image(), version, topics).0.encode(&mut BytesMut::new(), version).unwrap();
+            split(&image(), version, topics, |_| true).0.encode(&mut BytesMut::new(), version).unwrap();
         }
     }
 }

@@ -13,10 +13,16 @@ use aqueduct_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse};
 use super::Context;
 use crate::coordinator::{GroupId, Reply};
 use crate::metadata::MetadataImage;
+use crate::security::Operation;
 
 pub(crate) async fn handle(context: Context, request: OffsetDeleteRequest) -> OffsetDeleteResponse {
+    if !context.allows_group(Operation::Delete, &request.group_id) {
+        let error_code = ErrorCode::GroupAuthorizationFailed.code();
+        return OffsetDeleteResponse { error_code, ..Default::default() };
+    }
     let group = GroupId::from(&*request.group_id);
-    let (mut topics, known) = split(&context.node.metadata.image(), request.topics);
+    let may_read = |topic: &str| context.allows_topic(Operation::Read, topic);
+    let (mut topics, known) = split(&context.node.metadata.image(), request.topics, may_read);
     let reply = match context.node.groups.shard(group.as_str()) {
         Ok(shard) => {
             shard.ask(move |groups, now, token| groups.on_offset_delete(now, token, &group, &known)).await
@@ -39,15 +45,17 @@ pub(crate) async fn handle(context: Context, request: OffsetDeleteRequest) -> Of
     }
 }
 
-/// The response with unknown partitions refused, and the partitions that are for the group to decide on.
+/// The response with unknown partitions and forbidden ones refused, and the partitions that are for the group to decide on.
 fn split(
     image: &MetadataImage,
     asked: Vec<OffsetDeleteRequestTopic>,
+    may_read: impl Fn(&str) -> bool,
 ) -> (Vec<OffsetDeleteResponseTopic>, Vec<(Arc<str>, i32)>) {
     let mut known = Vec::new();
     let mut topics = Vec::with_capacity(asked.len());
     for topic in asked {
-        let found = image.topic(&topic.name);
+        let allowed = may_read(&topic.name);
+        let found = image.topic(&topic.name).filter(|_| allowed);
         let name: Arc<str> = (&*topic.name).into();
         let partitions = topic
             .partitions
@@ -58,7 +66,11 @@ fn split(
                 if exists {
                     known.push((name.clone(), index));
                 }
-                let code = if exists { ErrorCode::None } else { ErrorCode::UnknownTopicOrPartition };
+                let code = match (allowed, exists) {
+                    (false, _) => ErrorCode::TopicAuthorizationFailed,
+                    (_, true) => ErrorCode::None,
+                    (_, false) => ErrorCode::UnknownTopicOrPartition,
+                };
                 OffsetDeleteResponsePartition { partition_index: index, error_code: code.code() }
             })
             .collect();

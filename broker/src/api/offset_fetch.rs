@@ -14,6 +14,7 @@ use super::Context;
 use super::shared::own;
 use crate::coordinator::{Committed, FetchTopic, FetchedTopic};
 use crate::metadata::MetadataImage;
+use crate::security::{Operation, ResourceType};
 
 pub(crate) async fn handle(context: Context, request: OffsetFetchRequest) -> OffsetFetchResponse {
     if context.version >= 8 {
@@ -42,12 +43,16 @@ pub(crate) async fn handle(context: Context, request: OffsetFetchRequest) -> Off
 async fn fetch(context: &Context, asked: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
     let image = context.node.metadata.image();
     let by_id = context.version >= 10;
-    let group_id = asked.group_id;
+    let OffsetFetchRequestGroup { group_id, topics: mut wanted, .. } = asked;
+    if !context.allows_group(Operation::Describe, &group_id) {
+        let error_code = ErrorCode::GroupAuthorizationFailed.code();
+        return OffsetFetchResponseGroup { group_id, topics: Vec::new(), error_code };
+    }
+    let names_none = wanted.is_none();
+    let denied = wanted.as_mut().map(|topics| take_denied(context, &image, topics)).unwrap_or_default();
     // Topics by the names under which offsets are kept; unknown ids have none.
-    let named: Option<Vec<FetchTopic>> = asked
-        .topics
-        .as_ref()
-        .map(|topics| topics.iter().filter_map(|topic| named(&image, by_id, topic)).collect());
+    let named: Option<Vec<FetchTopic>> =
+        wanted.as_ref().map(|topics| topics.iter().filter_map(|topic| named(&image, by_id, topic)).collect());
     let group = own(&group_id);
     let fetched = match context.node.groups.shard(&group) {
         Ok(shard) => shard.look(move |groups| groups.fetch(&group, named.as_deref())).await,
@@ -59,12 +64,34 @@ async fn fetch(context: &Context, asked: OffsetFetchRequestGroup) -> OffsetFetch
             return OffsetFetchResponseGroup { group_id, topics: Vec::new(), error_code: code.code() };
         }
     };
-    let mut topics: Vec<_> = fetched.into_iter().filter_map(|topic| found(&image, by_id, topic)).collect();
+    let is_shown = |topic: &FetchedTopic| {
+        !names_none || context.would_allow(Operation::Describe, ResourceType::Topic, &topic.name)
+    };
+    let shown = fetched.into_iter().filter(is_shown);
+    let mut topics: Vec<_> = shown.filter_map(|topic| found(&image, by_id, topic)).collect();
+    let unauthorized = ErrorCode::TopicAuthorizationFailed;
+    topics.extend(denied.iter().map(|topic| failed_topic(topic, unauthorized)));
     if by_id {
         let unknown = |topic: &&OffsetFetchRequestTopics| image.topic_by_id(topic.topic_id).is_none();
-        topics.extend(asked.topics.iter().flatten().filter(unknown).map(unknown_topic));
+        topics.extend(wanted.iter().flatten().filter(unknown).map(unknown_topic));
     }
     OffsetFetchResponseGroup { group_id, topics, error_code: 0 }
+}
+
+/// Takes the topics out that the client may not see. An id that is unknown has no name to ask for.
+fn take_denied(
+    context: &Context,
+    image: &MetadataImage,
+    topics: &mut Vec<OffsetFetchRequestTopics>,
+) -> Vec<OffsetFetchRequestTopics> {
+    let is_denied = |topic: &mut OffsetFetchRequestTopics| {
+        let name = match context.version {
+            10.. => image.topic_by_id(topic.topic_id).map(|topic| &topic.name),
+            _ => Some(&topic.name),
+        };
+        name.is_some_and(|name| !context.allows_topic(Operation::Describe, name))
+    };
+    topics.extract_if(.., is_denied).collect()
 }
 
 fn named(image: &MetadataImage, by_id: bool, topic: &OffsetFetchRequestTopics) -> Option<FetchTopic> {
@@ -106,12 +133,14 @@ fn partition(partition_index: i32, at: Option<&Committed>) -> OffsetFetchRespons
 }
 
 fn unknown_topic(topic: &OffsetFetchRequestTopics) -> OffsetFetchResponseTopics {
-    let unknown = |index: &i32| OffsetFetchResponsePartitions {
-        error_code: ErrorCode::UnknownTopicId.code(),
-        ..partition(*index, None)
-    };
-    let partitions = topic.partition_indexes.iter().map(unknown).collect();
-    OffsetFetchResponseTopics { name: Default::default(), topic_id: topic.topic_id, partitions }
+    OffsetFetchResponseTopics { name: Default::default(), ..failed_topic(topic, ErrorCode::UnknownTopicId) }
+}
+
+fn failed_topic(topic: &OffsetFetchRequestTopics, code: ErrorCode) -> OffsetFetchResponseTopics {
+    let failed =
+        |index: &i32| OffsetFetchResponsePartitions { error_code: code.code(), ..partition(*index, None) };
+    let partitions = topic.partition_indexes.iter().map(failed).collect();
+    OffsetFetchResponseTopics { name: topic.name.clone(), topic_id: topic.topic_id, partitions }
 }
 
 /// The answer of the versions that know one group.

@@ -10,16 +10,23 @@ use aqueduct_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEp
 
 use super::Context;
 use super::shared::check_leader_epoch;
+use crate::security::Operation;
 
 pub(crate) async fn handle(
     context: Context,
     request: OffsetForLeaderEpochRequest,
 ) -> OffsetForLeaderEpochResponse {
     let mut topics = Vec::with_capacity(request.topics.len());
+    // Asked by followers at first, and by consumers since KIP-320.
+    let is_broker = context.would_allow_cluster(Operation::ClusterAction);
     for topic in request.topics {
+        let allowed = is_broker || context.allows_topic(Operation::Describe, &topic.topic);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for wanted in topic.partitions {
-            let found = find(&context, &topic.topic, &wanted).await;
+            let found = match allowed {
+                true => find(&context, &topic.topic, &wanted).await,
+                false => Err(ErrorCode::TopicAuthorizationFailed),
+            };
             let (error_code, (epoch, end)) = match found {
                 Ok(found) => (0, found.unwrap_or((LeaderEpoch(-1), Offset(-1)))),
                 Err(code) => (code.code(), (LeaderEpoch(-1), Offset(-1))),

@@ -20,6 +20,7 @@ use crate::metadata::{MetadataImage, TopicImage};
 use crate::partition::Partition;
 use crate::partitions::Closed;
 use crate::recompress::recompress;
+use crate::security::Operation;
 
 /// Versions from which zstd may be used.
 const ZSTD_SINCE: i16 = 7;
@@ -59,33 +60,49 @@ pub(crate) fn serve(context: Context, mut body: Bytes) -> HandlerFuture {
 async fn handle(context: &Context, request: ProduceRequest) -> ProduceResponse {
     let image = context.node.metadata.image();
     let whole = refusal_of_all(&request);
-    let closed = closed(context, &image, &request);
+    let allowed: Vec<bool> = request.topic_data.iter().map(|data| may_write(context, &image, data)).collect();
+    let closed = closed(context, &image, &request, &allowed);
     context.node.partitions.open_at_once(closed).await;
     let mut responses = Vec::with_capacity(request.topic_data.len());
-    for topic in request.topic_data {
-        responses.push(produce_topic(context, &image, topic, whole).await);
+    for (topic, allowed) in request.topic_data.into_iter().zip(allowed) {
+        let refused = whole.or((!allowed).then_some((ErrorCode::TopicAuthorizationFailed, None)));
+        responses.push(produce_topic(context, &image, topic, refused).await);
     }
     ProduceResponse { responses, ..Default::default() }
 }
 
 /// What is wrong with the request as a whole.
-fn refusal_of_all(request: &ProduceRequest) -> Option<(ErrorCode, &'static str)> {
+fn refusal_of_all(request: &ProduceRequest) -> Option<(ErrorCode, Option<&'static str>)> {
     if request.transactional_id.is_some() {
-        return Some((ErrorCode::InvalidRequest, "this broker does not serve transactions"));
+        return Some((ErrorCode::InvalidRequest, Some("this broker does not serve transactions")));
     }
     let mut partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
     if partitions.any(|partition| partition.records.as_deref().is_some_and(is_transactional)) {
         let code = ErrorCode::TransactionalIdAuthorizationFailed;
-        return Some((code, "transactional records in a request without a transactional id"));
+        return Some((code, Some("transactional records in a request without a transactional id")));
     }
     if !matches!(request.acks, -1..=1) {
-        return Some((ErrorCode::InvalidRequiredAcks, "acks must be -1, 0 or 1"));
+        return Some((ErrorCode::InvalidRequiredAcks, Some("acks must be -1, 0 or 1")));
     }
     None
 }
 
-fn closed(context: &Context, image: &MetadataImage, request: &ProduceRequest) -> Vec<Closed> {
-    let named = request.topic_data.iter().filter_map(|data| Some((find(image, context, data)?, data)));
+/// Whether the client may write to a topic. An id that is unknown has no name to ask for.
+fn may_write(context: &Context, image: &MetadataImage, data: &TopicProduceData) -> bool {
+    match find(image, context, data) {
+        Some(topic) => context.allows_topic(Operation::Write, &topic.name),
+        None => context.version >= IDS_SINCE || context.allows_topic(Operation::Write, &data.name),
+    }
+}
+
+fn closed(
+    context: &Context,
+    image: &MetadataImage,
+    request: &ProduceRequest,
+    allowed: &[bool],
+) -> Vec<Closed> {
+    let allowed = request.topic_data.iter().zip(allowed).filter(|(_, allowed)| **allowed);
+    let named = allowed.filter_map(|(data, _)| Some((find(image, context, data)?, data)));
     let wanted = named.flat_map(|(topic, data)| data.partition_data.iter().map(move |p| (topic, p.index)));
     context.node.partitions.closed(wanted)
 }
@@ -105,15 +122,15 @@ async fn produce_topic(
     context: &Context,
     image: &MetadataImage,
     data: TopicProduceData,
-    whole: Option<(ErrorCode, &'static str)>,
+    refused: Option<(ErrorCode, Option<&'static str>)>,
 ) -> TopicProduceResponse {
     let by_id = context.version >= IDS_SINCE;
     let topic = find(image, context, &data);
     let mut partition_responses = Vec::with_capacity(data.partition_data.len());
     for partition in data.partition_data {
         let index = partition.index;
-        let response = match (whole, topic) {
-            (Some((code, why)), _) => failed(index, code, Some(why.to_owned())),
+        let response = match (refused, topic) {
+            (Some((code, why)), _) => failed(index, code, why.map(str::to_owned)),
             (None, Some(topic)) => produce_partition(context, topic, partition).await,
             (None, None) if by_id => failed(index, ErrorCode::UnknownTopicId, None),
             (None, None) => failed(index, ErrorCode::UnknownTopicOrPartition, None),

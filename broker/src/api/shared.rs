@@ -12,22 +12,10 @@ use crate::config::group_keys;
 use crate::metadata::{Command, ConfigOp, MetadataError, MetadataImage, Rejection, Resource, decide};
 use crate::node::Node;
 use crate::partition::Partition;
+use crate::security::Operation;
 
 /// Stands for "authorized operations were not asked for".
 pub(super) const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
-
-const CREATE: i32 = 1 << 5;
-const DESCRIBE: i32 = 1 << 8;
-const ALTER: i32 = 1 << 7;
-const DESCRIBE_CONFIGS: i32 = 1 << 10;
-const ALTER_CONFIGS: i32 = 1 << 11;
-
-/// Every operation on the cluster as bits; nothing is forbidden to anybody.
-pub(super) const CLUSTER_OPERATIONS: i32 =
-    CREATE | ALTER | DESCRIBE | 1 << 9 | DESCRIBE_CONFIGS | ALTER_CONFIGS | 1 << 12;
-/// Every operation on a topic as bits.
-pub(super) const TOPIC_OPERATIONS: i32 =
-    1 << 3 | 1 << 4 | CREATE | 1 << 6 | ALTER | DESCRIBE | DESCRIBE_CONFIGS | ALTER_CONFIGS;
 
 /// A copy that does not keep the request's buffer alive; for everything that outlives the request.
 pub(crate) fn own(text: &str) -> ByteString {
@@ -115,6 +103,26 @@ pub(super) fn alterable_resource(context: &Context, code: i8, name: &str) -> Res
     }
 }
 
+/// Whether the client may read or change the configuration of a resource, by `operation`. Types that nobody can
+/// configure are not a matter of permission.
+pub(super) fn may_use_config(
+    context: &Context,
+    operation: Operation,
+    code: i8,
+    name: &str,
+) -> Result<(), Rejection> {
+    use ResourceType::*;
+    let (allowed, denial) = match ResourceType::from_code(code) {
+        Topic => (context.allows_topic(operation, name), ErrorCode::TopicAuthorizationFailed),
+        Group => (context.allows_group(operation, name), ErrorCode::GroupAuthorizationFailed),
+        Broker | BrokerLogger | ClientMetrics => {
+            (context.allows_cluster(operation), ErrorCode::ClusterAuthorizationFailed)
+        }
+        Unknown => (true, ErrorCode::None),
+    };
+    if allowed { Ok(()) } else { Err(Rejection::new(denial, denial.message())) }
+}
+
 /// Carries out one command, or only finds out whether it could be.
 pub(super) async fn apply(context: &Context, command: Command, validate_only: bool) -> Result<(), Rejection> {
     let metadata = &context.node.metadata;
@@ -184,7 +192,11 @@ pub(super) async fn alter_each<R>(
     let mut results = Vec::with_capacity(asked.len());
     for resource in asked {
         let decided = match named.get(&identity(resource)) {
-            Some(1) => command(context, resource),
+            Some(1) => {
+                let (kind, name) = identity(resource);
+                may_use_config(context, Operation::AlterConfigs, kind, &name)
+                    .and_then(|()| command(context, resource))
+            }
             _ => Err(Rejection::new(ErrorCode::InvalidRequest, "Each resource must appear at most once.")),
         };
         let done = match decided {

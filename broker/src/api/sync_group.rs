@@ -8,10 +8,13 @@ use bytes::Bytes;
 use super::Context;
 use super::shared::own;
 use crate::coordinator::{Caller, Generation, Reply, Sync, SyncReply};
+use crate::security::Operation;
 
 pub(crate) async fn handle(context: Context, request: SyncGroupRequest) -> SyncGroupResponse {
+    let allowed = context.allows_group(Operation::Read, &request.group_id);
     let sync = read(request);
     let reply = match context.node.groups.shard(sync.group.as_str()) {
+        _ if !allowed => Err(ErrorCode::GroupAuthorizationFailed),
         Ok(shard) => shard.ask(move |groups, now, token| groups.on_sync(now, token, &sync)).await,
         Err(code) => Err(code),
     };

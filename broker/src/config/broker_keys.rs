@@ -112,6 +112,8 @@ pub const KEYS: &[Key] = &[
     live("log.cleaner.min.cleanable.ratio", Double, "0.5", Fraction(0.0, 1.0), "Share of uncompacted bytes at which compaction starts."),
     fixed("producer.id.expiration.ms", Int, "86400000", AtLeast(1), "Time after which an idle producer id is forgotten."),
     fixed("producer.id.expiration.check.interval.ms", Int, "600000", AtLeast(1), "Time between two looks for idle producer ids."),
+    // Authorization.
+    fixed("authorizer.class.name", Text, "", Any, "Class of the authorizer; org.apache.kafka.metadata.authorizer.StandardAuthorizer is built in. Empty means that everybody may do everything."),
     // Groups.
     fixed("group.min.session.timeout.ms", Int, "6000", AtLeast(1), "Shortest session timeout that a member may ask for."),
     fixed("group.max.session.timeout.ms", Int, "1800000", AtLeast(1), "Longest session timeout that a member may ask for."),
@@ -139,6 +141,13 @@ pub const KEYS: &[Key] = &[
     fixed("transaction.state.log.load.buffer.size", Int, "5242880", AtLeast(1), "Bytes that are read at once when a transaction coordinator loads."),
 ];
 
+/// Keys of the authorizer, which Kafka's own table does not list either.
+#[rustfmt::skip]
+const OF_AUTHORIZER: &[Key] = &[
+    fixed("super.users", Text, "", Any, "Principals that may do everything, such as User:admin, with semicolons between them."),
+    fixed("allow.everyone.if.no.acl.found", Boolean, "false", Any, "Whether everybody may do everything to a resource that has no ACLs."),
+];
+
 /// The row of a key that has an effect.
 pub fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
@@ -151,7 +160,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
 
 /// The row of a key that Kafka knows.
 pub fn find_known(name: &str) -> Option<&'static Key> {
-    all().find(|key| key.name == name)
+    all().chain(OF_AUTHORIZER).find(|key| key.name == name)
 }
 
 #[cfg(test)]

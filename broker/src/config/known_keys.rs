@@ -22,7 +22,6 @@ pub(super) const KEYS: &[Key] = &[
     key("alter.config.policy.class.name", Class, None),
     key("alter.log.dirs.replication.quota.window.num", Int, Some("11")),
     key("alter.log.dirs.replication.quota.window.size.seconds", Int, Some("1")),
-    key("authorizer.class.name", Text, Some("")),
     key("auto.leader.rebalance.enable", Boolean, Some("true")),
     key("background.threads", Int, Some("10")),
     key("broker.heartbeat.interval.ms", Int, Some("2000")),

@@ -8,6 +8,7 @@ use aqueduct_protocol::ids::BrokerId;
 use super::definition::{ConfigError, list};
 use super::dynamic::Named;
 use super::{Listeners, Properties, broker_keys};
+use crate::security::AuthorizerSettings;
 
 /// Everything that the broker reads from its properties once, at start.
 #[derive(Debug, Clone)]
@@ -45,6 +46,8 @@ pub struct Settings {
     pub recovery_checkpoint_interval: Duration,
     pub producer_id_expiration_ms: i64,
     pub producer_id_check_interval: Duration,
+    /// `None` where everybody may do everything.
+    pub authorizer: Option<AuthorizerSettings>,
     pub groups: GroupSettings,
     pub transactions: TransactionSettings,
 }
@@ -190,6 +193,7 @@ impl Settings {
             recovery_checkpoint_interval: read.millis("log.flush.offset.checkpoint.interval.ms"),
             producer_id_expiration_ms: read.long("producer.id.expiration.ms"),
             producer_id_check_interval: read.millis("producer.id.expiration.check.interval.ms"),
+            authorizer: super::access::authorizer(&properties)?,
             groups: GroupSettings {
                 min_session_timeout_ms: read.int("group.min.session.timeout.ms"),
                 max_session_timeout_ms: read.int("group.max.session.timeout.ms"),

@@ -76,8 +76,10 @@ pub(crate) async fn run(door: Door, node: Arc<Node>) {
             () = node.tasks.stopping() => return,
         };
         let Some((stream, address, place)) = accepted else { continue };
+        let ip = address.ip().to_canonical();
         let client = Arc::new(Client {
-            host: format!("/{}", address.ip().to_canonical()),
+            host: format!("/{ip}"),
+            ip,
             principal: Principal::anonymous(),
             listener: listener.clone(),
         });

@@ -75,6 +75,12 @@ pub enum Error {
         "{partition}: marker for producer {producer} from coordinator epoch {found}, the newest is {newest}"
     )]
     TransactionCoordinatorFenced { partition: TopicPartition, producer: ProducerId, found: i32, newest: i32 },
+    /// The cleaning of a log was stopped, or what it worked on is not part of the log any more. Another one may succeed.
+    #[error("{partition}: the cleaning is given up")]
+    CleaningAborted { partition: TopicPartition },
+    /// A log that cannot be cleaned with these settings.
+    #[error("{partition}@{offset}: {why}")]
+    Uncleanable { partition: TopicPartition, offset: Offset, why: String },
     /// Bytes for a follower that do not continue its log.
     #[error("{partition}@{found}: the next offset to append is {expected}")]
     UnexpectedAppendOffset { partition: TopicPartition, found: Offset, expected: Offset },

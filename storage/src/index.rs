@@ -156,6 +156,17 @@ impl<E: Entry> IndexFile<E> {
         })
     }
 
+    /// The first entry for which `before` does not hold; it must hold for all entries before, and none after.
+    pub(crate) fn first_unless(&mut self, before: impl Fn(&E) -> bool) -> Result<Option<E>, Error> {
+        let count = self.count_where(&before)?;
+        if count < self.len() { self.get(count).map(Some) } else { Ok(None) }
+    }
+
+    /// Bytes of all entries.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.len() * E::LEN) as u64
+    }
+
     /// Drops all entries behind those for which `keep` holds.
     pub(crate) fn truncate_where(&mut self, keep: impl Fn(&E) -> bool) -> Result<(), Error> {
         let count = self.count_where(&keep)?;

@@ -5,6 +5,7 @@
 //! - [`Error`]: what goes wrong, with Kafka's code.
 
 mod checkpoint;
+mod cleaner;
 mod config;
 mod epochs;
 mod error;
@@ -25,6 +26,7 @@ mod txn_index;
 mod validate;
 
 pub use checkpoint::OffsetCheckpoint;
+pub use cleaner::{Cleanable, Cleaned, CleanerLimits, Pace};
 pub use config::LogConfig;
 pub use error::{Error, RecordIssue};
 pub use log::{AppendInfo, Log, Recovery, Slice, TimestampedOffset};

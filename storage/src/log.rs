@@ -1,6 +1,7 @@
 //! One partition's log.
 
 mod append;
+mod clean;
 mod open;
 mod read;
 mod recover;
@@ -9,7 +10,7 @@ mod truncate;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use aqueduct_protocol::ids::{LeaderEpoch, Offset, Uuid};
 use parking_lot::{Mutex, RwLock};
@@ -38,6 +39,10 @@ pub struct Log {
     /// Everything below is on disk for certain.
     recovery_point: AtomicI64,
     doomed: Mutex<Vec<Doomed>>,
+    /// Held by the one cleaning that may go on.
+    cleaning: Mutex<()>,
+    /// Counts what a cleaning that has begun before may not outlive: truncation and the end of the log.
+    generation: AtomicU64,
     topic_id: RwLock<Option<Uuid>>,
     /// The directory may be known to the page cache only; the first flush sees to it.
     is_new: AtomicBool,
@@ -59,6 +64,10 @@ struct View {
 impl View {
     fn active(&self) -> &Arc<Segment> {
         self.segments.last().expect("a log has at least one segment")
+    }
+
+    fn last_stable(&self) -> Offset {
+        self.first_unstable.map_or(self.high_watermark, |first| first.min(self.high_watermark))
     }
 
     /// The offset after the last one of segment `index`, and how many of its bytes may be read.
@@ -89,6 +98,7 @@ struct Writer {
 #[derive(Debug)]
 struct Doomed {
     due_ms: i64,
+    segment: Arc<Segment>,
     paths: Vec<PathBuf>,
 }
 
@@ -164,8 +174,7 @@ impl Log {
 
     /// The offset up to which consumers of committed records may read.
     pub fn last_stable_offset(&self) -> Offset {
-        let view = self.view.read();
-        view.first_unstable.map_or(view.high_watermark, |first| first.min(view.high_watermark))
+        self.view.read().last_stable()
     }
 
     /// Bytes in all segments.
@@ -305,6 +314,7 @@ impl Log {
         let view = self.view.read().clone();
         if !writer.closed {
             writer.closed = true;
+            self.end_generation();
             if view.end_position > 0 || self.config().preallocate {
                 view.active().seal()?;
             }
@@ -327,6 +337,12 @@ impl Log {
     /// Refuses appends from now on, and makes nothing durable: for a log that is about to be deleted.
     pub fn abandon(&self) {
         self.writer.lock().closed = true;
+        self.end_generation();
+    }
+
+    /// Has a cleaning that goes on find out that it is in vain.
+    fn end_generation(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
     fn ensure_open(&self, writer: &Writer) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::Error;
 use crate::error::IoContext;
@@ -36,7 +36,7 @@ struct Inner {
 }
 
 #[derive(Debug)]
-struct State {
+pub(crate) struct State {
     path: Arc<Path>,
     file: Option<Arc<File>>,
 }
@@ -69,12 +69,27 @@ impl LazyFile {
 
     /// Follows the file to a new name.
     pub(crate) fn renamed(&self, path: Arc<Path>) {
-        self.inner.state.lock().path = path;
+        self.hold().renamed(path);
+    }
+
+    /// Has everybody who needs the file wait, while it is renamed.
+    pub(crate) fn hold(&self) -> HeldFile<'_> {
+        HeldFile(self.inner.state.lock())
     }
 
     /// Closes the file until it is needed again.
     pub(crate) fn rest(&self) {
         self.inner.state.lock().file = None;
+    }
+}
+
+/// A file that nobody opens or closes meanwhile.
+pub(crate) struct HeldFile<'a>(MutexGuard<'a, State>);
+
+impl HeldFile<'_> {
+    /// Follows the file to a new name.
+    pub(crate) fn renamed(&mut self, path: Arc<Path>) {
+        self.0.path = path;
     }
 }
 

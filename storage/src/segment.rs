@@ -1,17 +1,17 @@
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aqueduct_protocol::ids::Offset;
 use aqueduct_protocol::records::{BatchHeader, NO_TIMESTAMP, RecordError};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::IoContext;
 use crate::index::{IndexFile, OffsetEntry, TimeEntry};
-use crate::open_files::LazyFile;
+use crate::open_files::{HeldFile, LazyFile};
 use crate::scan::{Scan, Step};
-use crate::{Error, LogConfig, files, txn_index};
+use crate::{AbortedTransaction, Error, LogConfig, files, txn_index};
 
 /// A stretch of a log: one `.log` file and its indexes.
 #[derive(Debug)]
@@ -33,9 +33,29 @@ struct Indexes {
     max: Option<(i64, Offset)>,
     /// Timestamp of the first batch, from which the age of the segment is counted.
     first_timestamp: Option<i64>,
+    /// What stands behind the names of the files now.
+    suffix: String,
     /// Where the batch of the last index entry ends, or began if there is none.
     indexed_to: u64,
     created_ms: i64,
+}
+
+/// A segment whose files are being renamed: nobody opens one of them meanwhile.
+pub(crate) struct Held<'a> {
+    segment: &'a Segment,
+    indexes: MutexGuard<'a, Indexes>,
+    file: HeldFile<'a>,
+}
+
+impl Held<'_> {
+    /// The files now have `suffix` behind their names.
+    pub(crate) fn renamed(&mut self, suffix: &str) {
+        let path = |kind| self.segment.path_of(kind, suffix);
+        self.file.renamed(path(files::LOG).into());
+        self.indexes.offsets.renamed(path(files::OFFSET_INDEX).into());
+        self.indexes.times.renamed(path(files::TIME_INDEX).into());
+        self.indexes.suffix = suffix.to_owned();
+    }
 }
 
 impl Segment {
@@ -46,29 +66,41 @@ impl Segment {
         config: &LogConfig,
         now_ms: i64,
     ) -> Result<Self, Error> {
-        let path = files::path(dir, base_offset, files::LOG);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
-        let file = file.at("create", &path)?;
+        let segment = Self::create_as(dir, base_offset, "", now_ms)?;
         if config.preallocate {
+            let (file, path) = (segment.file()?, &segment.path);
             let flags = rustix::fs::FallocateFlags::KEEP_SIZE;
-            match rustix::fs::fallocate(&file, flags, 0, config.segment_bytes) {
+            match rustix::fs::fallocate(&*file, flags, 0, config.segment_bytes) {
                 // Some file systems cannot; the log works without.
                 Err(rustix::io::Errno::OPNOTSUPP) => {}
-                done => done.at("preallocate", &path)?,
+                done => done.at("preallocate", path)?,
             }
         }
-        let path: Arc<Path> = path.into();
+        Ok(segment)
+    }
+
+    /// A new segment whose files have `suffix` behind their names until [`Held::renamed`].
+    pub(crate) fn create_as(
+        dir: &Path,
+        base_offset: Offset,
+        suffix: &str,
+        now_ms: i64,
+    ) -> Result<Self, Error> {
+        let path = |kind| files::with_suffix(&files::path(dir, base_offset, kind), suffix);
+        let log = path(files::LOG);
+        File::create(&log).at("create", &log)?;
         Ok(Self {
             base_offset,
             // Most partitions are idle: a descriptor is taken with the first batch.
-            file: LazyFile::new(path.clone()),
-            path,
+            file: LazyFile::new(log.into()),
+            path: files::path(dir, base_offset, files::LOG).into(),
             size: AtomicU64::new(0),
             indexes: Mutex::new(Indexes {
-                offsets: IndexFile::create(files::path(dir, base_offset, files::OFFSET_INDEX))?,
-                times: IndexFile::create(files::path(dir, base_offset, files::TIME_INDEX))?,
+                offsets: IndexFile::create(path(files::OFFSET_INDEX))?,
+                times: IndexFile::create(path(files::TIME_INDEX))?,
                 max: None,
                 first_timestamp: None,
+                suffix: suffix.to_owned(),
                 indexed_to: 0,
                 created_ms: now_ms,
             }),
@@ -88,7 +120,15 @@ impl Segment {
         };
         let max = times.last().map(|e: TimeEntry| (e.timestamp, base_offset.plus(e.relative as i64)));
         let indexed_to = offsets.last().map_or(0, |e: OffsetEntry| e.position as u64);
-        let indexes = Indexes { offsets, times, max, first_timestamp: None, indexed_to, created_ms: now_ms };
+        let indexes = Indexes {
+            offsets,
+            times,
+            max,
+            first_timestamp: None,
+            suffix: String::new(),
+            indexed_to,
+            created_ms: now_ms,
+        };
         let path: Arc<Path> = path.into();
         let segment = Self {
             base_offset,
@@ -160,10 +200,14 @@ impl Segment {
         now_ms: i64,
     ) -> Result<bool, Error> {
         let own = self.size();
+        // A follower's offsets can leap, so that not even an empty segment can hold them.
+        if last_offset.0 - self.base_offset.0 > i32::MAX as i64 {
+            return Ok(true);
+        }
         if own == 0 {
             return Ok(false);
         }
-        if own + size as u64 > config.segment_bytes || last_offset.0 - self.base_offset.0 > i32::MAX as i64 {
+        if own + size as u64 > config.segment_bytes {
             return Ok(true);
         }
         let first = self.first_timestamp()?;
@@ -204,9 +248,7 @@ impl Segment {
 
     /// Where the batch begins that holds `offset`, or the first after it, before `end`.
     pub(crate) fn find(&self, offset: Offset, end: u64) -> Result<Option<(u64, BatchHeader)>, Error> {
-        let relative = offset.0.saturating_sub(self.base_offset.0);
-        let near = self.indexes.lock().offsets.last_where(|e| e.relative as i64 <= relative)?;
-        let from = near.map_or(0, |entry| entry.position as u64);
+        let from = self.position_before(offset)?;
         let mut scan = self.scan(from.min(end), end, Scan::LOOKUP)?;
         loop {
             match scan.step()? {
@@ -223,6 +265,31 @@ impl Segment {
     /// The error for bytes that are no batch where one should be.
     pub(crate) fn damage(&self, position: u64, source: RecordError) -> Error {
         Error::DamagedLog { path: self.path.to_path_buf(), position, source }
+    }
+
+    /// Where to begin to look for `offset`: at or before its batch.
+    pub(crate) fn position_before(&self, offset: Offset) -> Result<u64, Error> {
+        let relative = offset.0.saturating_sub(self.base_offset.0);
+        let near = self.indexes.lock().offsets.last_where(|e| e.relative as i64 <= relative)?;
+        Ok(near.map_or(0, |entry| entry.position as u64))
+    }
+
+    /// An offset behind all batches that begin before `position`, as near as the index tells; `None` if that is the end.
+    pub(crate) fn offset_after(&self, position: u64) -> Result<Option<Offset>, Error> {
+        let behind = self.indexes.lock().offsets.first_unless(|e| (e.position as u64) < position)?;
+        Ok(behind.map(|entry| self.base_offset.plus(entry.relative as i64 + 1)))
+    }
+
+    /// Bytes of offset and time index.
+    pub(crate) fn index_sizes(&self) -> (u64, u64) {
+        let indexes = self.indexes.lock();
+        (indexes.offsets.bytes(), indexes.times.bytes())
+    }
+
+    /// The aborted transactions whose marker is in the segment.
+    pub(crate) fn aborted_transactions(&self) -> Result<Vec<AbortedTransaction>, Error> {
+        let indexes = self.indexes.lock();
+        txn_index::read_at(&self.path_of(files::TXN_INDEX, &indexes.suffix))
     }
 
     /// Where to begin to look for the first record that is not older than `timestamp`.
@@ -295,7 +362,7 @@ impl Segment {
 
     /// Makes log and indexes durable.
     pub(crate) fn sync(&self) -> Result<(), Error> {
-        txn_index::sync(self.path.parent().unwrap_or(Path::new(".")), self.base_offset)?;
+        txn_index::sync(&self.path_of(files::TXN_INDEX, &self.indexes.lock().suffix))?;
         self.file()?.sync_data().at("sync", &self.path)?;
         let mut indexes = self.indexes.lock();
         indexes.offsets.sync()?;
@@ -308,26 +375,30 @@ impl Segment {
         Ok(stat.st_mtime as i64 * 1000 + stat.st_mtime_nsec as i64 / 1_000_000)
     }
 
+    /// Has everybody who would open a file of the segment wait, while the files are renamed.
+    pub(crate) fn hold(&self) -> Held<'_> {
+        Held { segment: self, indexes: self.indexes.lock(), file: self.file.hold() }
+    }
+
     /// Renames all files of the segment so that the next start takes them for deleted; returns the new names.
     pub(crate) fn mark_deleted(&self) -> Result<Vec<PathBuf>, Error> {
-        let mut indexes = self.indexes.lock();
-        let dir = self.path.parent().unwrap_or(Path::new("."));
+        let mut held = self.hold();
         let mut renamed = Vec::new();
         let kinds = [files::LOG, files::OFFSET_INDEX, files::TIME_INDEX, files::TXN_INDEX, files::SNAPSHOT];
         for kind in kinds {
-            let path = files::path(dir, self.base_offset, kind);
-            let target = files::with_suffix(&path, files::DELETED);
-            if files::rename(&path, &target)? {
+            let target = self.path_of(kind, files::DELETED);
+            if files::rename(&self.path_of(kind, ""), &target)? {
                 renamed.push(target);
             }
         }
         // Readers that still have the segment find its files under their new names.
-        let moved = |path: &Path| -> Arc<Path> { files::with_suffix(path, files::DELETED).into() };
-        self.file.renamed(moved(&self.path));
-        let (offsets, times) = (moved(&indexes.offsets.path()), moved(&indexes.times.path()));
-        indexes.offsets.renamed(offsets);
-        indexes.times.renamed(times);
+        held.renamed(files::DELETED);
         Ok(renamed)
+    }
+
+    fn path_of(&self, kind: &str, suffix: &str) -> PathBuf {
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        files::with_suffix(&files::path(dir, self.base_offset, kind), suffix)
     }
 }
 

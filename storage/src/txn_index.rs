@@ -34,15 +34,26 @@ pub(crate) fn append(dir: &Path, base: Offset, aborted: &AbortedTransaction) -> 
 }
 
 /// The transactions of the segment at `base`, in the order of their markers.
-pub(crate) fn read(dir: &Path, base: Offset) -> Result<Vec<AbortedTransaction>, Error> {
-    let path = files::path(dir, base, files::TXN_INDEX);
-    let bytes = match std::fs::read(&path) {
+fn read(dir: &Path, base: Offset) -> Result<Vec<AbortedTransaction>, Error> {
+    read_at(&files::path(dir, base, files::TXN_INDEX))
+}
+
+/// The same by the name of the file.
+pub(crate) fn read_at(path: &Path) -> Result<Vec<AbortedTransaction>, Error> {
+    let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(e).at("read", &path),
+        Err(e) => return Err(e).at("read", path),
     };
     // An entry that a crash cut short is written again when the log is recovered.
-    bytes.chunks_exact(LEN).map(|entry| decode(entry).map_err(|why| Error::damaged(&path, why))).collect()
+    bytes.chunks_exact(LEN).map(|entry| decode(entry).map_err(|why| Error::damaged(path, why))).collect()
+}
+
+/// Writes a new file with these transactions and makes it durable.
+pub(crate) fn create(path: &Path, aborted: &[AbortedTransaction]) -> Result<(), Error> {
+    let bytes: Vec<u8> = aborted.iter().flat_map(encode).collect();
+    std::fs::write(path, bytes).at("write", path)?;
+    files::sync(path)
 }
 
 /// Drops transactions whose marker is at `end` or behind, and what is damaged.
@@ -57,12 +68,11 @@ pub(crate) fn truncate(dir: &Path, base: Offset, end: Offset) -> Result<(), Erro
 }
 
 /// Makes the file durable, if there is one.
-pub(crate) fn sync(dir: &Path, base: Offset) -> Result<(), Error> {
-    let path = files::path(dir, base, files::TXN_INDEX);
-    match std::fs::File::open(&path) {
-        Ok(file) => file.sync_data().at("sync", &path),
+pub(crate) fn sync(path: &Path) -> Result<(), Error> {
+    match std::fs::File::open(path) {
+        Ok(file) => file.sync_data().at("sync", path),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(e).at("open", &path),
+        Err(e) => Err(e).at("open", path),
     }
 }
 

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use aqueduct_protocol::ids::{Offset, Uuid};
 use parking_lot::{Mutex, RwLock};
@@ -134,6 +134,8 @@ impl Log {
             epochs: RwLock::new(epochs),
             recovery_point: AtomicI64::new(end.0),
             doomed: Mutex::default(),
+            cleaning: Mutex::default(),
+            generation: AtomicU64::default(),
             topic_id: RwLock::default(),
             is_new: AtomicBool::new(true),
         }

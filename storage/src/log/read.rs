@@ -11,7 +11,7 @@ use super::{Log, View};
 use crate::error::IoContext;
 use crate::scan::{Scan, Step};
 use crate::segment::Segment;
-use crate::{AbortedTransaction, Error, txn_index};
+use crate::{AbortedTransaction, Error};
 
 /// Batches that lie one after the other in a log file. The file stays readable while the slice lives, even if retention
 /// removes it from the log.
@@ -93,13 +93,47 @@ impl Log {
         at_least_one: bool,
     ) -> Result<Slice, Error> {
         let view = self.view.read().clone();
+        Ok(self.find(&view, offset, max_bytes, upper_bound, at_least_one)?.0)
+    }
+
+    /// The same, with the aborted transactions that may have records in the slice, for a Fetch of committed records. They
+    /// are those of the segments that the slice was found in, even if compaction puts others in their place meanwhile.
+    pub fn read_with_aborted(
+        &self,
+        offset: Offset,
+        max_bytes: usize,
+        upper_bound: Offset,
+        at_least_one: bool,
+    ) -> Result<(Slice, Vec<AbortedTransaction>), Error> {
+        let view = self.view.read().clone();
+        let (slice, index) = self.find(&view, offset, max_bytes, upper_bound, at_least_one)?;
+        if slice.is_empty() {
+            return Ok((slice, Vec::new()));
+        }
+        let end = slice.position + slice.len as u64;
+        let behind = view.segments[index].offset_after(end)?;
+        let to = behind.unwrap_or(view.segment_end(index).0);
+        let aborted = aborted_between(&view.segments[index..], offset, to)?;
+        Ok((slice, aborted))
+    }
+
+    /// A slice, and the index of its segment.
+    fn find(
+        &self,
+        view: &View,
+        offset: Offset,
+        max_bytes: usize,
+        upper_bound: Offset,
+        at_least_one: bool,
+    ) -> Result<(Slice, usize), Error> {
         if offset < view.start || offset > view.end {
             let (start, end) = (view.start, view.end);
             return Err(Error::OffsetOutOfRange { partition: self.partition.clone(), offset, start, end });
         }
+        let active = view.segments.len() - 1;
         let nothing = Slice { file: None, position: 0, len: 0, base_offset: offset };
         if offset >= upper_bound {
-            return Ok(nothing);
+            return Ok((nothing, active));
         }
         // The batch can be in a later segment, where compaction removed the end of one.
         for index in view.segment_of(offset)..view.segments.len() {
@@ -113,12 +147,12 @@ impl Log {
             };
             let (first, available) = (header.size(), end.saturating_sub(position));
             if available < first as u64 || (max_bytes < first && !at_least_one) {
-                return Ok(nothing);
+                return Ok((nothing, active));
             }
             let len = max_bytes.max(first).min(usize::try_from(available).unwrap_or(usize::MAX));
-            return Ok(Slice::new(segment.file()?, position, len, header.base_offset));
+            return Ok((Slice::new(segment.file()?, position, len, header.base_offset), index));
         }
-        Ok(nothing)
+        Ok((nothing, active))
     }
 
     /// The first record that is not older than `timestamp`; `None` if all are.
@@ -161,21 +195,11 @@ impl Log {
         self.first_record(segment, position, header, |_, time| time >= timestamp)
     }
 
-    /// The aborted transactions that have records from `from` to before `to`, for a Fetch of committed records.
+    /// The aborted transactions that have records from `from` to before `to`. For what goes with a slice of the log, see
+    /// [`Log::read_with_aborted`].
     pub fn aborted_transactions(&self, from: Offset, to: Offset) -> Result<Vec<AbortedTransaction>, Error> {
         let view = self.view.read().clone();
-        let mut found = Vec::new();
-        for segment in &view.segments[view.segment_of(from)..] {
-            for aborted in txn_index::read(&self.dir, segment.base_offset)? {
-                if aborted.last_offset >= from && aborted.first_offset < to {
-                    found.push(aborted);
-                }
-                if aborted.last_stable_offset >= to {
-                    return Ok(found);
-                }
-            }
-        }
-        Ok(found)
+        aborted_between(&view.segments[view.segment_of(from)..], from, to)
     }
 
     fn next_batch(
@@ -208,6 +232,26 @@ impl Log {
         }
         Ok(None)
     }
+}
+
+/// The aborted transactions that have records from `from`, which is in the first of `segments`, to before `to`.
+pub(super) fn aborted_between(
+    segments: &[Arc<Segment>],
+    from: Offset,
+    to: Offset,
+) -> Result<Vec<AbortedTransaction>, Error> {
+    let mut found = Vec::new();
+    for segment in segments {
+        for aborted in segment.aborted_transactions()? {
+            if aborted.last_offset >= from && aborted.first_offset < to {
+                found.push(aborted);
+            }
+            if aborted.last_stable_offset >= to {
+                return Ok(found);
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Reads one batch that a scan has found.

@@ -58,7 +58,8 @@ impl Log {
     pub fn reap(&self, now_ms: i64) -> Result<usize, Error> {
         let mut due = Vec::new();
         self.doomed.lock().retain_mut(|doomed| {
-            let is_due = doomed.due_ms <= now_ms;
+            // One reference is ours; a reader that has another may still open an index.
+            let is_due = doomed.due_ms <= now_ms && Arc::strong_count(&doomed.segment) == 1;
             if is_due {
                 due.append(&mut doomed.paths);
             }
@@ -73,7 +74,7 @@ impl Log {
         let due_ms = now_ms.saturating_add(self.config().file_delete_delay_ms);
         for segment in segments {
             let paths = segment.mark_deleted()?;
-            self.doomed.lock().push(Doomed { due_ms, paths });
+            self.doomed.lock().push(Doomed { due_ms, segment: segment.clone(), paths });
         }
         Ok(())
     }

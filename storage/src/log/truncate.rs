@@ -16,6 +16,7 @@ impl Log {
         if offset >= view.end {
             return Ok(());
         }
+        self.end_generation();
         if offset < view.segments[0].base_offset {
             return self.start_over(&mut writer, offset, now_ms);
         }
@@ -50,6 +51,7 @@ impl Log {
     }
 
     fn start_over(&self, writer: &mut Writer, offset: Offset, now_ms: i64) -> Result<(), Error> {
+        self.end_generation();
         let removed = self.view.read().segments.clone();
         self.doom(&removed, now_ms)?;
         let segment = Segment::create(&self.dir, offset, &self.config(), now_ms)?;

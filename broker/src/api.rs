@@ -99,6 +99,7 @@ macro_rules! row {
 }
 
 mod alter_configs;
+mod alter_partition_reassignments;
 pub(crate) mod api_versions;
 mod authorize;
 mod create_partitions;
@@ -110,7 +111,9 @@ mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
 mod describe_log_dirs;
+mod describe_quorum;
 mod describe_topic_partitions;
+mod elect_leaders;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -121,6 +124,7 @@ mod leave_group;
 mod list_config_resources;
 mod list_groups;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
@@ -129,6 +133,8 @@ mod offset_for_leader_epoch;
 mod produce;
 mod shared;
 mod sync_group;
+mod unregister_broker;
+mod update_features;
 
 pub(crate) use shared::own;
 
@@ -158,9 +164,15 @@ pub(crate) const APIS: &[Row] = &[
     row!(DescribeLogDirsRequest, 1..=5, describe_log_dirs),
     row!(CreatePartitionsRequest, 0..=3, create_partitions),
     row!(DeleteGroupsRequest, 0..=2, delete_groups),
+    row!(ElectLeadersRequest, 0..=2, elect_leaders),
     row!(IncrementalAlterConfigsRequest, 0..=1, incremental_alter_configs),
+    row!(AlterPartitionReassignmentsRequest, 0..=1, alter_partition_reassignments),
+    row!(ListPartitionReassignmentsRequest, 0..=0, list_partition_reassignments),
     row!(OffsetDeleteRequest, 0..=0, offset_delete),
+    row!(DescribeQuorumRequest, 0..=2, describe_quorum),
+    row!(UpdateFeaturesRequest, 0..=2, update_features),
     row!(DescribeClusterRequest, 0..=2, describe_cluster),
+    row!(UnregisterBrokerRequest, 0..=0, unregister_broker),
     row!(ListConfigResourcesRequest, 0..=1, list_config_resources),
     row!(DescribeTopicPartitionsRequest, 0..=0, describe_topic_partitions),
 ];

@@ -15,6 +15,7 @@ pub mod features;
 mod image;
 mod journal;
 mod local;
+mod placement;
 mod record;
 
 pub use backend::{MetadataBackend, MetadataError};
@@ -25,4 +26,5 @@ pub use effective::{EffectiveConfig, Source, Synonym};
 pub use image::{BrokerImage, Endpoint, MetadataImage, PartitionImage, Resource, TopicImage, is_internal};
 pub use journal::FILE_NAME as JOURNAL_FILE_NAME;
 pub use local::LocalMetadata;
+pub use placement::{ElectionType, UpgradeType};
 pub use record::Record;

@@ -7,6 +7,7 @@ use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, Uuid};
 use bytestring::ByteString;
 
+use super::placement::{self, ElectionType, UpgradeType};
 use super::{
     BrokerImage, MetadataImage, PartitionImage, Record, Resource, TopicImage, access, configs, directories,
 };
@@ -40,6 +41,25 @@ pub enum Command {
     ReplaceConfig {
         resource: Resource,
         values: BTreeMap<ByteString, ByteString>,
+    },
+    ElectLeader {
+        topic: ByteString,
+        index: PartitionIndex,
+        kind: ElectionType,
+    },
+    /// Gives a partition other replicas; `None` cancels what is under way.
+    ReassignPartition {
+        topic: ByteString,
+        index: PartitionIndex,
+        replicas: Option<Vec<BrokerId>>,
+    },
+    UpdateFeature {
+        name: ByteString,
+        level: i16,
+        kind: UpgradeType,
+    },
+    UnregisterBroker {
+        id: BrokerId,
     },
     AllocateProducerIds {
         count: i64,
@@ -143,6 +163,12 @@ pub fn decide(image: &MetadataImage, command: &Command) -> Result<(Vec<Record>, 
         Command::OnlineDirectories { broker, directories } => {
             Ok((directories::online(image, *broker, directories), Outcome::Done))
         }
+        Command::ElectLeader { topic, index, kind } => placement::elect(image, topic, *index, *kind),
+        Command::ReassignPartition { topic, index, replicas } => {
+            placement::reassign(image, topic, *index, replicas.as_deref())
+        }
+        Command::UpdateFeature { name, level, kind } => placement::update_feature(image, name, *level, *kind),
+        Command::UnregisterBroker { id } => placement::unregister(image, *id),
         Command::AllocateProducerIds { count } => {
             let first = image.next_producer_id;
             Ok((vec![Record::ProducerIds { next: first + count }], Outcome::ProducerIds(first)))

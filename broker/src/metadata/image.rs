@@ -174,6 +174,9 @@ impl MetadataImage {
             Record::Feature { name, level } => {
                 self.features.insert(name.clone(), *level);
             }
+            Record::BrokerUnregistered { id } => {
+                self.brokers.remove(id);
+            }
             Record::Directory(change) => Arc::make_mut(&mut self.directories).apply(change),
         }
     }

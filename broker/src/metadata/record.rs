@@ -47,6 +47,10 @@ pub enum Record {
         name: ByteString,
         level: i16,
     },
+    /// A broker that will not come back.
+    BrokerUnregistered {
+        id: BrokerId,
+    },
     /// Where replicas are, and which log directories there are.
     Directory(DirectoryRecord),
 }
@@ -134,6 +138,10 @@ impl Record {
                 put_text(out, name);
                 out.put_i16(*level);
             }
+            Self::BrokerUnregistered { id } => {
+                out.put_u8(11);
+                out.put_i32(id.0);
+            }
             Self::Directory(change) => {
                 out.put_u8(10);
                 directories::encode(change, out);
@@ -183,6 +191,7 @@ impl Record {
             6 => access::get_acl(bytes)?,
             7 => access::get_quota(bytes)?,
             9 => Self::Feature { name: get_text(bytes)?, level: bytes.try_get_i16().ok()? },
+            11 => Self::BrokerUnregistered { id: BrokerId(bytes.try_get_i32().ok()?) },
             10 => Self::Directory(directories::decode(bytes)?),
             _ => return None,
         };
@@ -285,6 +294,7 @@ mod tests {
                 values: BTreeMap::from([("a".into(), "b".into())]),
             },
             Record::ProducerIds { next: 1000 },
+            Record::BrokerUnregistered { id: BrokerId(3) },
             Record::Feature { name: "transaction.version".into(), level: 2 },
         ];
         for record in records {

@@ -81,6 +81,7 @@ impl Broker {
         let clock = Clock::system();
         let partitions =
             Arc::new(Partitions::new(settings.clone(), metadata.clone(), directories, clock.clone()));
+        partitions.tell_directories().await?;
         let limits = Limits::new(
             live.current().max_connections,
             live.current().max_connections_per_ip,
@@ -185,6 +186,11 @@ impl Handle {
         self.node.tasks.stopping().await;
     }
 
+    /// Resolves when the node cannot go on: no log directory is left.
+    pub async fn failed(&self) {
+        self.node.partitions.lost().await;
+    }
+
     /// Stops: requests in progress are answered, connections closed, logs flushed and closed. Returns when all is on
     /// disk; a second call returns at once.
     pub async fn shutdown(&self) {
@@ -281,7 +287,8 @@ fn incarnation() -> Uuid {
     random_uuid()
 }
 
-/// Segments, indexes and connections each take a file: the soft limit is raised as far as it may.
+/// Segments, indexes and connections each take a file: the soft limit is raised as far as it may. A quarter of it is for
+/// files of logs, the rest for connections.
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -291,4 +298,6 @@ fn raise_file_limit() {
     {
         tracing::debug!(%error, "limit of open files stays as it is");
     }
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(1 << 20);
+    aqueduct_storage::keep_open_at_most(usize::try_from(limit / 4).unwrap_or(usize::MAX));
 }

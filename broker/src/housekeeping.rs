@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::node::Node;
-use crate::partitions::Checkpoint;
+use crate::partitions::{Checkpoint, watch_directories};
 
 /// The shortest time between two rounds.
 const TICK: Duration = Duration::from_secs(1);
@@ -18,6 +18,7 @@ pub(crate) fn start(node: &Arc<Node>) {
     node.tasks.spawn(rounds(node.clone()));
     node.tasks.spawn(configs(node.clone()));
     node.tasks.spawn(limits(node.clone()));
+    node.tasks.spawn(watch_directories(node.clone()));
     if node.partitions.needs_recovery() {
         let node = node.clone();
         node.tasks.clone().spawn(async move {
@@ -129,11 +130,12 @@ async fn round(node: &Arc<Node>, due: &mut Due) {
 
 fn flush(node: &Node, now_ms: i64) {
     for partition in node.partitions.all_open() {
-        if partition.log.config().flush_ms == i64::MAX || partition.is_deleted() {
+        if partition.log.config().flush_ms == i64::MAX || partition.is_deleted() || partition.is_offline() {
             continue;
         }
         if let Err(error) = partition.log.flush_if_due(now_ms) {
             tracing::error!(partition = %partition.log.partition(), %error, "log is not flushed");
+            partition.judge(&error);
         }
     }
 }
@@ -143,8 +145,11 @@ fn retain(node: &Node, now_ms: i64) {
     for partition in node.partitions.all_open() {
         match partition.log.apply_retention(now_ms) {
             Ok(count) => removed += count,
-            Err(_) if partition.is_deleted() => {}
-            Err(error) => tracing::warn!(partition = %partition.log.partition(), %error, "retention failed"),
+            Err(_) if partition.is_deleted() || partition.is_offline() => {}
+            Err(error) => {
+                tracing::warn!(partition = %partition.log.partition(), %error, "retention failed");
+                partition.judge(&error);
+            }
         }
     }
     if removed > 0 {
@@ -153,7 +158,5 @@ fn retain(node: &Node, now_ms: i64) {
 }
 
 fn checkpoint(node: &Node, what: Checkpoint) {
-    if let Err(error) = node.partitions.checkpoint(what) {
-        tracing::error!(%error, "checkpoint is not written");
-    }
+    node.partitions.checkpoint(what);
 }

@@ -13,6 +13,7 @@ use parking_lot::RwLock;
 
 use crate::clock::Clock;
 use crate::fetch::waiters::{Waiter, Waiters};
+use crate::partitions::Health;
 use crate::recompress::Target;
 use crate::state_log::StateLog;
 
@@ -25,14 +26,24 @@ pub(crate) struct Partition {
     pub log: Log,
     /// Index of its directory among `log.dirs`.
     pub directory: usize,
+    health: Arc<Health>,
     compression: RwLock<Option<Target>>,
     waiters: Waiters,
     deleted: AtomicBool,
+    /// Its directory failed, or a write did so that the log has to be recovered.
+    offline: AtomicBool,
     clock: Clock,
 }
 
 impl Partition {
-    pub fn new(topic_id: Uuid, leader_epoch: LeaderEpoch, log: Log, directory: usize, clock: Clock) -> Self {
+    pub fn new(
+        topic_id: Uuid,
+        leader_epoch: LeaderEpoch,
+        log: Log,
+        directory: usize,
+        health: Arc<Health>,
+        clock: Clock,
+    ) -> Self {
         // The one replica is the whole in-sync set, so all that is in the log is committed.
         log.set_high_watermark(log.log_end_offset());
         Self {
@@ -40,9 +51,11 @@ impl Partition {
             leader_epoch,
             log,
             directory,
+            health,
             compression: RwLock::default(),
             waiters: Waiters::default(),
             deleted: AtomicBool::new(false),
+            offline: AtomicBool::new(false),
             clock,
         }
     }
@@ -59,11 +72,13 @@ impl Partition {
 
     /// Appends one batch, moves the high watermark and wakes who waits for it. Blocks on the page cache.
     pub fn append(self: &Arc<Self>, batch: Bytes, terms: impl Into<Terms>) -> Result<AppendInfo, Error> {
-        if self.is_deleted() {
+        if self.is_deleted() || self.is_offline() {
             return Err(Error::Closed { partition: self.log.partition().clone() });
         }
         let (size, terms) = (batch.len(), terms.into());
-        let info = self.log.append_as_leader(batch, self.leader_epoch, terms, self.clock.now_ms())?;
+        let appended = self.log.append_as_leader(batch, self.leader_epoch, terms, self.clock.now_ms());
+        let info = appended.inspect_err(|error| self.judge(error))?;
+        self.health.wrote();
         if !info.duplicate {
             self.log.set_high_watermark(info.last_offset.plus(1));
             if terms.is_marker {
@@ -77,6 +92,7 @@ impl Partition {
             let partition = self.clone();
             tokio::task::spawn_blocking(move || {
                 if let Err(error) = partition.log.flush_closed_segments() {
+                    partition.judge(&error);
                     tracing::warn!(partition = %partition.log.partition(), %error, "closed segment is not flushed");
                 }
             });
@@ -108,7 +124,10 @@ impl Partition {
         end: Offset,
         at_least_one: bool,
     ) -> Result<Slice, Error> {
-        self.log.read(offset, max_bytes, end, at_least_one)
+        if self.is_offline() {
+            return Err(Error::Closed { partition: self.log.partition().clone() });
+        }
+        self.log.read(offset, max_bytes, end, at_least_one).inspect_err(|error| self.judge(error))
     }
 
     /// Has `waiter` woken by appends. The caller looks at the end once more afterwards.
@@ -119,6 +138,30 @@ impl Partition {
     /// Ends [`Partition::wait`].
     pub fn stop_waiting(&self, waiter: &Arc<Waiter>) {
         self.waiters.remove(waiter);
+    }
+
+    /// Whether it cannot be served: its directory failed, or its log is to be opened anew.
+    pub fn is_offline(&self) -> bool {
+        self.offline.load(Acquire) || self.health.is_failed()
+    }
+
+    /// Takes it out of service for [`Partition::is_offline`]; waiting fetches look again.
+    pub fn go_offline(&self) {
+        self.offline.store(true, Release);
+        self.log.abandon();
+        self.waiters.wake();
+    }
+
+    /// Draws the consequences of a failure of its log: for the directory, where the disk is to blame.
+    pub fn judge(&self, error: &Error) {
+        let probe = || match self.log.dir().parent() {
+            Some(parent) => match std::fs::read_dir(parent) {
+                Ok(_) => Ok(()),
+                Err(source) => Err(Error::Io { action: "list", path: parent.to_owned(), source }),
+            },
+            None => Ok(()),
+        };
+        self.health.judge(error, probe);
     }
 
     /// Whether its topic has been deleted.
@@ -137,6 +180,7 @@ impl Partition {
         if self.is_deleted() {
             ErrorCode::UnknownTopicOrPartition
         } else {
+            self.judge(error);
             ErrorCode::from_code(error.code())
         }
     }

@@ -2,6 +2,8 @@
 //! fast and an unused one costs a directory.
 
 mod directories;
+mod directory;
+mod failures;
 mod opening;
 mod retention;
 
@@ -15,6 +17,7 @@ use aqueduct_storage::{Error, OffsetCheckpoint, TopicPartition};
 use futures_util::{StreamExt, stream};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::{Settings, TopicConfig};
@@ -22,9 +25,14 @@ use crate::metadata::{EffectiveConfig, MetadataBackend, MetadataImage, TopicImag
 use crate::partition::Partition;
 
 pub(crate) use directories::Directories;
+pub(crate) use directory::Health;
+pub(crate) use failures::watch_directories;
 
 /// Logs that are opened, closed or moved at the same time.
 const AT_ONCE: usize = 16;
+
+/// From so many logs on, syncing their whole file system is faster than one log after the other.
+const MANY: usize = 64;
 
 /// Where a partition is once its log has been opened, which happens once however many ask for it.
 type Slot = Arc<OnceCell<Arc<Partition>>>;
@@ -43,6 +51,8 @@ pub(crate) struct Partitions {
     doomed: Mutex<Vec<(i64, usize, std::path::PathBuf)>>,
     /// After a crash, whether every log has been recovered since; only then may the next start trust them all.
     recovered: AtomicBool,
+    /// No directory is left.
+    lost: CancellationToken,
 }
 
 impl Partitions {
@@ -62,6 +72,7 @@ impl Partitions {
             open: RwLock::default(),
             doomed: Mutex::default(),
             recovered,
+            lost: CancellationToken::new(),
         }
     }
 
@@ -72,7 +83,8 @@ impl Partitions {
 
     /// A partition whose log is open already.
     pub fn opened(&self, topic: Uuid, index: PartitionIndex) -> Option<Arc<Partition>> {
-        self.open.read().get(&(topic, index.0)).and_then(|cell| cell.get().cloned())
+        let open = self.open.read();
+        open.get(&(topic, index.0)).and_then(|cell| cell.get()).filter(|found| !found.is_offline()).cloned()
     }
 
     /// Those of the wanted partitions whose logs are not open yet.
@@ -105,6 +117,9 @@ impl Partitions {
             return Ok(partition);
         }
         let Some(image) = topic.partition(index) else { return Err(ErrorCode::UnknownTopicOrPartition) };
+        if self.is_out_of_reach(topic.id, index) {
+            return Err(ErrorCode::KafkaStorageError);
+        }
         if image.leader != self.settings.node_id {
             let code = if image.leader == BrokerId(-1) {
                 ErrorCode::LeaderNotAvailable
@@ -116,7 +131,9 @@ impl Partitions {
         let cell = self.open.write().entry((topic.id, index.0)).or_default().clone();
         let partition =
             cell.get_or_try_init(|| self.open(topic, index, image.leader_epoch)).await.map_err(|error| {
-                tracing::error!(topic = %topic.name, partition = index.0, %error, "log cannot be opened");
+                if !matches!(error, opening::OpenError::Storage(Error::DirectoryFailed { .. })) {
+                    tracing::error!(topic = %topic.name, partition = index.0, %error, "log cannot be opened");
+                }
                 ErrorCode::KafkaStorageError
             })?;
         // The topic may have been deleted while its log was being opened.
@@ -210,14 +227,18 @@ impl Partitions {
         }
     }
 
-    /// Opens every log on disk that belongs to a topic; after a crash that recovers them.
+    /// Opens every log on disk that belongs to a topic; after a crash that recovers them, a few in each directory at the
+    /// same time.
     pub async fn open_all(&self) {
-        for (id, partition) in self.directories.known() {
-            let image = self.metadata.image();
-            if let Some(topic) = image.topic_by_id(id) {
-                let _ = self.get(topic, partition.partition).await;
-            }
-        }
+        let image = self.metadata.image();
+        let known = self.directories.known().into_iter();
+        let of_topics =
+            known.filter_map(|(id, partition)| Some((image.topic_by_id(id)?.clone(), partition.partition)));
+        let open = |(topic, index): Closed| async move {
+            let _ = self.get(&topic, index).await;
+        };
+        let at_once = self.settings.recovery_threads.max(1) * self.directories.len();
+        stream::iter(of_topics).for_each_concurrent(at_once, open).await;
         self.recovered.store(true, Ordering::Release);
     }
 
@@ -226,8 +247,8 @@ impl Partitions {
         !self.recovered.load(Ordering::Acquire)
     }
 
-    /// Writes the checkpoint files of all directories, where they changed. Blocks.
-    pub fn checkpoint(&self, what: Checkpoint) -> Result<(), Error> {
+    /// Writes the checkpoint files of all directories, where they changed; says whether all could be written. Blocks.
+    pub fn checkpoint(&self, what: Checkpoint) -> bool {
         let mut offsets: Vec<OffsetCheckpoint> = vec![OffsetCheckpoint::new(); self.directories.len()];
         for partition in self.all_open() {
             if partition.is_deleted() {
@@ -246,26 +267,58 @@ impl Partitions {
 
     /// Closes all logs and leaves the directories so that the next start can trust them. Blocks.
     pub fn shut_down(&self) {
-        let failed = AtomicBool::new(false);
-        in_parallel(&self.all_open(), |partition| {
-            if let Err(error) = partition.log.close() {
-                failed.store(true, Ordering::Relaxed);
+        let mut dirty: Vec<Vec<Arc<Partition>>> = vec![Vec::new(); self.directories.len()];
+        let mut in_order = vec![!self.needs_recovery(); self.directories.len()];
+        let (left, failed) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+        let open: Vec<_> = self.all_open().into_iter().filter(|partition| !partition.is_offline()).collect();
+        in_parallel(&open, |partition| match partition.log.finish() {
+            Ok(true) => left.lock().push(partition.clone()),
+            Ok(false) => {}
+            Err(error) => {
                 tracing::error!(partition = %partition.log.partition(), %error, "log did not close");
+                failed.lock().push(partition.directory);
             }
         });
-        let mut clean = !failed.into_inner() && !self.needs_recovery();
-        for what in [Checkpoint::RecoveryPoints, Checkpoint::LogStarts, Checkpoint::HighWatermarks] {
-            if let Err(error) = self.checkpoint(what) {
-                clean = false;
-                tracing::error!(%error, "checkpoint is not written");
+        left.into_inner().into_iter().for_each(|partition| dirty[partition.directory].push(partition));
+        failed.into_inner().into_iter().for_each(|directory| in_order[directory] = false);
+        for (directory, partitions) in dirty.iter().enumerate() {
+            in_order[directory] &= self.make_durable(directory, partitions);
+        }
+        let all = [Checkpoint::RecoveryPoints, Checkpoint::LogStarts, Checkpoint::HighWatermarks];
+        let written = all.into_iter().fold(true, |written, what| self.checkpoint(what) && written);
+        for (directory, in_order) in in_order.into_iter().enumerate() {
+            if in_order && written {
+                self.directories.mark_clean(directory);
+            } else {
+                let path = self.directories.health_of(directory).path().display().to_string();
+                tracing::warn!(path, "logs will be recovered at the next start");
             }
         }
-        if clean {
-            self.directories.mark_clean();
-        } else {
-            tracing::warn!("logs will be recovered at the next start");
-        }
         self.directories.release();
+    }
+
+    /// Makes closed logs of one directory durable: a few one by one, many by a sync of their file system.
+    fn make_durable(&self, directory: usize, closed: &[Arc<Partition>]) -> bool {
+        if closed.len() > MANY {
+            return match self.directories.sync(directory) {
+                Ok(()) => {
+                    closed.iter().for_each(|partition| partition.log.flushed_with_others());
+                    true
+                }
+                Err(error) => {
+                    tracing::error!(%error, "logs are not on disk for certain");
+                    false
+                }
+            };
+        }
+        let failed = AtomicBool::new(false);
+        in_parallel(closed, |partition| {
+            if let Err(error) = partition.log.flush() {
+                failed.store(true, Ordering::Relaxed);
+                tracing::error!(partition = %partition.log.partition(), %error, "log is not on disk for certain");
+            }
+        });
+        !failed.into_inner()
     }
 
     fn topic_config(&self, image: &MetadataImage, topic: &str) -> TopicConfig {

@@ -34,12 +34,16 @@ pub async fn run(args: Args, levels: Levels) -> Result<()> {
         Some(address) => Some(serve(address, &broker, stop.clone()).await?),
         None => None,
     };
-    shutdown::requested().await?;
+    let failed = tokio::select! {
+        requested = shutdown::requested() => requested.map(|()| false)?,
+        () = broker.failed() => true,
+    };
     broker.shutdown().await;
     stop.cancel();
     if let Some(http) = http {
         let _ = http.await;
     }
+    anyhow::ensure!(!failed, "no log directory is left; the lines above say why each of them failed");
     Ok(())
 }
 

@@ -15,6 +15,9 @@ pub enum Error {
     /// The log is closed, or was given up after an earlier failure to write.
     #[error("{partition}: the log is closed")]
     Closed { partition: TopicPartition },
+    /// The data directory failed before, or was not there at the start.
+    #[error("{} is offline", path.display())]
+    DirectoryFailed { path: PathBuf },
     /// A file of ours does not read as one.
     #[error("{} is damaged: {why}", path.display())]
     DamagedFile { path: PathBuf, why: String },
@@ -94,6 +97,19 @@ pub enum Error {
     },
 }
 
+/// What a failure says of the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing: the request was wrong, or the process is short of something.
+    None,
+    /// There is no room left. Nothing was written; it works again when there is.
+    Space,
+    /// One file is not there, or not what it should be; whether the directory is still good has to be looked at.
+    Unclear,
+    /// The directory cannot be used any more.
+    Directory,
+}
+
 /// What is wrong with one record of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordIssue {
@@ -121,6 +137,21 @@ impl Error {
         }
     }
 
+    /// What the failure says of the disk.
+    pub fn fault(&self) -> Fault {
+        match self {
+            // What a failed sync has lost, nobody can tell.
+            Self::Io { action: "sync", source, .. } if source.raw_os_error().is_some() => {
+                match fault_of(source) {
+                    Fault::Space => Fault::Directory,
+                    other => other,
+                }
+            }
+            Self::Io { source, .. } => fault_of(source),
+            _ => Fault::None,
+        }
+    }
+
     /// The records at fault, where single ones are.
     pub fn record_issues(&self) -> &[RecordIssue] {
         match self {
@@ -131,6 +162,28 @@ impl Error {
 
     pub(crate) fn damaged(path: &Path, why: impl Into<String>) -> Self {
         Self::DamagedFile { path: path.to_owned(), why: why.into() }
+    }
+}
+
+/// What an error of the operating system says of the disk.
+pub fn fault_of(error: &std::io::Error) -> Fault {
+    use rustix::io::Errno;
+    let Some(code) = error.raw_os_error() else { return Fault::Unclear };
+    match Errno::from_raw_os_error(code) {
+        Errno::NOSPC | Errno::DQUOT => Fault::Space,
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR | Errno::AGAIN => Fault::None,
+        Errno::IO
+        | Errno::ROFS
+        | Errno::NXIO
+        | Errno::NODEV
+        | Errno::STALE
+        | Errno::UCLEAN
+        | Errno::SHUTDOWN
+        | Errno::NOTCONN
+        | Errno::REMOTEIO
+        | Errno::ACCESS
+        | Errno::PERM => Fault::Directory,
+        _ => Fault::Unclear,
     }
 }
 

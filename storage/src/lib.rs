@@ -28,7 +28,7 @@ mod validate;
 pub use checkpoint::OffsetCheckpoint;
 pub use cleaner::{Cleanable, Cleaned, CleanerLimits, Pace};
 pub use config::LogConfig;
-pub use error::{Error, RecordIssue};
+pub use error::{Error, Fault, RecordIssue, fault_of};
 pub use log::{AppendInfo, Log, Recovery, Slice, TimestampedOffset};
 pub use log_dir::{FoundLog, LogDir};
 pub use meta_properties::MetaProperties;

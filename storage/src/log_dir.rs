@@ -10,6 +10,7 @@ use crate::error::IoContext;
 use crate::{Error, OffsetCheckpoint, TopicPartition, checkpoint, files};
 
 const LOCK: &str = ".lock";
+const PROBE: &str = ".probe";
 const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 const LOG_STARTS: &str = "log-start-offset-checkpoint";
@@ -68,6 +69,22 @@ impl LogDir {
     /// Gives the directory up, so that another process (or this one, anew) may have it. After this nothing may be written.
     pub fn release(&self) {
         self.lock.lock().take();
+    }
+
+    /// Looks whether the directory can still be listed, read and written.
+    pub fn probe(&self) -> Result<(), Error> {
+        let path = self.path.join(PROBE);
+        fs::read_dir(&self.path).at("list", &self.path)?;
+        fs::metadata(self.path.join(LOCK)).at("find", &self.path.join(LOCK))?;
+        File::create(&path).at("create", &path)?;
+        files::remove(&path)
+    }
+
+    /// Makes everything durable that was written to the file system of this directory, by whomever: for a large number
+    /// of logs that takes far less time than one after the other.
+    pub fn sync_file_system(&self) -> Result<(), Error> {
+        let dir = File::open(&self.path).at("open", &self.path)?;
+        rustix::fs::syncfs(&dir).at("sync", &self.path)
     }
 
     /// The logs in this directory. What is left of deleted topics is removed on the way; other names are left alone.

@@ -15,7 +15,7 @@ use bytestring::ByteString;
 
 use super::Context;
 use crate::node::Node;
-use crate::partitions;
+use crate::partitions::{self, Health};
 use crate::security::Operation;
 
 pub(crate) async fn handle(context: Context, request: DescribeLogDirsRequest) -> DescribeLogDirsResponse {
@@ -85,7 +85,21 @@ fn describe(node: &Node, wanted: Option<&HashSet<(ByteString, i32)>>) -> Vec<Des
         };
         by_directory[directory].entry(partition.topic.clone()).or_default().push(described);
     }
-    directories.paths().zip(by_directory).map(|(path, topics)| result(path, topics)).collect()
+    directories.health().zip(by_directory).map(|(health, topics)| described(health, topics)).collect()
+}
+
+/// A directory that failed is told with its error and nothing else, as the reference does.
+fn described(health: &Health, topics: Topics) -> DescribeLogDirsResult {
+    if !health.is_failed() {
+        return result(health.path(), topics);
+    }
+    DescribeLogDirsResult {
+        error_code: ErrorCode::KafkaStorageError.code(),
+        log_dir: health.path().display().to_string().into(),
+        total_bytes: -1,
+        usable_bytes: -1,
+        ..Default::default()
+    }
 }
 
 fn result(path: &Path, topics: Topics) -> DescribeLogDirsResult {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use aqueduct_protocol::error_code::ErrorCode;
-use aqueduct_protocol::ids::BrokerId;
+use aqueduct_protocol::ids::{BrokerId, PartitionIndex};
 use aqueduct_protocol::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
@@ -95,7 +95,10 @@ fn known(
     count: usize,
 ) -> DescribeTopicPartitionsResponseTopic {
     let partition = |(index, partition): (usize, &PartitionImage)| {
-        let alive = |id: &BrokerId| image.brokers.contains_key(id);
+        let is_offline = |id: &BrokerId| {
+            let index = PartitionIndex(index as i32);
+            !image.brokers.contains_key(id) || image.directories.is_offline(topic.id, index, *id)
+        };
         let numbers = |ids: &[BrokerId]| ids.iter().map(|id| id.0).collect();
         let leader = image.brokers.get(&partition.leader);
         let led = leader.is_some_and(|leader| leader.endpoint(listener).is_some());
@@ -112,7 +115,7 @@ fn known(
             isr_nodes: numbers(&partition.isr),
             eligible_leader_replicas: Some(Vec::new()),
             last_known_elr: Some(Vec::new()),
-            offline_replicas: partition.replicas.iter().filter(|id| !alive(id)).map(|id| id.0).collect(),
+            offline_replicas: partition.replicas.iter().filter(|id| is_offline(id)).map(|id| id.0).collect(),
         }
     };
     DescribeTopicPartitionsResponseTopic {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use aqueduct_protocol::error_code::ErrorCode;
-use aqueduct_protocol::ids::{BrokerId, Uuid};
+use aqueduct_protocol::ids::{BrokerId, PartitionIndex, Uuid};
 use aqueduct_protocol::messages::metadata_request::MetadataRequestTopic;
 use aqueduct_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -168,7 +168,10 @@ fn known(image: &MetadataImage, topic: &Arc<TopicImage>) -> MetadataResponseTopi
             offline_replicas: partition
                 .replicas
                 .iter()
-                .filter(|id| !image.brokers.contains_key(id))
+                .filter(|id| {
+                    let index = PartitionIndex(index as i32);
+                    !image.brokers.contains_key(id) || image.directories.is_offline(topic.id, index, **id)
+                })
                 .map(|id| id.0)
                 .collect(),
         }

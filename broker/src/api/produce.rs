@@ -12,7 +12,7 @@ use aqueduct_protocol::messages::produce_response::{
 use aqueduct_protocol::messages::{ProduceRequest, ProduceResponse};
 use aqueduct_protocol::records::{Compression, LENGTH_PREFIX, RecordBatch};
 use aqueduct_protocol::{Decode, frame};
-use aqueduct_storage::{AppendInfo, Error, Origin};
+use aqueduct_storage::{AppendInfo, Error, Fault, Origin};
 use bytes::{Bytes, BytesMut};
 
 use super::{Answer, Context, HandlerFuture, Refusal};
@@ -187,7 +187,12 @@ async fn produce_partition(
             }
             appended(index, info)
         }
-        Err(error) => rejected(index, &partition, &error),
+        Err(error) => {
+            if matches!(error, Error::Closed { .. }) && !partition.is_offline() {
+                context.node.partitions.reopen(&partition);
+            }
+            rejected(index, &partition, &error)
+        }
     }
 }
 
@@ -236,7 +241,8 @@ fn rejected(index: i32, partition: &Partition, error: &Error) -> PartitionProduc
             batch_index_error_message: Some(issue.message.clone().into()),
         })
         .collect();
-    if code == ErrorCode::KafkaStorageError {
+    // A full or failed disk has been told of.
+    if code == ErrorCode::KafkaStorageError && error.fault() == Fault::Unclear {
         tracing::error!(partition = %partition.log.partition(), %error, "append failed");
     }
     // As the reference has it, the start is told only with what was found wrong beyond size and checksum.

@@ -23,6 +23,8 @@ pub struct Settings {
     pub http_listener: Option<String>,
     pub log_dirs: Vec<PathBuf>,
     pub metadata_dir: PathBuf,
+    /// Logs of one directory that are recovered at the same time.
+    pub recovery_threads: usize,
     pub request_max_bytes: usize,
     pub queued_max_request_bytes: usize,
     pub send_buffer: Option<u32>,
@@ -172,6 +174,7 @@ impl Settings {
             http_listener: (!http.is_empty()).then_some(http),
             metadata_dir,
             log_dirs,
+            recovery_threads: read.int("num.recovery.threads.per.data.dir") as usize,
             request_max_bytes,
             queued_max_request_bytes: if queued > 0 { queued as usize } else { 128 << 20 }
                 .max(request_max_bytes),

@@ -131,7 +131,7 @@ impl Reader {
                 outcome
             }
             Err(error) => {
-                if !matches!(error, Error::OffsetOutOfRange { .. }) {
+                if !matches!(error, Error::OffsetOutOfRange { .. } | Error::Closed { .. }) {
                     tracing::error!(partition = %log.partition(), %error, "log cannot be read");
                 }
                 Outcome::failed(partition.code(&error))

@@ -141,7 +141,12 @@ async fn handle(
         Ok(Answer::Nothing) => Ok(0),
         Err(refusal) => return Err(Ended::Refused { name: row.name, version, refusal }),
     };
-    let response_bytes = sent.map_err(Ended::Write)?;
+    let response_bytes = sent.map_err(|error| {
+        if let Some(failed) = send::FileFailed::in_error(&error) {
+            node.partitions.judge_file(&failed.path, failed.cause());
+        }
+        Ended::Write(error)
+    })?;
     node.metrics.requests.record(key, request_bytes, response_bytes, handled);
     Ok(())
 }

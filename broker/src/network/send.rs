@@ -1,7 +1,8 @@
 //! Answers onto a socket: bytes from memory, slices of files by `sendfile`.
 
 use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
 
 use aqueduct_protocol::fetch_plan::Chunk;
 use bytes::{Buf, Bytes};
@@ -10,7 +11,7 @@ use rustix::net::{SendAncillaryBuffer, SendFlags};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use aqueduct_storage::Slice;
+use aqueduct_storage::{Fault, Slice, fault_of};
 
 /// Writes all of `bytes`; `more` tells the kernel that more follows at once, so that it fills its packets.
 pub(crate) async fn bytes(stream: &TcpStream, mut bytes: Bytes, more: bool) -> io::Result<()> {
@@ -68,7 +69,47 @@ async fn gathered(stream: &TcpStream, buffers: &mut Vec<Bytes>, more: bool) -> i
 
 /// Sends a slice of a file without taking it through this process.
 async fn file(stream: &TcpStream, range: Slice) -> io::Result<()> {
-    warm(&range).await?;
+    if range.is_empty() {
+        return Ok(());
+    }
+    transfer(stream, &range).await.map_err(|error| match fault_of(&error) {
+        Fault::Directory => io::Error::new(error.kind(), FileFailed::new(&range, error)),
+        _ => error,
+    })
+}
+
+/// A log file could not be read while it was sent.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", path.display())]
+pub(crate) struct FileFailed {
+    pub path: PathBuf,
+    source: io::Error,
+}
+
+impl FileFailed {
+    fn new(range: &Slice, source: io::Error) -> Self {
+        // Slices carry no names: this is looked up only once something is wrong.
+        let descriptor = range.file().map_or(-1, |file| file.as_raw_fd());
+        let path = std::fs::read_link(format!("/proc/self/fd/{descriptor}")).unwrap_or_default();
+        Self { path, source }
+    }
+
+    /// The failure inside of an error of [`chunks`].
+    pub fn in_error(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    /// The operating system's error.
+    pub fn cause(&self) -> io::Error {
+        match self.source.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::other(self.source.to_string()),
+        }
+    }
+}
+
+async fn transfer(stream: &TcpStream, range: &Slice) -> io::Result<()> {
+    warm(range).await?;
     let (mut at, mut left) = (range.position, range.len);
     while left > 0 {
         let sent =

@@ -1,15 +1,18 @@
 //! The log directories of a node: which holds which partition, and their checkpoint files.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aqueduct_protocol::ids::{BrokerId, Offset, Uuid};
 use aqueduct_storage::{
     Error, FoundLog, Log, LogConfig, LogDir, MetaProperties, OffsetCheckpoint, Recovery, TopicPartition,
 };
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::Checkpoint;
+use super::directory::Health;
 use crate::node::random_uuid;
 
 /// Where a partition's log is.
@@ -25,57 +28,139 @@ pub(super) struct Found {
 pub(crate) struct Directories {
     list: Vec<Directory>,
     logs: Mutex<HashMap<TopicPartition, Found>>,
+    /// Told when a directory fails.
+    pub(super) news: Arc<Notify>,
 }
 
 #[derive(Debug)]
 struct Directory {
-    log_dir: LogDir,
+    /// [`Uuid::ZERO`] where the directory could not be read.
+    id: Uuid,
+    health: Arc<Health>,
+    /// `None` where the directory could not be opened.
+    log_dir: Option<LogDir>,
     /// What the files said at the start, kept up for logs that are never opened.
     recovery_points: Mutex<OffsetCheckpoint>,
     log_starts: Mutex<OffsetCheckpoint>,
     high_watermarks: Mutex<OffsetCheckpoint>,
+    /// Logs that this process gave up after a failed write, to be recovered when they are opened again.
+    distrusted: Mutex<HashSet<TopicPartition>>,
+}
+
+impl Directory {
+    fn new(path: &Path, id: Uuid, log_dir: Option<LogDir>, news: Arc<Notify>) -> Self {
+        let read = |name: &str, offsets: Option<Result<OffsetCheckpoint, Error>>| match offsets {
+            None => Mutex::default(),
+            Some(Ok(offsets)) => Mutex::new(offsets),
+            Some(Err(error)) => {
+                tracing::error!(path = %path.display(), name, %error, "checkpoint cannot be read and counts as empty");
+                Mutex::default()
+            }
+        };
+        let dir = log_dir.as_ref();
+        Self {
+            id,
+            health: Health::new(path, news),
+            recovery_points: read("recovery points", dir.map(LogDir::read_recovery_points)),
+            log_starts: read("log start offsets", dir.map(LogDir::read_log_starts)),
+            high_watermarks: read("high watermarks", dir.map(LogDir::read_high_watermarks)),
+            log_dir,
+            distrusted: Mutex::default(),
+        }
+    }
+
+    /// The directory, as long as it works.
+    fn usable(&self) -> Option<&LogDir> {
+        self.log_dir.as_ref().filter(|_| !self.health.is_failed())
+    }
+
+    fn or_failed(&self) -> Result<&LogDir, Error> {
+        self.usable().ok_or_else(|| Error::DirectoryFailed { path: self.health.path().to_owned() })
+    }
+}
+
+/// What belongs to nobody but the user stops the start; what a broken disk may cause does not.
+fn is_survivable(error: &Error) -> bool {
+    matches!(error, Error::Io { .. })
 }
 
 impl Directories {
     /// Locks the directories and reads what they hold. Returns them with the id of the cluster that they belong to,
-    /// which is new where they are empty. Blocks.
+    /// which is new where they are empty. One that cannot be read is passed over while there are others. Blocks.
     pub fn open(paths: &[PathBuf], node_id: BrokerId) -> Result<(Self, String), Error> {
-        let mut list = Vec::with_capacity(paths.len());
+        let news = Arc::new(Notify::new());
+        let mut opened: Vec<(Result<LogDir, Error>, Option<MetaProperties>)> = Vec::new();
         let mut cluster: Option<String> = None;
-        let mut unformatted = Vec::new();
         for path in paths {
-            let log_dir = LogDir::open(path)?;
-            match MetaProperties::read(path)? {
-                Some(meta) => {
-                    meta.check(path, cluster.as_deref().unwrap_or(&meta.cluster_id), node_id)?;
-                    cluster = Some(meta.cluster_id);
+            let found = LogDir::open(path).and_then(|dir| Ok((dir, MetaProperties::read(path)?)));
+            match found {
+                Ok((dir, meta)) => {
+                    if let Some(meta) = &meta {
+                        meta.check(path, cluster.as_deref().unwrap_or(&meta.cluster_id), node_id)?;
+                        cluster = Some(meta.cluster_id.clone());
+                    }
+                    opened.push((Ok(dir), meta));
                 }
-                None => unformatted.push(path),
+                Err(error) if is_survivable(&error) => opened.push((Err(error), None)),
+                Err(error) => return Err(error),
             }
-            let directory = Directory {
-                recovery_points: Mutex::new(log_dir.read_recovery_points()?),
-                log_starts: Mutex::new(log_dir.read_log_starts()?),
-                high_watermarks: Mutex::new(log_dir.read_high_watermarks()?),
-                log_dir,
-            };
-            list.push(directory);
         }
         let cluster_id = cluster.unwrap_or_else(|| random_uuid().to_string());
-        for path in unformatted {
-            let directory_id = random_uuid();
-            MetaProperties { cluster_id: cluster_id.clone(), node_id, directory_id }.write(path)?;
+        let mut list = Vec::with_capacity(paths.len());
+        let mut last_error = None;
+        for (path, (log_dir, meta)) in paths.iter().zip(opened) {
+            let formatted = log_dir.and_then(|log_dir| {
+                let id = match meta {
+                    Some(meta) if !meta.directory_id.is_zero() => meta.directory_id,
+                    _ => format(path, &cluster_id, node_id)?,
+                };
+                Ok((id, log_dir))
+            });
+            match formatted {
+                Ok((id, log_dir)) => list.push(Directory::new(path, id, Some(log_dir), news.clone())),
+                Err(error) if is_survivable(&error) => {
+                    let directory = Directory::new(path, Uuid::ZERO, None, news.clone());
+                    directory.health.fail(&error.to_string());
+                    list.push(directory);
+                    last_error = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
         }
-        let mut logs = HashMap::new();
-        for (directory, held) in list.iter().enumerate() {
-            for FoundLog { partition, path } in held.log_dir.logs()? {
+        let all = Self { list, logs: Mutex::default(), news };
+        all.list_logs();
+        match last_error {
+            Some(error) if all.is_lost() => Err(error),
+            _ => Ok((all, cluster_id)),
+        }
+    }
+
+    fn list_logs(&self) {
+        let mut logs = self.logs.lock();
+        for (at, directory) in self.list.iter().enumerate() {
+            let Some(log_dir) = &directory.log_dir else { continue };
+            let found = match log_dir.logs() {
+                Ok(found) => found,
+                Err(error) => {
+                    directory.health.fail(&error.to_string());
+                    continue;
+                }
+            };
+            for FoundLog { partition, path } in found {
                 if partition.topic.starts_with("__cluster_metadata") {
                     continue;
                 }
-                let topic_id = aqueduct_storage::read_topic_id(&path)?;
-                logs.insert(partition, Found { directory, topic_id });
+                let topic_id = aqueduct_storage::read_topic_id(&path).unwrap_or_else(|error| {
+                    tracing::warn!(%partition, %error, "the topic's id is taken from the metadata");
+                    None
+                });
+                let double = logs.insert(partition, Found { directory: at, topic_id });
+                if let Some(other) = double {
+                    let other = self.list[other.directory].health.path().display().to_string();
+                    tracing::error!(path = %path.display(), other, "two directories hold this partition: the first is not used");
+                }
             }
         }
-        Ok((Self { list, logs: Mutex::new(logs) }, cluster_id))
     }
 
     /// How many there are.
@@ -83,15 +168,49 @@ impl Directories {
         self.list.len()
     }
 
-    /// Their paths, in the order of `log.dirs`.
-    pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.list.iter().map(|directory| directory.log_dir.path())
+    /// Whether none of them works any more.
+    pub fn is_lost(&self) -> bool {
+        self.list.iter().all(|directory| directory.usable().is_none())
+    }
+
+    /// The health of each, in the order of `log.dirs`.
+    pub fn health(&self) -> impl Iterator<Item = &Arc<Health>> {
+        self.list.iter().map(|directory| &directory.health)
+    }
+
+    /// The health of one.
+    pub(super) fn health_of(&self, directory: usize) -> &Arc<Health> {
+        &self.list[directory].health
+    }
+
+    /// Draws the consequences of a failure in a directory.
+    pub fn judge(&self, directory: usize, error: &Error) {
+        let directory = &self.list[directory];
+        directory.health.judge(error, || directory.log_dir.as_ref().map_or(Ok(()), LogDir::probe));
+    }
+
+    /// The ids of those that work.
+    pub(super) fn online_ids(&self) -> BTreeSet<Uuid> {
+        self.list
+            .iter()
+            .filter(|directory| directory.usable().is_some())
+            .map(|directory| directory.id)
+            .collect()
+    }
+
+    pub(super) fn id_of(&self, directory: usize) -> Uuid {
+        self.list[directory].id
+    }
+
+    /// The directory in which a file lies.
+    pub(super) fn containing(&self, file: &Path) -> Option<usize> {
+        self.list.iter().position(|directory| file.starts_with(directory.health.path()))
     }
 
     /// Whether the last process that had them stopped in order.
     pub fn all_clean(&self) -> bool {
-        self.list.iter().all(|directory| directory.log_dir.had_clean_shutdown())
-            || self.logs.lock().is_empty()
+        let mut dirs = self.list.iter().filter_map(|directory| directory.log_dir.as_ref());
+        dirs.all(LogDir::had_clean_shutdown) || self.logs.lock().is_empty()
     }
 
     /// The partitions on disk whose topic id is known.
@@ -119,39 +238,65 @@ impl Directories {
         self.logs.lock().insert(partition.clone(), Found { directory, topic_id: Some(topic_id) });
     }
 
-    /// Makes a log in the directory that holds the fewest.
+    /// Makes a log in the directory that it is assigned to; without an assignment in the one that holds the fewest.
     pub(super) fn create(
         &self,
         partition: &TopicPartition,
         topic_id: Uuid,
+        assigned: Option<Uuid>,
         config: LogConfig,
         now_ms: i64,
     ) -> Result<(usize, Log), Error> {
-        let directory = {
-            let logs = self.logs.lock();
-            let mut counts = vec![0usize; self.list.len()];
-            logs.values().for_each(|found| counts[found.directory] += 1);
-            (0..counts.len()).min_by_key(|at| counts[*at]).unwrap_or(0)
+        let directory = match assigned {
+            Some(id) => self.list.iter().position(|directory| directory.id == id),
+            None => self.fewest(),
         };
-        let path = self.list[directory].log_dir.path();
-        let log = Log::create(path, partition, Some(topic_id), config, now_ms)?;
+        let path = |at: usize| self.list[at].health.path().to_owned();
+        let Some(directory) = directory else {
+            let path = assigned.map_or_else(|| path(0), |id| PathBuf::from(format!("directory.id={id}")));
+            return Err(Error::DirectoryFailed { path });
+        };
+        let log_dir = self.list[directory].or_failed()?;
+        let log = Log::create(log_dir.path(), partition, Some(topic_id), config, now_ms)
+            .inspect_err(|error| self.judge(directory, error))?;
         self.note(partition, topic_id, directory);
         Ok((directory, log))
     }
 
-    pub(crate) fn path(&self, directory: usize, partition: &TopicPartition) -> PathBuf {
-        self.list[directory].log_dir.log_path(partition)
+    /// A partition without an assignment may be on the disk that is missing: then it is not made anew.
+    fn fewest(&self) -> Option<usize> {
+        if self.list.iter().any(|directory| directory.log_dir.is_none()) {
+            return None;
+        }
+        let mut counts = vec![0usize; self.list.len()];
+        self.logs.lock().values().for_each(|found| counts[found.directory] += 1);
+        let usable = (0..counts.len()).filter(|at| self.list[*at].usable().is_some());
+        usable.min_by_key(|at| counts[*at])
     }
 
-    pub(super) fn recovery(&self, directory: usize, partition: &TopicPartition) -> Recovery {
+    pub(crate) fn path(&self, directory: usize, partition: &TopicPartition) -> PathBuf {
+        self.list[directory].health.path().join(partition.to_string())
+    }
+
+    /// How a log was left; an error where its directory does not work.
+    pub(super) fn recovery(&self, directory: usize, partition: &TopicPartition) -> Result<Recovery, Error> {
         let held = &self.list[directory];
+        let log_dir = held.or_failed()?;
         let of =
             |offsets: &Mutex<OffsetCheckpoint>| offsets.lock().get(partition).copied().unwrap_or(Offset(0));
-        Recovery {
-            clean: held.log_dir.had_clean_shutdown(),
+        Ok(Recovery {
+            clean: log_dir.had_clean_shutdown() && !held.distrusted.lock().contains(partition),
             recovery_point: of(&held.recovery_points),
             log_start: of(&held.log_starts),
-        }
+        })
+    }
+
+    /// Has a log recovered from `point` on when it is opened again.
+    pub(super) fn distrust(&self, directory: usize, log: &Log) {
+        let held = &self.list[directory];
+        held.recovery_points.lock().insert(log.partition().clone(), log.recovery_point());
+        held.log_starts.lock().insert(log.partition().clone(), log.log_start_offset());
+        held.distrusted.lock().insert(log.partition().clone());
     }
 
     /// Removes the log of a topic that was deleted while the log was being made.
@@ -169,13 +314,13 @@ impl Directories {
 
     /// Takes a log that does not belong to its topic out of the way, under a name with `-stray` as Kafka gives such.
     pub(super) fn set_aside(&self, directory: usize, partition: &TopicPartition) -> Result<PathBuf, Error> {
+        let log_dir = self.list[directory].or_failed()?;
         self.forget(directory, partition);
-        let held = &self.list[directory];
-        let source = held.log_dir.log_path(partition);
+        let source = log_dir.log_path(partition);
         let suffix = format!(".{:032x}-stray", u128::from_be_bytes(random_uuid().0));
         let mut name = partition.to_string();
         name.truncate(255 - suffix.len());
-        let target = held.log_dir.path().join(name + &suffix);
+        let target = log_dir.path().join(name + &suffix);
         let action = "rename";
         std::fs::rename(&source, &target).map_err(|error| Error::Io {
             action,
@@ -191,6 +336,7 @@ impl Directories {
         for offsets in [&held.recovery_points, &held.log_starts, &held.high_watermarks] {
             offsets.lock().remove(partition);
         }
+        held.distrusted.lock().remove(partition);
     }
 
     pub(super) fn rename_for_delete(
@@ -198,21 +344,21 @@ impl Directories {
         directory: usize,
         partition: &TopicPartition,
     ) -> Result<PathBuf, Error> {
+        let log_dir = self.list[directory].or_failed()?;
         self.forget(directory, partition);
-        self.list[directory].log_dir.rename_for_delete(partition, random_uuid())
+        log_dir.rename_for_delete(partition, random_uuid()).inspect_err(|error| self.judge(directory, error))
     }
 
     pub(super) fn remove(&self, directory: usize, path: &Path) -> Result<(), Error> {
-        self.list[directory].log_dir.remove_deleted(path)
+        let removed = self.list[directory].or_failed()?.remove_deleted(path);
+        removed.inspect_err(|error| self.judge(directory, error))
     }
 
-    /// Writes one kind of checkpoint file, where anything in it changed.
-    pub(super) fn write_checkpoint(
-        &self,
-        what: Checkpoint,
-        news: Vec<OffsetCheckpoint>,
-    ) -> Result<(), Error> {
-        for (directory, news) in self.list.iter().zip(news) {
+    /// Writes one kind of checkpoint file, where anything in it changed; says whether all could be written.
+    pub(super) fn write_checkpoint(&self, what: Checkpoint, news: Vec<OffsetCheckpoint>) -> bool {
+        let mut all = true;
+        for (at, (directory, news)) in self.list.iter().zip(news).enumerate() {
+            let Some(log_dir) = directory.usable() else { continue };
             let offsets = match what {
                 Checkpoint::HighWatermarks => &directory.high_watermarks,
                 Checkpoint::RecoveryPoints => &directory.recovery_points,
@@ -224,36 +370,55 @@ impl Directories {
             if merged == *offsets {
                 continue;
             }
-            match what {
-                Checkpoint::HighWatermarks => directory.log_dir.write_high_watermarks(&merged)?,
-                Checkpoint::RecoveryPoints => directory.log_dir.write_recovery_points(&merged)?,
-                Checkpoint::LogStarts => directory.log_dir.write_log_starts(&merged)?,
+            let written = match what {
+                Checkpoint::HighWatermarks => log_dir.write_high_watermarks(&merged),
+                Checkpoint::RecoveryPoints => log_dir.write_recovery_points(&merged),
+                Checkpoint::LogStarts => log_dir.write_log_starts(&merged),
+            };
+            match written {
+                Ok(()) => *offsets = merged,
+                Err(error) => {
+                    all = false;
+                    tracing::error!(%error, "checkpoint is not written");
+                    self.judge(at, &error);
+                }
             }
-            *offsets = merged;
         }
-        Ok(())
+        all
+    }
+
+    /// Makes everything in a directory durable.
+    pub(super) fn sync(&self, directory: usize) -> Result<(), Error> {
+        let synced = self.list[directory].or_failed()?.sync_file_system();
+        synced.inspect_err(|error| self.judge(directory, error))
     }
 
     /// Gives the directories up for others to have.
     pub(super) fn release(&self) {
-        self.list.iter().for_each(|directory| directory.log_dir.release());
+        self.list.iter().filter_map(|directory| directory.log_dir.as_ref()).for_each(LogDir::release);
     }
 
     /// Leaves the directories as they were found, for a node that does not start after all.
     pub fn put_back(&self) {
-        for directory in self.list.iter().filter(|directory| directory.log_dir.had_clean_shutdown()) {
-            if let Err(error) = directory.log_dir.mark_clean_shutdown(-1) {
-                tracing::warn!(path = %directory.log_dir.path().display(), %error, "mark of the clean stop is lost");
+        for log_dir in self.list.iter().filter_map(Directory::usable).filter(|dir| dir.had_clean_shutdown()) {
+            if let Err(error) = log_dir.mark_clean_shutdown(-1) {
+                tracing::warn!(path = %log_dir.path().display(), %error, "mark of the clean stop is lost");
             }
         }
     }
 
-    /// Marks all directories as left in order.
-    pub(super) fn mark_clean(&self) {
-        for directory in &self.list {
-            if let Err(error) = directory.log_dir.mark_clean_shutdown(-1) {
-                tracing::error!(path = %directory.log_dir.path().display(), %error, "clean stop is not marked");
-            }
+    /// Marks a directory as left in order.
+    pub(super) fn mark_clean(&self, directory: usize) {
+        let Some(log_dir) = self.list[directory].usable() else { return };
+        if let Err(error) = log_dir.mark_clean_shutdown(-1) {
+            tracing::error!(path = %log_dir.path().display(), %error, "clean stop is not marked");
         }
     }
+}
+
+/// Writes `meta.properties` into a directory that has none, or one without an id; returns the directory's id.
+fn format(path: &Path, cluster_id: &str, node_id: BrokerId) -> Result<Uuid, Error> {
+    let directory_id = random_uuid();
+    MetaProperties { cluster_id: cluster_id.to_owned(), node_id, directory_id }.write(path)?;
+    Ok(directory_id)
 }

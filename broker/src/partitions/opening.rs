@@ -30,7 +30,9 @@ impl Partitions {
     ) -> Result<Arc<Partition>, OpenError> {
         let partition = name(topic, index);
         let topic_id = topic.id;
-        let settings = self.topic_config(&self.metadata.image(), &topic.name);
+        let image = self.metadata.image();
+        let settings = self.topic_config(&image, &topic.name);
+        let assigned = image.directories.of(topic_id, index, self.settings.node_id);
         let (config, target) = (log_config(&settings), compression(&settings));
         let (directories, clock) = (self.directories.clone(), self.clock.clone());
         let work = tokio::task::spawn_blocking(move || -> Result<Arc<Partition>, Error> {
@@ -41,19 +43,21 @@ impl Partitions {
                     // for certain, so the data is kept.
                     let path = directories.set_aside(found.directory, &partition)?;
                     tracing::warn!(%partition, path = %path.display(), "log of another topic of this name is set aside");
-                    directories.create(&partition, topic_id, config, now_ms)?
+                    directories.create(&partition, topic_id, assigned, config, now_ms)?
                 }
                 Some(found) => {
-                    let recovery = directories.recovery(found.directory, &partition);
+                    let recovery = directories.recovery(found.directory, &partition)?;
                     let path = directories.path(found.directory, &partition);
-                    let log = Log::open(&path, config, recovery, now_ms)?;
-                    log.set_topic_id(topic_id)?;
+                    let opened = Log::open(&path, config, recovery, now_ms);
+                    let opened = opened.and_then(|log| log.set_topic_id(topic_id).map(|()| log));
+                    let log = opened.inspect_err(|error| directories.judge(found.directory, error))?;
                     directories.note(&partition, topic_id, found.directory);
                     (found.directory, log)
                 }
-                None => directories.create(&partition, topic_id, config, now_ms)?,
+                None => directories.create(&partition, topic_id, assigned, config, now_ms)?,
             };
-            let partition = Partition::new(topic_id, epoch, log, directory, clock);
+            let health = directories.health_of(directory).clone();
+            let partition = Partition::new(topic_id, epoch, log, directory, health, clock);
             partition.set_compression(target);
             Ok(Arc::new(partition))
         });

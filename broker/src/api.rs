@@ -98,15 +98,21 @@ macro_rules! row {
     };
 }
 
+mod acls;
+mod alter_client_quotas;
 mod alter_configs;
 mod alter_partition_reassignments;
 pub(crate) mod api_versions;
 mod authorize;
+mod create_acls;
 mod create_partitions;
 mod create_topics;
+mod delete_acls;
 mod delete_groups;
 mod delete_records;
 mod delete_topics;
+mod describe_acls;
+mod describe_client_quotas;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
@@ -159,6 +165,9 @@ pub(crate) const APIS: &[Row] = &[
     row!(DeleteRecordsRequest, 0..=2, delete_records),
     row!(InitProducerIdRequest, 0..=5, init_producer_id),
     row!(OffsetForLeaderEpochRequest, 2..=4, offset_for_leader_epoch),
+    row!(DescribeAclsRequest, 1..=3, describe_acls),
+    row!(CreateAclsRequest, 1..=3, create_acls),
+    row!(DeleteAclsRequest, 1..=3, delete_acls),
     row!(DescribeConfigsRequest, 1..=4, describe_configs),
     row!(AlterConfigsRequest, 0..=2, alter_configs),
     row!(DescribeLogDirsRequest, 1..=5, describe_log_dirs),
@@ -169,6 +178,8 @@ pub(crate) const APIS: &[Row] = &[
     row!(AlterPartitionReassignmentsRequest, 0..=1, alter_partition_reassignments),
     row!(ListPartitionReassignmentsRequest, 0..=0, list_partition_reassignments),
     row!(OffsetDeleteRequest, 0..=0, offset_delete),
+    row!(DescribeClientQuotasRequest, 0..=1, describe_client_quotas),
+    row!(AlterClientQuotasRequest, 0..=1, alter_client_quotas),
     row!(DescribeQuorumRequest, 0..=2, describe_quorum),
     row!(UpdateFeaturesRequest, 0..=2, update_features),
     row!(DescribeClusterRequest, 0..=2, describe_cluster),

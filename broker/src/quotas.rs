@@ -4,6 +4,7 @@ mod entity;
 mod key;
 mod set;
 
+pub(crate) use entity::KINDS;
 pub use entity::{Entity, Name};
 pub use key::{QuotaKey, QuotaValue};
 pub use set::{Applied, QuotaSet};

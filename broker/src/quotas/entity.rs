@@ -18,9 +18,11 @@ pub struct Entity {
 }
 
 /// The type names on the wire.
-pub(crate) const USER: &str = "user";
-pub(crate) const CLIENT_ID: &str = "client-id";
-pub(crate) const IP: &str = "ip";
+const USER: &str = "user";
+const CLIENT_ID: &str = "client-id";
+const IP: &str = "ip";
+/// Every type.
+pub(crate) const KINDS: [&str; 3] = [USER, CLIENT_ID, IP];
 
 impl Entity {
     /// The parts with their types; the default has no name.
@@ -32,17 +34,7 @@ impl Entity {
         })
     }
 
-    /// The part of a type, for a type that there is.
-    pub fn part(&self, kind: &str) -> Option<&Option<Name>> {
-        match kind {
-            USER => Some(&self.user),
-            CLIENT_ID => Some(&self.client_id),
-            IP => Some(&self.ip),
-            _ => None,
-        }
-    }
-
-    /// As [`Entity::part`], to be set.
+    /// The part of a type, to be set; `None` for a type that there is not.
     pub fn part_mut(&mut self, kind: &str) -> Option<&mut Option<Name>> {
         match kind {
             USER => Some(&mut self.user),

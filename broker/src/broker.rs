@@ -7,6 +7,7 @@ use std::sync::Arc;
 use aqueduct_protocol::ids::{BrokerId, Uuid};
 
 use crate::api::own;
+use crate::cleaner;
 use crate::clock::Clock;
 use crate::config::{ConfigError, Listener, LiveSettings, Properties, Settings};
 use crate::coordinator::Coordinator;
@@ -120,6 +121,7 @@ impl Broker {
             node.tasks.spawn(network::run(door, node.clone()));
         }
         housekeeping::start(&node);
+        cleaner::start(&node);
         tracing::info!(node = node.settings.node_id.0, "broker has started");
         Ok(Handle { addresses, node })
     }

@@ -2,6 +2,7 @@
 
 mod access;
 pub mod broker_keys;
+mod cleaner;
 pub mod client_metrics_keys;
 pub mod definition;
 pub mod dynamic;
@@ -13,6 +14,7 @@ mod properties;
 mod settings;
 pub mod topic_keys;
 
+pub use cleaner::CleanerSettings;
 pub use definition::{ConfigError, Key, Kind, Scope};
 pub use listeners::{Listener, Listeners, SecurityProtocol};
 pub use live::{LiveSettings, Reconfigurable};

@@ -143,6 +143,10 @@ fn flush(node: &Node, now_ms: i64) {
 fn retain(node: &Node, now_ms: i64) {
     let mut removed = 0;
     for partition in node.partitions.all_open() {
+        // The cleaner sees to compacted logs, so that retention does not come between.
+        if node.settings.cleaner.enabled && partition.log.config().compact {
+            continue;
+        }
         match partition.log.apply_retention(now_ms) {
             Ok(count) => removed += count,
             Err(_) if partition.is_deleted() || partition.is_offline() => {}

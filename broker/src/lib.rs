@@ -12,6 +12,7 @@
 
 mod api;
 mod broker;
+mod cleaner;
 pub mod clock;
 pub mod config;
 mod coordinator;

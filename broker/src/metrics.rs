@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::api::APIS;
+use crate::cleaner::CleanerMetrics;
 
 /// Handles of everything that is counted, and the registry that an exporter reads.
 pub(crate) struct Metrics {
@@ -24,6 +25,7 @@ pub(crate) struct Metrics {
     pub topics: Gauge,
     pub fetch_sessions: Gauge,
     pub groups: GroupMetrics,
+    pub cleaner: CleanerMetrics,
 }
 
 /// What the group coordinator counts.
@@ -97,6 +99,7 @@ impl Metrics {
         let connections = gauge(server, "socketserver_connections", "Open client connections");
         let requests = Requests::register(registry.sub_registry_with_prefix("network"));
         let groups = GroupMetrics::register(registry.sub_registry_with_prefix("coordinator_group"));
+        let cleaner = CleanerMetrics::register(registry.sub_registry_with_prefix("log"));
         Self {
             registry: Mutex::new(registry),
             requests,
@@ -110,6 +113,7 @@ impl Metrics {
             topics,
             fetch_sessions,
             groups,
+            cleaner,
         }
     }
 

@@ -172,6 +172,8 @@ impl Partition {
     /// Takes it out of service: appends fail, waiting fetches look again.
     pub fn delete(&self) {
         self.deleted.store(true, Release);
+        // From here on its directory may be another's, and a cleaning must not touch it.
+        self.log.abandon();
         self.waiters.wake();
     }
 

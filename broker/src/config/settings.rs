@@ -7,7 +7,7 @@ use aqueduct_protocol::ids::BrokerId;
 
 use super::definition::{ConfigError, list};
 use super::dynamic::Named;
-use super::{Listeners, Properties, broker_keys};
+use super::{CleanerSettings, Listeners, Properties, broker_keys};
 use crate::security::AuthorizerSettings;
 
 /// Everything that the broker reads from its properties once, at start.
@@ -50,6 +50,7 @@ pub struct Settings {
     pub producer_id_check_interval: Duration,
     /// `None` where everybody may do everything.
     pub authorizer: Option<AuthorizerSettings>,
+    pub cleaner: CleanerSettings,
     pub groups: GroupSettings,
     pub transactions: TransactionSettings,
 }
@@ -197,6 +198,7 @@ impl Settings {
             producer_id_expiration_ms: read.long("producer.id.expiration.ms"),
             producer_id_check_interval: read.millis("producer.id.expiration.check.interval.ms"),
             authorizer: super::access::authorizer(&properties)?,
+            cleaner: CleanerSettings::read(&properties)?,
             groups: GroupSettings {
                 min_session_timeout_ms: read.int("group.min.session.timeout.ms"),
                 max_session_timeout_ms: read.int("group.max.session.timeout.ms"),

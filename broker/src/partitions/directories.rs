@@ -339,6 +339,16 @@ impl Directories {
         held.distrusted.lock().remove(partition);
     }
 
+    /// Up to where compaction has come in the logs of a directory. Blocks.
+    pub fn read_cleaner_offsets(&self, directory: usize) -> Result<OffsetCheckpoint, Error> {
+        self.list[directory].log_dir.read_cleaner_offsets()
+    }
+
+    /// Writes [`Directories::read_cleaner_offsets`]. Blocks.
+    pub fn write_cleaner_offsets(&self, directory: usize, offsets: &OffsetCheckpoint) -> Result<(), Error> {
+        self.list[directory].log_dir.write_cleaner_offsets(offsets)
+    }
+
     pub(super) fn rename_for_delete(
         &self,
         directory: usize,

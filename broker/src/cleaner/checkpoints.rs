@@ -1,0 +1,56 @@
+use std::collections::{BTreeMap, HashSet};
+
+use aqueduct_protocol::ids::{Offset, Uuid};
+use aqueduct_storage::{Error, OffsetCheckpoint, TopicPartition};
+
+use crate::partitions::Directories;
+
+/// Up to where each log is clean, as `cleaner-offset-checkpoint` of each directory says. The file knows partitions by
+/// name; here the topic's id goes with it, so that a new topic does not inherit from a deleted one of its name.
+#[derive(Debug, Default)]
+pub(super) struct Checkpoints {
+    by_directory: Vec<BTreeMap<TopicPartition, (Uuid, Offset)>>,
+}
+
+impl Checkpoints {
+    /// Reads the files; what cannot be read is taken as empty, so that all is cleaned again. Blocks.
+    pub fn load(directories: &Directories) -> Self {
+        let ids: BTreeMap<TopicPartition, Uuid> =
+            directories.known().into_iter().map(|(id, partition)| (partition, id)).collect();
+        let read = |directory| {
+            let offsets = directories.read_cleaner_offsets(directory).unwrap_or_else(|error| {
+                tracing::warn!(%error, "logs are cleaned from their beginning");
+                OffsetCheckpoint::new()
+            });
+            let known = offsets.into_iter().filter_map(|(partition, offset)| {
+                let id = *ids.get(&partition)?;
+                Some((partition, (id, offset)))
+            });
+            known.collect()
+        };
+        Self { by_directory: (0..directories.len()).map(read).collect() }
+    }
+
+    /// Up to where a log is clean, if it has been cleaned.
+    pub fn get(&self, directory: usize, partition: &TopicPartition, topic: Uuid) -> Option<Offset> {
+        let (id, offset) = self.by_directory.get(directory)?.get(partition)?;
+        (*id == topic).then_some(*offset)
+    }
+
+    /// Notes and writes down up to where a log is clean; forgets logs that are no more. Blocks.
+    pub fn set(
+        &mut self,
+        directories: &Directories,
+        directory: usize,
+        partition: &TopicPartition,
+        topic: Uuid,
+        offset: Offset,
+    ) -> Result<(), Error> {
+        let Some(offsets) = self.by_directory.get_mut(directory) else { return Ok(()) };
+        let known: HashSet<(Uuid, TopicPartition)> = directories.known().into_iter().collect();
+        offsets.retain(|partition, (id, _)| known.contains(&(*id, partition.clone())));
+        offsets.insert(partition.clone(), (topic, offset));
+        let lines = offsets.iter().map(|(partition, (_, offset))| (partition.clone(), *offset)).collect();
+        directories.write_cleaner_offsets(directory, &lines)
+    }
+}

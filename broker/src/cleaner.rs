@@ -165,6 +165,7 @@ impl Cleaner {
             // A disk that is full, or fails for a moment: the next round tries again.
             Err(error @ Error::Io { .. }) => {
                 tracing::warn!(partition = %partition.log.partition(), %error, "log is not cleaned");
+                self.node.partitions.directories().judge(partition.directory, &error);
                 self.wait(settings.backoff);
             }
             Err(error) => self.give_up(key, &partition, cleanable.cleanable_bytes, &error),
@@ -238,11 +239,11 @@ impl Cleaner {
 
     fn show_uncleanable(&self) {
         let schedule = self.schedule.lock();
-        for (index, path) in self.node.partitions.directories().paths().enumerate() {
+        for (index, health) in self.node.partitions.directories().health().enumerate() {
             let here: Vec<_> =
                 schedule.uncleanable().filter(|(_, quarantined)| quarantined.directory == index).collect();
             let bytes = here.iter().map(|(_, quarantined)| quarantined.bytes).sum();
-            self.node.metrics.cleaner.uncleanable(&path.display().to_string(), here.len(), bytes);
+            self.node.metrics.cleaner.uncleanable(&health.path().display().to_string(), here.len(), bytes);
         }
     }
 }

@@ -341,12 +341,13 @@ impl Directories {
 
     /// Up to where compaction has come in the logs of a directory. Blocks.
     pub fn read_cleaner_offsets(&self, directory: usize) -> Result<OffsetCheckpoint, Error> {
-        self.list[directory].log_dir.read_cleaner_offsets()
+        self.list[directory].or_failed()?.read_cleaner_offsets()
     }
 
     /// Writes [`Directories::read_cleaner_offsets`]. Blocks.
     pub fn write_cleaner_offsets(&self, directory: usize, offsets: &OffsetCheckpoint) -> Result<(), Error> {
-        self.list[directory].log_dir.write_cleaner_offsets(offsets)
+        let written = self.list[directory].or_failed()?.write_cleaner_offsets(offsets);
+        written.inspect_err(|error| self.judge(directory, error))
     }
 
     pub(super) fn rename_for_delete(

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 use crate::clock::Clock;
-use crate::fetch::waiters::{Waiter, Waiters};
+use crate::fetch::waiters::{Seat, Waiter, Waiters};
 use crate::partitions::Health;
 use crate::recompress::Target;
 use crate::state_log::StateLog;
@@ -131,13 +131,13 @@ impl Partition {
     }
 
     /// Has `waiter` woken by appends. The caller looks at the end once more afterwards.
-    pub fn wait(&self, waiter: &Arc<Waiter>) {
-        self.waiters.add(waiter);
+    pub fn wait(&self, waiter: &Arc<Waiter>) -> Seat {
+        self.waiters.add(waiter)
     }
 
     /// Ends [`Partition::wait`].
-    pub fn stop_waiting(&self, waiter: &Arc<Waiter>) {
-        self.waiters.remove(waiter);
+    pub fn stop_waiting(&self, seat: Seat) {
+        self.waiters.remove(seat);
     }
 
     /// Whether it cannot be served: its directory failed, or its log is to be opened anew.

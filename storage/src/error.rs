@@ -137,6 +137,11 @@ impl Error {
         }
     }
 
+    /// Whether the disk would have had to be waited for; see [`crate::if_cached`].
+    pub fn is_cold(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
     /// What the failure says of the disk.
     pub fn fault(&self) -> Fault {
         match self {
@@ -168,7 +173,10 @@ impl Error {
 /// What an error of the operating system says of the disk.
 pub fn fault_of(error: &std::io::Error) -> Fault {
     use rustix::io::Errno;
-    let Some(code) = error.raw_os_error() else { return Fault::Unclear };
+    let Some(code) = error.raw_os_error() else {
+        let is_cold = error.kind() == std::io::ErrorKind::WouldBlock;
+        return if is_cold { Fault::None } else { Fault::Unclear };
+    };
     match Errno::from_raw_os_error(code) {
         Errno::NOSPC | Errno::DQUOT => Fault::Space,
         Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR | Errno::AGAIN => Fault::None,

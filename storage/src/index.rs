@@ -9,9 +9,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::Error;
 use crate::error::IoContext;
 use crate::open_files::LazyFile;
+use crate::{Error, cold};
 
 /// What an index file is made of.
 pub(crate) trait Entry: Copy {
@@ -74,15 +74,79 @@ pub(crate) struct IndexFile<E> {
     stored: usize,
     pending: Vec<E>,
     last: Option<E>,
+    /// Written to since the last sync.
+    is_dirty: bool,
+    /// The stored entries that the last lookup ended among: who reads on finds the next ones there, too.
+    page: Option<Page<E>>,
+}
+
+/// Some stored entries that follow each other.
+#[derive(Debug)]
+pub(crate) struct Page<E> {
+    first: usize,
+    entries: Vec<E>,
+}
+
+/// A lookup among the stored entries, for which nothing needs to be locked.
+#[derive(Debug)]
+pub(crate) struct Search<E> {
+    file: Arc<File>,
+    path: Arc<Path>,
+    stored: usize,
+    marker: std::marker::PhantomData<E>,
+}
+
+impl<E: Entry> Search<E> {
+    const PAGE: usize = 512;
+
+    /// How many of the stored entries come before the first for which `holds` does not; and the entries around there.
+    fn count_where(&self, holds: &impl Fn(&E) -> bool) -> Result<(usize, Page<E>), Error> {
+        let (mut low, mut high) = (0, self.stored.div_ceil(Self::PAGE));
+        // The last page whose first entry holds.
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            let first = self.read(middle * Self::PAGE, 1)?;
+            if first.first().is_some_and(holds) { low = middle } else { high = middle }
+        }
+        let first = low * Self::PAGE;
+        // One more, which tells where the next page begins.
+        let entries = self.read(first, (self.stored - first).min(Self::PAGE + 1))?;
+        let count = first + entries.partition_point(holds);
+        Ok((count, Page { first, entries }))
+    }
+
+    /// The last stored entry for which `holds` does.
+    pub(crate) fn last_where(&self, holds: impl Fn(&E) -> bool) -> Result<(Option<E>, Page<E>), Error> {
+        let (count, page) = self.count_where(&holds)?;
+        let found = count.checked_sub(1).and_then(|last| page.get(last));
+        Ok((found, page))
+    }
+
+    fn read(&self, from: usize, count: usize) -> Result<Vec<E>, Error> {
+        let mut bytes = vec![0; count * E::LEN];
+        cold::read_exact_at(&self.file, &mut bytes, (from * E::LEN) as u64).at("read", &self.path)?;
+        Ok(bytes.chunks_exact(E::LEN).map(E::read).collect())
+    }
+}
+
+impl<E: Entry> Page<E> {
+    fn get(&self, index: usize) -> Option<E> {
+        self.entries.get(index.checked_sub(self.first)?).copied()
+    }
 }
 
 impl<E: Entry> IndexFile<E> {
     const PENDING: usize = 256;
 
+    fn new(path: PathBuf, stored: usize) -> Self {
+        let file = LazyFile::new(path.into());
+        Self { file, stored, pending: Vec::new(), last: None, is_dirty: false, page: None }
+    }
+
     /// A new, empty file, in the place of any other.
     pub(crate) fn create(path: PathBuf) -> Result<Self, Error> {
         File::create(&path).at("create", &path)?;
-        Ok(Self { file: LazyFile::new(path.into()), stored: 0, pending: Vec::new(), last: None })
+        Ok(Self { is_dirty: true, ..Self::new(path, 0) })
     }
 
     /// The file at `path`; `None` where it is missing or no whole number of entries long.
@@ -95,8 +159,7 @@ impl<E: Entry> IndexFile<E> {
         if !len.is_multiple_of(E::LEN) {
             return Ok(None);
         }
-        let file = LazyFile::new(path.into());
-        let mut index = Self { file, stored: len / E::LEN, pending: Vec::new(), last: None };
+        let mut index = Self::new(path, len / E::LEN);
         if index.stored > 0 {
             index.last = Some(index.get(index.stored - 1)?);
         }
@@ -128,6 +191,8 @@ impl<E: Entry> IndexFile<E> {
         self.pending.iter().for_each(|entry| entry.write(&mut bytes));
         let at = (self.stored * E::LEN) as u64;
         self.file.get()?.write_all_at(&bytes, at).at("write", &self.path())?;
+        self.is_dirty = true;
+        self.page = None;
         self.stored += self.pending.len();
         self.pending.clear();
         Ok(())
@@ -136,7 +201,11 @@ impl<E: Entry> IndexFile<E> {
     /// Writes what is pending and makes it durable.
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
         self.flush()?;
-        self.file.get()?.sync_data().at("sync", &self.path())
+        if self.is_dirty {
+            self.file.get()?.sync_data().at("sync", &self.path())?;
+            self.is_dirty = false;
+        }
+        Ok(())
     }
 
     /// Gives up the descriptor and spare memory, until they are needed again.
@@ -144,16 +213,48 @@ impl<E: Entry> IndexFile<E> {
         self.flush()?;
         self.file.rest();
         self.pending = Vec::new();
+        self.page = None;
         Ok(())
     }
 
-    /// The last entry for which `not_after` holds; it must hold for all entries before, too.
-    pub(crate) fn last_where(&mut self, not_after: impl Fn(&E) -> bool) -> Result<Option<E>, Error> {
-        Ok(match self.count_where(&not_after)? {
-            0 => None,
-            count if count == self.len() => self.last,
-            count => Some(self.get(count - 1)?),
-        })
+    /// The last entry for which `not_after` holds; it must hold for all entries before, too. What is not in memory is
+    /// left to a [`Search`], which needs no lock, and [`IndexFile::remember`].
+    pub(crate) fn last_where(
+        &self,
+        not_after: impl Fn(&E) -> bool,
+    ) -> Result<Result<Option<E>, Search<E>>, Error> {
+        if self.last.is_none_or(|last| not_after(&last)) {
+            return Ok(Ok(self.last));
+        }
+        if self.pending.first().is_some_and(&not_after) {
+            let count = self.pending.partition_point(&not_after);
+            return Ok(Ok(Some(self.pending[count - 1])));
+        }
+        if self.stored == 0 {
+            return Ok(Ok(None));
+        }
+        if let Some(page) = &self.page
+            && page.entries.first().is_some_and(&not_after)
+        {
+            let count = page.entries.partition_point(&not_after);
+            // Behind the page there may be more for which it holds, unless that is the end.
+            if count < page.entries.len() || page.first + count == self.stored {
+                return Ok(Ok(Some(page.entries[count - 1])));
+            }
+        }
+        self.search().map(Err)
+    }
+
+    /// Keeps the entries among which a search ended.
+    pub(crate) fn remember(&mut self, page: Page<E>) {
+        if page.first + page.entries.len() <= self.stored {
+            self.page = Some(page);
+        }
+    }
+
+    fn search(&self) -> Result<Search<E>, Error> {
+        let marker = std::marker::PhantomData;
+        Ok(Search { file: self.file.get()?, path: self.path(), stored: self.stored, marker })
     }
 
     /// The first entry for which `before` does not hold; it must hold for all entries before, and none after.
@@ -173,6 +274,8 @@ impl<E: Entry> IndexFile<E> {
         if count < self.stored {
             self.file.get()?.set_len((count * E::LEN) as u64).at("truncate", &self.path())?;
             self.stored = count;
+            self.is_dirty = true;
+            self.page = None;
         }
         self.pending.truncate(count - self.stored);
         self.last = if count == 0 { None } else { Some(self.get(count - 1)?) };
@@ -186,12 +289,10 @@ impl<E: Entry> IndexFile<E> {
         if self.pending.first().is_some_and(holds) {
             return Ok(self.stored + self.pending.partition_point(holds));
         }
-        let (mut low, mut high) = (0, self.stored);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if holds(&self.get(middle)?) { low = middle + 1 } else { high = middle }
+        if self.stored == 0 {
+            return Ok(0);
         }
-        Ok(low)
+        self.search()?.count_where(holds).map(|(count, _)| count)
     }
 
     fn get(&mut self, index: usize) -> Result<E, Error> {
@@ -200,7 +301,7 @@ impl<E: Entry> IndexFile<E> {
         }
         let mut bytes = [0u8; 16];
         let bytes = &mut bytes[..E::LEN];
-        self.file.get()?.read_exact_at(bytes, (index * E::LEN) as u64).at("read", &self.path())?;
+        cold::read_exact_at(&*self.file.get()?, bytes, (index * E::LEN) as u64).at("read", &self.path())?;
         Ok(E::read(bytes))
     }
 
@@ -218,6 +319,36 @@ impl<E: Entry> IndexFile<E> {
 mod tests {
     use super::*;
 
+    fn last_where(
+        index: &mut IndexFile<OffsetEntry>,
+        holds: impl Fn(&OffsetEntry) -> bool,
+    ) -> Option<OffsetEntry> {
+        match index.last_where(&holds).unwrap() {
+            Ok(found) => found,
+            Err(search) => {
+                let (found, page) = search.last_where(&holds).unwrap();
+                index.remember(page);
+                found
+            }
+        }
+    }
+
+    #[test]
+    fn who_reads_on_finds_what_comes_next_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut index = IndexFile::create(dir.path().join("00000000000000000000.index")).unwrap();
+        for i in 0..2100 {
+            index.push(OffsetEntry { relative: i * 10, position: i * 100 }).unwrap();
+        }
+        let mut searches = 0;
+        for target in 0..20_000 {
+            searches += usize::from(index.last_where(|e| e.relative <= target).unwrap().is_err());
+            let found = last_where(&mut index, |e| e.relative <= target).unwrap();
+            assert_eq!(found.relative, target / 10 * 10);
+        }
+        assert_eq!(searches, 4, "one for each page");
+    }
+
     #[test]
     fn lookups_see_stored_and_pending_entries_alike() {
         let dir = tempfile::tempdir().unwrap();
@@ -228,7 +359,7 @@ mod tests {
             index.push(entry(i)).unwrap();
         }
         for target in [-1, 0, 5, 9, 10, 2549, 2560, 5000, 9989, 9990, 20_000] {
-            let found = index.last_where(|e| e.relative <= target).unwrap();
+            let found = last_where(&mut index, |e| e.relative <= target);
             let expected = (target >= 0).then(|| entry((target / 10).min(999)));
             assert_eq!(found, expected, "{target}");
         }
@@ -240,7 +371,7 @@ mod tests {
         index.rest().unwrap();
         let mut index = IndexFile::<OffsetEntry>::open(path.clone()).unwrap().unwrap();
         assert_eq!((index.len(), index.last()), (51, Some(entry(50))));
-        assert_eq!(index.last_where(|e| e.relative <= 77).unwrap(), Some(entry(7)));
+        assert_eq!(last_where(&mut index, |e| e.relative <= 77), Some(entry(7)));
         std::fs::write(&path, [0; 9]).unwrap();
         assert!(IndexFile::<OffsetEntry>::open(path).unwrap().is_none());
     }

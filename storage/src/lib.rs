@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod cleaner;
+mod cold;
 mod config;
 mod epochs;
 mod error;
@@ -27,6 +28,7 @@ mod validate;
 
 pub use checkpoint::OffsetCheckpoint;
 pub use cleaner::{Cleanable, Cleaned, CleanerLimits, Pace};
+pub use cold::if_cached;
 pub use config::LogConfig;
 pub use error::{Error, Fault, RecordIssue, fault_of};
 pub use log::{AppendInfo, Log, Recovery, Slice, TimestampedOffset};

@@ -1,14 +1,13 @@
 //! Walking over the batch headers of a log file.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use aqueduct_protocol::records::{BatchHeader, HEADER_LEN, RecordError, compute_crc};
 
-use crate::Error;
 use crate::error::IoContext;
+use crate::{Error, cold};
 
 /// What stands at a position of a log file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,9 +95,10 @@ impl<'a> Scan<'a> {
         let buffered = at >= self.buffer_at && at + len as u64 <= self.buffer_at + self.buffer.len() as u64;
         if !buffered {
             let want = (self.end - at).min(self.chunk.max(len) as u64) as usize;
+            self.buffer.clear();
             self.buffer.resize(want, 0);
             self.buffer_at = at;
-            self.file.read_exact_at(&mut self.buffer, at).at("read", self.path)?;
+            cold::read_exact_at(&self.file, &mut self.buffer, at).at("read", self.path)?;
         }
         let start = (at - self.buffer_at) as usize;
         Ok(&self.buffer[start..start + len])

@@ -8,7 +8,7 @@ use aqueduct_protocol::records::{BatchHeader, NO_TIMESTAMP, RecordError};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::IoContext;
-use crate::index::{IndexFile, OffsetEntry, TimeEntry};
+use crate::index::{Entry, IndexFile, OffsetEntry, TimeEntry};
 use crate::open_files::{HeldFile, LazyFile};
 use crate::scan::{Scan, Step};
 use crate::{AbortedTransaction, Error, LogConfig, files, txn_index};
@@ -267,10 +267,25 @@ impl Segment {
         Error::DamagedLog { path: self.path.to_path_buf(), position, source }
     }
 
+    /// The last entry of an index for which `holds` does. The lock, which appends take, too, is not held over reads.
+    fn look_up<E: Entry>(
+        &self,
+        of: impl Fn(&mut Indexes) -> &mut IndexFile<E>,
+        holds: impl Fn(&E) -> bool,
+    ) -> Result<Option<E>, Error> {
+        let search = match of(&mut self.indexes.lock()).last_where(&holds)? {
+            Ok(found) => return Ok(found),
+            Err(search) => search,
+        };
+        let (found, page) = search.last_where(&holds)?;
+        of(&mut self.indexes.lock()).remember(page);
+        Ok(found)
+    }
+
     /// Where to begin to look for `offset`: at or before its batch.
     pub(crate) fn position_before(&self, offset: Offset) -> Result<u64, Error> {
         let relative = offset.0.saturating_sub(self.base_offset.0);
-        let near = self.indexes.lock().offsets.last_where(|e| e.relative as i64 <= relative)?;
+        let near = self.look_up(|indexes| &mut indexes.offsets, |e| e.relative as i64 <= relative)?;
         Ok(near.map_or(0, |entry| entry.position as u64))
     }
 
@@ -294,10 +309,10 @@ impl Segment {
 
     /// Where to begin to look for the first record that is not older than `timestamp`.
     pub(crate) fn find_timestamp(&self, timestamp: i64, end: u64) -> Result<u64, Error> {
-        let mut indexes = self.indexes.lock();
         // All that the entry covers is older.
-        let Some(older) = indexes.times.last_where(|e| e.timestamp < timestamp)? else { return Ok(0) };
-        let near = indexes.offsets.last_where(|e| e.relative <= older.relative)?;
+        let older = self.look_up(|indexes| &mut indexes.times, |e: &TimeEntry| e.timestamp < timestamp)?;
+        let Some(older) = older else { return Ok(0) };
+        let near = self.look_up(|indexes| &mut indexes.offsets, |e| e.relative <= older.relative)?;
         Ok(near.map_or(0, |entry| entry.position as u64).min(end))
     }
 

@@ -55,7 +55,7 @@ async fn handle(context: &Context, request: FetchRequest) -> FetchPlan<Slice> {
             Ok(session) => session,
             Err(code) => return FetchPlan { error_code: code.code(), ..Default::default() },
         };
-    let mut reader = Reader {
+    let reader = Reader {
         targets: targets(context, session.positions(), is_follower).await,
         max_bytes: usize::try_from(request.max_bytes).unwrap_or(0).min(node.settings.fetch_max_bytes),
         committed_only: request.isolation_level == READ_COMMITTED,
@@ -63,7 +63,7 @@ async fn handle(context: &Context, request: FetchRequest) -> FetchPlan<Slice> {
     };
     let max_wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
-    let outcomes = read_or_wait(context, &mut reader, min_bytes, max_wait).await;
+    let (reader, outcomes) = read_or_wait(context, reader, min_bytes, max_wait).await;
     for outcome in &outcomes {
         node.metrics.bytes_out.inc_by(outcome.length() as u64);
         if outcome.is_error() {
@@ -78,22 +78,23 @@ async fn handle(context: &Context, request: FetchRequest) -> FetchPlan<Slice> {
 /// Reads, and waits for more as long as that is worth while and allowed.
 async fn read_or_wait(
     context: &Context,
-    reader: &mut Reader,
+    mut reader: Reader,
     min_bytes: usize,
     max_wait: Duration,
-) -> Vec<Outcome> {
+) -> (Reader, Vec<Outcome>) {
     let deadline = Instant::now() + max_wait;
     loop {
-        let (outcomes, bytes) = reader.read();
+        let (outcomes, bytes);
+        (reader, outcomes, bytes) = read(reader).await;
         let at_once = max_wait.is_zero()
             || bytes >= min_bytes
             || !reader.targets.iter().any(|target| target.partition.is_ok())
             || outcomes.iter().any(Outcome::ends_the_wait);
         if at_once || Instant::now() >= deadline {
-            return outcomes;
+            return (reader, outcomes);
         }
         let waiter = Waiter::new((min_bytes - bytes) as i64);
-        let _waiting = reader.wait(&waiter);
+        let waiting = reader.wait(&waiter);
         // What was appended between reading and registering woke nobody.
         if !reader.is_current(&outcomes) {
             continue;
@@ -102,9 +103,26 @@ async fn read_or_wait(
             woken = timeout_at(deadline, waiter.woken()) => woken.is_ok(),
             () = context.node.tasks.stopping() => false,
         };
+        drop(waiting);
         if !woken {
-            return outcomes;
+            return (reader, outcomes);
         }
+    }
+}
+
+/// Reads on this thread where all that takes is in memory, else on one that may wait for the disk.
+async fn read(reader: Reader) -> (Reader, Vec<Outcome>, usize) {
+    if let Some((outcomes, bytes)) = reader.read_cached() {
+        return (reader, outcomes, bytes);
+    }
+    let reading = tokio::task::spawn_blocking(move || {
+        let (outcomes, bytes) = reader.read_waiting();
+        (reader, outcomes, bytes)
+    });
+    // It is only interrupted when the runtime ends, and this task with it.
+    match reading.await {
+        Ok(read) => read,
+        Err(_) => std::future::pending().await,
     }
 }
 

@@ -6,12 +6,12 @@ use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::fetch_plan::{FetchPartition, Records};
 use aqueduct_protocol::ids::{LeaderEpoch, Offset};
 use aqueduct_protocol::messages::fetch_response::EpochEndOffset;
-use aqueduct_storage::{Error, Slice};
+use aqueduct_storage::{Error, Slice, if_cached};
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
 use super::session::{PartitionKey, Position, Told};
-use super::waiters::Waiter;
+use super::waiters::{Seat, Waiter};
 use crate::partition::Partition;
 
 /// Up to this many bytes are copied into the response: one small write is cheaper than three calls around a `sendfile`.
@@ -51,32 +51,43 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Reads all partitions in order; returns the outcomes and the bytes of records in them.
-    pub fn read(&self) -> (Vec<Outcome>, usize) {
+    /// Reads all partitions in order; returns the outcomes and the bytes of records in them. `None` where that would take
+    /// waiting for the disk.
+    pub fn read_cached(&self) -> Option<(Vec<Outcome>, usize)> {
+        if_cached(|| self.read_all())
+    }
+
+    /// The same, for a thread that may wait.
+    pub fn read_waiting(&self) -> (Vec<Outcome>, usize) {
+        self.read_all().unwrap_or_default()
+    }
+
+    fn read_all(&self) -> Option<(Vec<Outcome>, usize)> {
         let mut bytes = 0;
         let mut outcomes = Vec::with_capacity(self.targets.len());
         for target in &self.targets {
             let outcome = match &target.partition {
-                Ok(partition) => self.read_one(partition, &target.position, bytes),
+                Ok(partition) => self.read_one(partition, &target.position, bytes)?,
                 Err(code) => Outcome::failed(*code),
             };
             bytes += outcome.length();
             outcomes.push(outcome);
         }
-        (outcomes, bytes)
+        Some((outcomes, bytes))
     }
 
     /// Registers a waiter with all partitions until the guard is dropped.
-    pub fn wait<'a>(&'a self, waiter: &'a Arc<Waiter>) -> Waiting<'a> {
-        self.partitions().for_each(|partition| partition.wait(waiter));
-        Waiting { reader: self, waiter }
+    pub fn wait(&self, waiter: &Arc<Waiter>) -> Waiting<'_> {
+        Waiting { seats: self.partitions().map(|partition| (partition, partition.wait(waiter))).collect() }
     }
 
     /// Whether no partition has got more to read since the outcomes were read.
     pub fn is_current(&self, outcomes: &[Outcome]) -> bool {
         self.targets.iter().zip(outcomes).all(|(target, outcome)| match &target.partition {
             Ok(partition) => {
-                !partition.is_deleted() && partition.readable_end(self.committed_only) == outcome.end
+                !partition.is_deleted()
+                    && !partition.is_offline()
+                    && partition.readable_end(self.committed_only) == outcome.end
             }
             Err(_) => true,
         })
@@ -86,13 +97,13 @@ impl Reader {
         self.targets.iter().filter_map(|target| target.partition.as_ref().ok())
     }
 
-    fn read_one(&self, partition: &Partition, position: &Position, bytes_so_far: usize) -> Outcome {
+    fn read_one(&self, partition: &Partition, position: &Position, bytes_so_far: usize) -> Option<Outcome> {
         if partition.is_deleted() {
             let code = match self.version {
                 13.. => ErrorCode::UnknownTopicId,
                 _ => ErrorCode::UnknownTopicOrPartition,
             };
-            return Outcome { is_gone: true, ..Outcome::failed(code) };
+            return Some(Outcome { is_gone: true, ..Outcome::failed(code) });
         }
         let leader_epoch = partition.leader_epoch;
         let asked = position.current_leader_epoch;
@@ -101,7 +112,7 @@ impl Reader {
                 true => ErrorCode::FencedLeaderEpoch,
                 false => ErrorCode::UnknownLeaderEpoch,
             };
-            return Outcome::failed(code);
+            return Some(Outcome::failed(code));
         }
         let log = &partition.log;
         let end = partition.readable_end(self.committed_only);
@@ -119,8 +130,8 @@ impl Reader {
         if position.last_fetched_epoch >= 0 {
             match diverging(partition, position) {
                 Ok(None) => {}
-                Ok(found) => return Outcome { diverging: found, ..outcome },
-                Err(code) => return Outcome::failed(code),
+                Ok(found) => return Some(Outcome { diverging: found, ..outcome }),
+                Err(code) => return Some(Outcome::failed(code)),
             }
         }
         let left = self.max_bytes.saturating_sub(bytes_so_far);
@@ -128,13 +139,14 @@ impl Reader {
         match partition.read(Offset(position.fetch_offset), limit, end, bytes_so_far == 0) {
             Ok(slice) => {
                 outcome.slice = (!slice.is_empty()).then_some(slice);
-                outcome
+                Some(outcome)
             }
+            Err(error) if error.is_cold() => None,
             Err(error) => {
                 if !matches!(error, Error::OffsetOutOfRange { .. } | Error::Closed { .. }) {
                     tracing::error!(partition = %log.partition(), %error, "log cannot be read");
                 }
-                Outcome::failed(partition.code(&error))
+                Some(Outcome::failed(partition.code(&error)))
             }
         }
     }
@@ -149,13 +161,12 @@ fn diverging(partition: &Partition, position: &Position) -> Result<Option<(Leade
 
 /// Takes a waiter out of its partitions when dropped.
 pub(crate) struct Waiting<'a> {
-    reader: &'a Reader,
-    waiter: &'a Arc<Waiter>,
+    seats: Vec<(&'a Arc<Partition>, Seat)>,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.reader.partitions().for_each(|partition| partition.stop_waiting(self.waiter));
+        self.seats.iter().for_each(|(partition, seat)| partition.stop_waiting(*seat));
     }
 }
 

@@ -33,38 +33,64 @@ impl Waiter {
     }
 }
 
-/// The fetches that wait for one partition.
+/// The fetches that wait for one partition. Adding and removing take the same time however many there are.
 #[derive(Debug, Default)]
-pub(crate) struct Waiters(Mutex<Vec<Arc<Waiter>>>);
+pub(crate) struct Waiters(Mutex<Slots>);
+
+#[derive(Debug, Default)]
+struct Slots {
+    slots: Vec<Option<Arc<Waiter>>>,
+    free: Vec<u32>,
+}
+
+/// Where a waiter stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seat(u32);
 
 impl Waiters {
     /// Adds a waiter. The caller must look at the partition's end once more afterwards: an append that came just before
     /// wakes nobody.
-    pub fn add(&self, waiter: &Arc<Waiter>) {
-        self.0.lock().push(waiter.clone());
+    pub fn add(&self, waiter: &Arc<Waiter>) -> Seat {
+        let mut waiters = self.0.lock();
+        match waiters.free.pop() {
+            Some(seat) => {
+                waiters.slots[seat as usize] = Some(waiter.clone());
+                Seat(seat)
+            }
+            None => {
+                waiters.slots.push(Some(waiter.clone()));
+                Seat(waiters.slots.len() as u32 - 1)
+            }
+        }
     }
 
     /// Takes a waiter out again.
-    pub fn remove(&self, waiter: &Arc<Waiter>) {
+    pub fn remove(&self, seat: Seat) {
         let mut waiters = self.0.lock();
-        if let Some(at) = waiters.iter().position(|other| Arc::ptr_eq(other, waiter)) {
-            waiters.swap_remove(at);
-        }
-        if waiters.is_empty() && waiters.capacity() > 64 {
-            waiters.shrink_to_fit();
+        waiters.slots[seat.0 as usize] = None;
+        waiters.free.push(seat.0);
+        if waiters.free.len() == waiters.slots.len() {
+            // Nobody is left: what a crowd took up is given back.
+            match waiters.slots.capacity() > 64 {
+                true => *waiters = Slots::default(),
+                false => {
+                    waiters.slots.clear();
+                    waiters.free.clear();
+                }
+            }
         }
     }
 
     /// Tells of appended bytes.
     pub fn appended(&self, bytes: usize) {
-        for waiter in self.0.lock().iter() {
+        for waiter in self.0.lock().slots.iter().flatten() {
             waiter.appended(bytes as i64);
         }
     }
 
     /// Wakes all: something other than an append happened.
     pub fn wake(&self) {
-        for waiter in self.0.lock().iter() {
+        for waiter in self.0.lock().slots.iter().flatten() {
             waiter.woken.notify_one();
         }
     }
@@ -82,8 +108,7 @@ mod tests {
     async fn a_waiter_is_woken_once_enough_came_from_all_its_partitions() {
         let (one, two) = (Waiters::default(), Waiters::default());
         let waiter = Waiter::new(100);
-        one.add(&waiter);
-        two.add(&waiter);
+        let seats = (one.add(&waiter), two.add(&waiter));
         let early = timeout(Duration::from_millis(5), waiter.woken());
         one.appended(60);
         assert!(early.await.is_err());
@@ -91,9 +116,21 @@ mod tests {
         assert!(timeout(Duration::from_millis(5), waiter.woken()).await.is_err());
         one.appended(1);
         assert!(timeout(Duration::from_secs(1), waiter.woken()).await.is_ok());
-        one.remove(&waiter);
-        two.remove(&waiter);
-        assert!(one.0.lock().is_empty() && two.0.lock().is_empty());
+        one.remove(seats.0);
+        two.remove(seats.1);
+        assert!(one.0.lock().slots.is_empty() && two.0.lock().slots.is_empty());
+    }
+
+    #[test]
+    fn seats_are_taken_again() {
+        let waiters = Waiters::default();
+        let waiter = Waiter::new(1);
+        let (a, b) = (waiters.add(&waiter), waiters.add(&waiter));
+        waiters.remove(a);
+        assert_eq!(waiters.add(&waiter), a);
+        waiters.remove(b);
+        waiters.remove(a);
+        assert_eq!(waiters.add(&waiter), Seat(0));
     }
 
     #[tokio::test]

@@ -211,6 +211,9 @@ where
 }
 
 #[cfg(test)]
+mod denial_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

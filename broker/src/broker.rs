@@ -146,6 +146,12 @@ impl Handle {
         self.addresses.iter().find(|(name, _)| name == listener).map(|(_, address)| *address)
     }
 
+    /// What the handlers share, for tests that call them.
+    #[cfg(test)]
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
     /// `HOST:PORT` as clients of the first listener are told.
     pub fn advertised(&self) -> String {
         let image = self.node.metadata.image();

@@ -104,6 +104,8 @@ mod alter_configs;
 mod alter_partition_reassignments;
 pub(crate) mod api_versions;
 mod authorize;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod create_acls;
 mod create_partitions;
 mod create_topics;
@@ -184,6 +186,8 @@ pub(crate) const APIS: &[Row] = &[
     row!(UpdateFeaturesRequest, 0..=2, update_features),
     row!(DescribeClusterRequest, 0..=2, describe_cluster),
     row!(UnregisterBrokerRequest, 0..=0, unregister_broker),
+    row!(ConsumerGroupHeartbeatRequest, 0..=1, consumer_group_heartbeat),
+    row!(ConsumerGroupDescribeRequest, 0..=1, consumer_group_describe),
     row!(ListConfigResourcesRequest, 0..=1, list_config_resources),
     row!(DescribeTopicPartitionsRequest, 0..=0, describe_topic_partitions),
 ];

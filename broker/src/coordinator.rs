@@ -1,9 +1,11 @@
-//! The group coordinator: classic groups (consumers, Connect workers and any other protocol type) and committed offsets.
+//! The group coordinator: classic groups (consumers, Connect workers and any other protocol type), groups of the consumer
+//! protocol, and committed offsets.
 //!
 //! A group belongs to one partition of `__consumer_offsets`; whoever leads the partition coordinates the group.
 //! [`Groups`] is all groups of one partition: a synchronous state machine, events in and effects out. Around it a shard
 //! (one task a partition) carries out effects and keeps time, and [`Coordinator`] finds the shard of a group.
 
+mod consumer;
 mod context;
 mod effect;
 mod group;
@@ -21,10 +23,17 @@ mod shard;
 mod subscription;
 mod timers;
 
+pub(crate) use consumer::assignor::Assignor;
+pub(crate) use consumer::options::{ConsumerOptions, Migration};
+pub(crate) use consumer::partitions::Partitions as AssignedPartitions;
+pub(crate) use consumer::request::{ConsumerHeartbeat, ConsumerHeartbeatReply, Refusal, Visible};
 pub(crate) use effect::{JoinReply, Marker, Reply, SyncReply, TransactionalProducer};
 pub(crate) use group::GroupState;
-pub(crate) use groups::{DescribedGroup, DescribedMember, FetchedTopic, ListedGroup};
-pub(crate) use ids::{Generation, GroupId};
+pub(crate) use groups::{
+    DescribedConsumerGroup, DescribedConsumerMember, DescribedGroup, DescribedMember, FetchedTopic, GroupKind,
+    Groups, ListedGroup,
+};
+pub(crate) use ids::{Generation, GroupId, MemberId};
 pub(crate) use offsets::Committed;
 pub(crate) use record::Record;
 pub(crate) use request::{
@@ -34,8 +43,6 @@ pub(crate) use service::Coordinator;
 
 #[cfg(test)]
 pub(crate) use effect::{Effect, JoinMember, Token, WriteId};
-#[cfg(test)]
-pub(crate) use groups::Groups;
 #[cfg(test)]
 pub(crate) use options::GroupOptions;
 #[cfg(test)]

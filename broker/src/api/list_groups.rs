@@ -10,9 +10,6 @@ use super::shared::own;
 use crate::coordinator::ListedGroup;
 use crate::security::{Operation, ResourceType};
 
-/// The type of all groups that are served.
-const CLASSIC: &str = "classic";
-
 pub(crate) async fn handle(context: Context, request: ListGroupsRequest) -> ListGroupsResponse {
     let sees_all = context.would_allow_cluster(Operation::Describe);
     let is_visible = |group: &ListedGroup| {
@@ -37,15 +34,15 @@ fn wanted(request: &ListGroupsRequest, group: &ListedGroup) -> bool {
     let any = |filter: &[ByteString], value: &str| {
         filter.is_empty() || filter.iter().any(|one| one.eq_ignore_ascii_case(value))
     };
-    any(&request.states_filter, group.state.name()) && any(&request.types_filter, CLASSIC)
+    any(&request.states_filter, group.state) && any(&request.types_filter, group.kind.name())
 }
 
 fn list(group: ListedGroup) -> ResponseGroup {
     ResponseGroup {
         group_id: own(group.id.as_str()),
         protocol_type: own(&group.protocol_type),
-        group_state: group.state.name().into(),
-        group_type: CLASSIC.into(),
+        group_state: group.state.into(),
+        group_type: group.kind.name().into(),
     }
 }
 
@@ -55,12 +52,16 @@ mod tests {
     use bytes::BytesMut;
 
     use super::*;
-    use crate::coordinator::GroupState;
+    use crate::coordinator::GroupKind;
 
     #[test]
     fn filters_are_alternatives_within_and_conditions_between() {
-        let group =
-            ListedGroup { id: "g".into(), protocol_type: "consumer".into(), state: GroupState::Stable };
+        let group = ListedGroup {
+            id: "g".into(),
+            protocol_type: "consumer".into(),
+            state: "Stable",
+            kind: GroupKind::Classic,
+        };
         let table: [(&[&str], &[&str], bool); 6] = [
             (&[], &[], true),
             (&["Stable"], &[], true),

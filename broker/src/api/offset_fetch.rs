@@ -12,7 +12,7 @@ use aqueduct_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse};
 
 use super::Context;
 use super::shared::own;
-use crate::coordinator::{Committed, FetchTopic, FetchedTopic};
+use crate::coordinator::{Committed, FetchTopic, FetchedTopic, Groups, MemberId};
 use crate::metadata::MetadataImage;
 use crate::security::{Operation, ResourceType};
 
@@ -54,8 +54,15 @@ async fn fetch(context: &Context, asked: OffsetFetchRequestGroup) -> OffsetFetch
     let named: Option<Vec<FetchTopic>> =
         wanted.as_ref().map(|topics| topics.iter().filter_map(|topic| named(&image, by_id, topic)).collect());
     let group = own(&group_id);
+    let (member, epoch) = (asked.member_id.as_deref().map(MemberId::from), asked.member_epoch);
     let fetched = match context.node.groups.shard(&group) {
-        Ok(shard) => shard.look(move |groups| groups.fetch(&group, named.as_deref())).await,
+        Ok(shard) => {
+            let look = move |groups: &Groups| {
+                groups.may_fetch(&group, member.as_ref(), epoch)?;
+                Ok(groups.fetch(&group, named.as_deref()))
+            };
+            shard.look(look).await.and_then(|fetched| fetched)
+        }
         Err(code) => Err(code),
     };
     let fetched = match fetched {

@@ -8,6 +8,7 @@ use aqueduct_protocol::ids::BrokerId;
 use super::definition::{ConfigError, list};
 use super::dynamic::Named;
 use super::{CleanerSettings, Listeners, Properties, broker_keys};
+use crate::coordinator::{Assignor, ConsumerOptions, Migration};
 use crate::security::AuthorizerSettings;
 
 /// Everything that the broker reads from its properties once, at start.
@@ -70,6 +71,7 @@ pub struct TransactionSettings {
     pub min_isr: i32,
     pub segment_bytes: i32,
     pub load_buffer_bytes: usize,
+    pub consumer: ConsumerOptions,
 }
 
 /// What the group coordinator reads.
@@ -212,6 +214,7 @@ impl Settings {
                 offsets_retention_ms: read.long("offsets.retention.minutes").saturating_mul(60_000),
                 offsets_check_interval: read.millis("offsets.retention.check.interval.ms"),
                 load_buffer_bytes: read.int("offsets.load.buffer.size") as usize,
+                consumer: read.consumer_groups()?,
             },
             transactions: TransactionSettings {
                 max_timeout_ms: read.int("transaction.max.timeout.ms"),
@@ -236,6 +239,54 @@ impl Settings {
 struct Reader<'a>(&'a Properties);
 
 impl Reader<'_> {
+    fn consumer_groups(&self) -> Result<ConsumerOptions, ConfigError> {
+        let within = |name: &str| -> Result<(i32, (i32, i32)), ConfigError> {
+            let of = |kind: &str| self.int(&format!("group.consumer.{kind}{name}"));
+            let (value, low, high) = (of(""), of("min."), of("max."));
+            if !(low..=high).contains(&value) {
+                return Err(ConfigError::Conflict(format!(
+                    "group.consumer.{name}={value} must lie between group.consumer.min.{name}={low} and group.consumer.max.{name}={high}"
+                )));
+            }
+            Ok((value, (low, high)))
+        };
+        let (session_timeout_ms, session_timeout_limits) = within("session.timeout.ms")?;
+        let (heartbeat_interval_ms, heartbeat_interval_limits) = within("heartbeat.interval.ms")?;
+        let (assignment_interval_ms, assignment_interval_limits) = within("assignment.interval.ms")?;
+        if heartbeat_interval_ms >= session_timeout_ms {
+            return Err(ConfigError::Conflict(format!(
+                "group.consumer.heartbeat.interval.ms={heartbeat_interval_ms} must be less than group.consumer.session.timeout.ms={session_timeout_ms}"
+            )));
+        }
+        let invalid = |key: &str, value: &str, allowed: &str| ConfigError::Invalid {
+            key: key.into(),
+            value: value.into(),
+            allowed: allowed.into(),
+        };
+        let mut assignors = Vec::new();
+        for name in list(&self.text("group.consumer.assignors")) {
+            let unknown = || invalid("group.consumer.assignors", name, "must be uniform or range");
+            assignors.push(Assignor::find(name).ok_or_else(unknown)?);
+        }
+        let policy = self.text("group.consumer.migration.policy");
+        let migration = Migration::find(&policy).ok_or_else(|| {
+            let allowed = "must be one of disabled, upgrade, downgrade, bidirectional";
+            invalid("group.consumer.migration.policy", &policy, allowed)
+        })?;
+        Ok(ConsumerOptions {
+            session_timeout_ms,
+            session_timeout_limits,
+            heartbeat_interval_ms,
+            heartbeat_interval_limits,
+            assignment_interval_ms,
+            assignment_interval_limits,
+            max_size: self.int("group.consumer.max.size") as usize,
+            assignors,
+            migration,
+            pattern_refresh_ms: self.long("group.consumer.regex.refresh.interval.ms"),
+        })
+    }
+
     fn text(&self, name: &str) -> String {
         let key = broker_keys::find(name).expect("a key of the table");
         self.0.get(name).or(key.default).unwrap_or_default().trim().to_owned()

@@ -15,6 +15,7 @@ use super::pending::OpenTransactions;
 use super::record::Record;
 use super::request::Now;
 use super::timers::Timers;
+use crate::metadata::MetadataImage;
 
 /// What is done when an append is over.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(super) enum Then {
     Delete { group: GroupId, token: Token },
     /// The leader's assignment becomes the group's.
     Assign { group: GroupId, generation: Generation, assignments: HashMap<MemberId, Bytes> },
+    /// Changes of a consumer group, which have taken effect already, are in the log.
+    Consumer { group: GroupId, reply: Option<(Token, Reply)> },
     /// A static member has come back under a new id.
     Replace(Box<Replacement>),
 }
@@ -76,6 +79,7 @@ impl Writes {
 pub(super) struct Context<'a> {
     pub now: Now,
     pub options: &'a GroupOptions,
+    pub image: &'a Arc<MetadataImage>,
     pub timers: &'a mut Timers,
     pub writes: &'a mut Writes,
     pub open: &'a OpenTransactions,

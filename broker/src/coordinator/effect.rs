@@ -7,6 +7,7 @@ use aqueduct_protocol::ids::{ProducerEpoch, ProducerId};
 use aqueduct_storage::VerificationGuard;
 use bytes::Bytes;
 
+use super::consumer::request::{ConsumerHeartbeatReply, Refusal};
 use super::ids::{Generation, InstanceId, MemberId};
 use super::record::Record;
 
@@ -74,6 +75,24 @@ pub enum Reply {
     Delete(ErrorCode),
     /// To a transaction's marker.
     Marker(ErrorCode),
+    /// To ConsumerGroupHeartbeat.
+    ConsumerHeartbeat(Result<ConsumerHeartbeatReply, Refusal>),
+}
+
+impl Reply {
+    /// The answer to the same request where what it tells of could not be written.
+    pub fn failed(self, error: ErrorCode) -> Self {
+        match self {
+            Self::Join(_) => Self::Join(JoinReply::error(error, MemberId::default())),
+            Self::Sync(_) => Self::Sync(SyncReply::error(error)),
+            Self::Heartbeat(_) => Self::Heartbeat(error),
+            Self::Leave(_) => Self::Leave(Err(error)),
+            Self::Partitions(_) => Self::Partitions(Err(error)),
+            Self::Delete(_) => Self::Delete(error),
+            Self::Marker(_) => Self::Marker(error),
+            Self::ConsumerHeartbeat(_) => Self::ConsumerHeartbeat(Err(error.into())),
+        }
+    }
 }
 
 /// The answer to JoinGroup.

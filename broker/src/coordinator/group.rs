@@ -1,15 +1,17 @@
 //! A classic group: its state and members. The transitions are in [`super::groups`], one file for each request.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
 use aqueduct_protocol::ErrorCode;
 use indexmap::IndexMap;
 
+use super::consumer::group::ConsumerGroup;
 use super::effect::{JoinMember, Token, WriteId};
 use super::ids::{Generation, GroupId, InstanceId, MemberId};
 use super::member::Member;
+use super::groups::Undo;
 use super::offsets::Offsets;
 use super::request::{Join, Protocol};
 use super::subscription;
@@ -91,6 +93,10 @@ pub(super) struct Group {
     /// Topics of a consumer group's members; `None` where they cannot be known.
     pub subscribed: Option<HashSet<Arc<str>>>,
     pub offsets: Offsets,
+    /// Set for a group of the consumer protocol; then what is of classic groups alone is as in a new one.
+    pub consumer: Option<Box<ConsumerGroup>>,
+    /// Changes of a consumer group, or into one or out of one, that are being appended, in order.
+    pub unwritten: VecDeque<(WriteId, Undo)>,
 }
 
 impl Group {
@@ -116,6 +122,8 @@ impl Group {
             last_write: None,
             subscribed: None,
             offsets: Offsets::default(),
+            consumer: None,
+            unwritten: VecDeque::new(),
         }
     }
 
@@ -141,6 +149,8 @@ impl Group {
             && self.protocol_type.is_none()
             && self.pending_join.is_empty()
             && self.offsets.is_empty()
+            && self.consumer.is_none()
+            && self.unwritten.is_empty()
     }
 
     /// Whether nobody would miss the group: what has been in the log stays until it expires or is deleted.
@@ -243,7 +253,8 @@ impl Group {
     }
 
     fn take(&mut self, id: &MemberId) -> Option<Member> {
-        let member = self.members.shift_remove(id)?;
+        // Another may take its place in the order: shifting thousands for each that leaves would take too long.
+        let member = self.members.swap_remove(id)?;
         if let Some(instance_id) = &member.instance_id {
             self.instances.remove(instance_id);
         }
@@ -385,6 +396,9 @@ impl Group {
 
     /// Whether a member may be reading the topic.
     pub fn is_subscribed(&self, topic: &str) -> bool {
+        if let Some(consumer) = &self.consumer {
+            return consumer.state.is_subscribed(topic);
+        }
         match &self.subscribed {
             Some(topics) => topics.contains(topic),
             None => self.is_consumer_group(),

@@ -7,6 +7,7 @@
 
 mod admin;
 mod commit;
+mod consumer;
 mod expiry;
 mod fetch;
 mod heartbeat;
@@ -19,26 +20,33 @@ mod sync;
 mod transactional;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use aqueduct_protocol::ErrorCode;
 
-pub use admin::{DescribedGroup, DescribedMember, ListedGroup};
+pub use admin::{DescribedGroup, DescribedMember, GroupKind, ListedGroup};
+pub(super) use consumer::Undo;
+pub use consumer::{DescribedConsumerGroup, DescribedConsumerMember};
 pub use fetch::FetchedTopic;
 
+use super::consumer::entry::Entry;
 use super::context::{Context, Then, Writes};
 use super::effect::{Effect, Reply, Token, WriteId};
-use super::group::{Group, GroupState};
+use super::group::Group;
 use super::ids::GroupId;
 use super::options::GroupOptions;
 use super::pending::OpenTransactions;
 use super::record::Record;
 use super::request::Now;
 use super::timers::{TimerKey, Timers};
+use crate::metadata::MetadataImage;
 
 /// The groups that hash to one partition.
 #[derive(Debug)]
 pub struct Groups {
     options: GroupOptions,
+    /// The topics that there are, for groups whose partitions are assigned here.
+    image: Arc<MetadataImage>,
     groups: HashMap<GroupId, Group>,
     timers: Timers,
     writes: Writes,
@@ -51,10 +59,24 @@ impl Groups {
     pub fn new(options: GroupOptions) -> Self {
         Self {
             options,
+            image: Arc::default(),
             groups: HashMap::new(),
             timers: Timers::default(),
             writes: Writes::default(),
             open: OpenTransactions::default(),
+        }
+    }
+
+    /// Takes the metadata as they are now. Groups that read one of the topics that have changed look again when they
+    /// are next heard of.
+    pub fn on_metadata(&mut self, image: &Arc<MetadataImage>, changed: &[Arc<str>]) {
+        if image.version >= self.image.version {
+            self.image = image.clone();
+        }
+        for group in self.groups.values_mut() {
+            let Some(consumer) = group.consumer.as_deref_mut() else { continue };
+            consumer.patterns_stale = true;
+            consumer.stale |= changed.iter().any(|topic| consumer.state.is_subscribed(topic));
         }
     }
 
@@ -83,7 +105,16 @@ impl Groups {
                 TimerKey::Join(id) => self.with(now, &mut effects, &id, Group::on_join_deadline),
                 TimerKey::Sync(id) => self.with(now, &mut effects, &id, Group::on_sync_deadline),
                 TimerKey::Session(id, member) => {
-                    self.with(now, &mut effects, &id, |group, cx| group.on_session_deadline(cx, &member))
+                    self.with(now, &mut effects, &id, |group, cx| match group.consumer {
+                        None => group.on_session_deadline(cx, &member),
+                        Some(_) => group.on_consumer_session_deadline(cx, &member),
+                    })
+                }
+                TimerKey::Rebalance(id, member) => {
+                    self.with(now, &mut effects, &id, |group, cx| group.on_rebalance_deadline(cx, &member))
+                }
+                TimerKey::ClassicJoin(id, member) | TimerKey::ClassicSync(id, member) => {
+                    self.with(now, &mut effects, &id, |group, cx| group.on_classic_deadline(cx, &member))
                 }
             }
         }
@@ -129,7 +160,7 @@ impl Groups {
                     if self
                         .groups
                         .get(&group)
-                        .is_some_and(|g| g.state() == GroupState::Empty && !g.offsets.is_empty())
+                        .is_some_and(|g| g.has_no_members() && !g.offsets.is_empty())
                     {
                         // Offsets that were being committed when the deletion was asked for.
                         return self.on_delete(now, token, &group);
@@ -142,6 +173,16 @@ impl Groups {
                 self.with(now, &mut effects, &group, |group, cx| {
                     group.on_assigned(cx, generation, assignments, result);
                 });
+            }
+            Then::Consumer { group, reply } => {
+                self.with(now, &mut effects, &group, |group, cx| group.on_written(cx, write, result));
+                if let Some((token, reply)) = reply {
+                    let reply = match result {
+                        Ok(()) => reply,
+                        Err(error) => reply.failed(error),
+                    };
+                    effects.push(Effect::Reply(token, reply));
+                }
             }
             Then::Replace(replacement) => {
                 let id = replacement.group.clone();
@@ -157,10 +198,11 @@ impl Groups {
         for record in records {
             match record {
                 Record::Offset { .. } => self.apply_offset(record.clone()),
-                Record::Group { group, value: None } => {
+                Record::Group { group, value: None }
+                | Record::Consumer { group, entry: Entry::Epoch(None) } => {
                     let gone = |g: &Group| {
                         g.last_write == Some(write)
-                            && g.members().len() == 0
+                            && g.has_no_members()
                             && g.pending_join.is_empty()
                             && g.offsets.is_empty()
                             && !self.open.holds_any(group.as_str())
@@ -169,7 +211,7 @@ impl Groups {
                         self.forget(group);
                     }
                 }
-                Record::Group { .. } => {}
+                Record::Group { .. } | Record::Consumer { .. } => {}
             }
         }
     }
@@ -192,6 +234,7 @@ impl Groups {
         let mut cx = Context {
             now,
             options: &self.options,
+            image: &self.image,
             timers: &mut self.timers,
             writes: &mut self.writes,
             open: &self.open,

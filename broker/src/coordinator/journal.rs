@@ -28,55 +28,102 @@ pub(super) enum Entry {
     Marker(Marker),
 }
 
-/// Appends the writes in order, as few batches as possible, and tells how each ended.
+/// How an append of several writes ended.
+pub(super) struct Appended {
+    pub results: Vec<(WriteId, Result<(), ErrorCode>)>,
+    /// Set where a batch of plain records could not be appended: nothing after it was tried.
+    pub broken: Option<ErrorCode>,
+}
+
+/// Appends the writes in order, as few batches as possible, and tells how each ended. A write stands in one batch, unless
+/// it is larger than that. After a batch of records that could not be appended nothing more is tried: what comes later may
+/// have been decided on the ground of it. What belongs to a transaction may be refused on its own.
 pub(super) async fn append(
     log: Arc<dyn StateLog>,
     writes: Vec<(WriteId, Entry)>,
     compression: Compression,
     wall_ms: i64,
-) -> Vec<(WriteId, Result<(), ErrorCode>)> {
-    let mut results: Vec<_> = writes.iter().map(|(write, _)| (*write, Ok(()))).collect();
-    let mut batch = BatchBuilder::new(compression);
-    // The first write with a record in `batch`.
-    let mut from = 0;
-    for (at, (_, entry)) in writes.iter().enumerate() {
+) -> Appended {
+    let mut appender = Appender {
+        log,
+        batch: BatchBuilder::new(compression),
+        compression,
+        wall_ms,
+        broken: None,
+        results: Vec::with_capacity(writes.len()),
+        settled: 0,
+    };
+    for (write, entry) in writes {
+        let outcome = match appender.broken {
+            None => appender.take(&entry).await,
+            Some(error) => Err(error),
+        };
+        appender.results.push((write, outcome));
+    }
+    appender.flush().await;
+    Appended { results: appender.results, broken: appender.broken }
+}
+
+struct Appender {
+    log: Arc<dyn StateLog>,
+    batch: BatchBuilder,
+    compression: Compression,
+    wall_ms: i64,
+    broken: Option<ErrorCode>,
+    results: Vec<(WriteId, Result<(), ErrorCode>)>,
+    /// How many results do not depend on `batch`.
+    settled: usize,
+}
+
+impl Appender {
+    async fn take(&mut self, entry: &Entry) -> Result<(), ErrorCode> {
         let Entry::Records(records) = entry else {
             // It needs a batch of its own, behind what came before it.
-            if !batch.is_empty() {
-                let full = std::mem::replace(&mut batch, BatchBuilder::new(compression));
-                note(&mut results[from..at], flush(&*log, full, Origin::Coordinator.into()).await);
+            self.flush().await;
+            if let Some(error) = self.broken {
+                return Err(error);
             }
-            from = at + 1;
-            results[at].1 = append_alone(&*log, entry, compression, wall_ms).await;
-            continue;
+            let outcome = append_alone(&*self.log, entry, self.compression, self.wall_ms).await;
+            self.settled = self.results.len() + 1;
+            return outcome;
         };
-        let encoded = match encode(records) {
-            Ok(encoded) => encoded,
-            Err(why) => {
-                error!(%why, "group coordinator's record cannot be written");
-                results[at].1 = Err(ErrorCode::UnknownServerError);
-                continue;
-            }
+        let failed = |why: &dyn std::fmt::Display| {
+            error!(%why, "group coordinator's record cannot be written");
+            ErrorCode::UnknownServerError
         };
-        for (key, value) in encoded {
-            let size = BatchBuilder::record_size_bound(Some(&key), value.as_deref(), &[]);
-            if !batch.is_empty() && batch.size() + size > BATCH_BYTES {
-                let full = std::mem::replace(&mut batch, BatchBuilder::new(compression));
-                // Its last record may be of an earlier write than this one; the error of one more does no harm, as
-                // the write is retried as a whole.
-                note(&mut results[from..=at], flush(&*log, full, Origin::Coordinator.into()).await);
-                from = at;
+        let records = encode(records).map_err(|why| failed(&why))?;
+        let size = |(key, value): &(Bytes, Option<Bytes>)| {
+            BatchBuilder::record_size_bound(Some(key), value.as_deref(), &[])
+        };
+        let mut room = records.iter().map(size).sum::<usize>();
+        for record in &records {
+            if !self.batch.is_empty() && self.batch.size() + room > BATCH_BYTES {
+                self.flush().await;
+                if let Some(error) = self.broken {
+                    return Err(error);
+                }
             }
-            if let Err(why) = batch.append(wall_ms, Some(&key), value.as_deref(), &[]) {
-                error!(%why, "group coordinator's record cannot be written");
-                results[at].1 = Err(ErrorCode::UnknownServerError);
-            }
+            let (key, value) = record;
+            self.batch.append(self.wall_ms, Some(key), value.as_deref(), &[]).map_err(|why| failed(&why))?;
+            // Once it has been begun, a write is split only where a batch is full.
+            room = size(record);
         }
+        Ok(())
     }
-    if !batch.is_empty() {
-        note(&mut results[from..], flush(&*log, batch, Origin::Coordinator.into()).await);
+
+    async fn flush(&mut self) {
+        let full = std::mem::replace(&mut self.batch, BatchBuilder::new(self.compression));
+        let outcome = match full.is_empty() {
+            true => Ok(()),
+            false => flush(&*self.log, full, Origin::Coordinator.into()).await,
+        };
+        if let Err(error) = outcome {
+            self.broken = Some(error);
+            let waiting = self.results.iter_mut().skip(self.settled);
+            waiting.filter(|(_, result)| result.is_ok()).for_each(|(_, result)| *result = Err(error));
+        }
+        self.settled = self.results.len();
     }
-    results
 }
 
 /// Part of a transaction, or the end of one.
@@ -122,14 +169,6 @@ type Encoded = Vec<(Bytes, Option<Bytes>)>;
 
 fn encode(records: &[Record]) -> Result<Encoded, aqueduct_protocol::EncodeError> {
     records.iter().map(|record| Ok((record.key()?, record.value()?))).collect()
-}
-
-fn note(results: &mut [(WriteId, Result<(), ErrorCode>)], outcome: Result<(), ErrorCode>) {
-    if let Err(code) = outcome {
-        for (_, result) in results.iter_mut().filter(|(_, result)| result.is_ok()) {
-            *result = Err(code);
-        }
-    }
 }
 
 async fn flush(log: &dyn StateLog, batch: BatchBuilder, terms: Terms) -> Result<(), ErrorCode> {

@@ -1,5 +1,7 @@
 //! What can be set about groups.
 
+use super::consumer::options::ConsumerOptions;
+
 /// The broker's group settings, each under the name of its key in `server.properties`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupOptions {
@@ -20,6 +22,8 @@ pub struct GroupOptions {
     /// How long a member that waits in its first JoinGroup is kept: its session cannot run yet, as it cannot send
     /// heartbeats while the request is parked.
     pub new_member_join_timeout_ms: i64,
+    /// `group.consumer.*`
+    pub consumer: ConsumerOptions,
 }
 
 impl Default for GroupOptions {
@@ -33,6 +37,7 @@ impl Default for GroupOptions {
             offsets_retention_ms: 10_080 * 60_000,
             retention_check_interval_ms: 600_000,
             new_member_join_timeout_ms: 300_000,
+            consumer: ConsumerOptions::default(),
         }
     }
 }

@@ -6,8 +6,8 @@
 //! | 1 | group, topic, partition | 4; 1 where the client of an old version gave an end |
 //! | 2 | group | 3 |
 //!
-//! Type 0 is the older form of 1. All versions of both values are read. Types that belong to other kinds of groups are
-//! none of a classic group's business.
+//! Type 0 is the older form of 1. All versions of both values are read. The types of consumer groups are in
+//! [`super::consumer::entry_codec`]; those of share and streams groups are read over.
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use aqueduct_protocol::{Decode, DecodeError, Encode, EncodeError};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 
+use super::consumer::entry::Entry;
 use super::ids::{Generation, GroupId, InstanceId, MemberId};
 use super::offsets::Committed;
 
@@ -51,6 +52,13 @@ pub enum Record {
         group: GroupId,
         /// `None` deletes.
         value: Option<GroupValue>,
+    },
+    /// A part of the state of a group of the consumer protocol, or its end.
+    Consumer {
+        /// The group.
+        group: GroupId,
+        /// What is set or removed.
+        entry: Entry,
     },
 }
 
@@ -106,6 +114,7 @@ impl Record {
                 buf.put_i16(GROUP);
                 GroupMetadataKey { group: text(group.as_str()) }.encode(&mut buf, 0)?;
             }
+            Self::Consumer { group, entry } => return entry.key(group),
         }
         Ok(buf.freeze())
     }
@@ -124,11 +133,12 @@ impl Record {
                 group_value(value).encode(&mut buf, GROUP_VALUE)?;
             }
             Self::Offset { value: None, .. } | Self::Group { value: None, .. } => return Ok(None),
+            Self::Consumer { entry, .. } => return entry.value(),
         }
         Ok(Some(buf.freeze()))
     }
 
-    /// Reads a record; `None` where its type is not one of a classic group's.
+    /// Reads a record; `None` where its type is neither an offset's nor one of classic and consumer groups.
     pub fn decode(mut key: Bytes, value: Option<Bytes>) -> Result<Option<Self>, DecodeError> {
         match take_i16(&mut key, "type of a group coordinator's record")? {
             OFFSET_LEGACY | OFFSET => {
@@ -142,7 +152,10 @@ impl Record {
                 let value = value.map(read_group).transpose()?;
                 Ok(Some(Self::Group { group: GroupId::from(&*key.group), value }))
             }
-            _ => Ok(None),
+            kind => {
+                let found = Entry::decode(kind, key, value)?;
+                Ok(found.map(|(group, entry)| Self::Consumer { group, entry }))
+            }
         }
     }
 }
@@ -151,7 +164,7 @@ fn text(text: &str) -> ByteString {
     ByteString::from(text)
 }
 
-fn take_i16(bytes: &mut Bytes, field: &'static str) -> Result<i16, DecodeError> {
+pub(super) fn take_i16(bytes: &mut Bytes, field: &'static str) -> Result<i16, DecodeError> {
     bytes.try_get_i16().map_err(|_| DecodeError::Truncated { field, needed: 2, left: bytes.len() })
 }
 

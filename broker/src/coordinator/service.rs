@@ -14,7 +14,7 @@ use super::options::GroupOptions;
 use super::shard::{OpenLog, Shard, Surroundings};
 use crate::clock::Clock;
 use crate::config::{GroupSettings, Settings};
-use crate::metadata::{MetadataBackend, MetadataImage};
+use crate::metadata::{MetadataBackend, MetadataImage, TopicImage};
 use crate::metrics::GroupMetrics;
 use crate::node::OFFSETS_TOPIC;
 use crate::partitions::Partitions;
@@ -74,6 +74,10 @@ impl Coordinator {
     /// # Errors
     /// `NOT_COORDINATOR`: another broker is, or nobody yet. The client asks FindCoordinator then.
     pub fn shard(&self, group: &str) -> Result<Shard, ErrorCode> {
+        if group.len() > i16::MAX as usize {
+            // It is the key of records, where text has no more bytes.
+            return Err(ErrorCode::InvalidGroupId);
+        }
         let image = self.shared.metadata.image();
         let topic = image.topic(OFFSETS_TOPIC).ok_or(ErrorCode::NotCoordinator)?;
         let index = partition_of(group, topic.partitions.len() as i32);
@@ -98,7 +102,8 @@ impl Coordinator {
                 let partition = partitions.by_name(OFFSETS_TOPIC, PartitionIndex(index)).await?;
                 Ok(Arc::new(partition) as Arc<dyn StateLog>)
             });
-            let groups = Groups::new(self.shared.options.clone());
+            let mut groups = Groups::new(self.shared.options.clone());
+            groups.on_metadata(&self.shared.metadata.image(), &[]);
             Shard::start(index, open, quick, groups, self.shared.around.clone())
         };
         shards.entry((topic_id, index)).or_insert_with(start).clone()
@@ -134,13 +139,19 @@ impl Coordinator {
             let now = images.borrow_and_update().clone();
             self.resign(&now);
             let gone: Arc<[Arc<str>]> = deleted(&before, &now).into();
-            before = now;
-            if gone.is_empty() {
+            let changed: Arc<[Arc<str>]> = changed(&before, &now).into();
+            let configs = before.configs_version != now.configs_version;
+            before = now.clone();
+            if changed.is_empty() && !configs {
                 continue;
             }
             for shard in self.shards() {
-                let gone = gone.clone();
-                shard.tell(move |groups, now| groups.on_topics_deleted(now, &gone)).await;
+                let (gone, changed, image) = (gone.clone(), changed.clone(), now.clone());
+                let tell = move |groups: &mut Groups, now| {
+                    groups.on_metadata(&image, &changed);
+                    if gone.is_empty() { Vec::new() } else { groups.on_topics_deleted(now, &gone) }
+                };
+                shard.tell(tell).await;
             }
         }
     }
@@ -165,6 +176,15 @@ fn deleted(before: &MetadataImage, now: &MetadataImage) -> Vec<Arc<str>> {
         .collect()
 }
 
+/// Names of the topics that have come, gone, or changed.
+fn changed(before: &MetadataImage, now: &MetadataImage) -> Vec<Arc<str>> {
+    let same = |topic: &Arc<TopicImage>, other: &MetadataImage| {
+        other.topic(&topic.name).is_some_and(|other| Arc::ptr_eq(topic, other) || topic == other)
+    };
+    let gone = before.topics().filter(|topic| now.topic(&topic.name).is_none());
+    now.topics().filter(|topic| !same(topic, before)).chain(gone).map(|topic| Arc::from(&*topic.name)).collect()
+}
+
 fn options(settings: &GroupSettings) -> GroupOptions {
     GroupOptions {
         min_session_timeout_ms: settings.min_session_timeout_ms,
@@ -174,6 +194,7 @@ fn options(settings: &GroupSettings) -> GroupOptions {
         offset_metadata_max: settings.offset_metadata_max_bytes,
         offsets_retention_ms: settings.offsets_retention_ms,
         retention_check_interval_ms: settings.offsets_check_interval.as_millis() as i64,
+        consumer: settings.consumer.clone(),
         ..GroupOptions::default()
     }
 }

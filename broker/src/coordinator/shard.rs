@@ -16,9 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant};
 use tracing::{Instrument, error, info_span};
 
+use super::consumer::entry::Entry as Part;
 use super::effect::{Effect, Reply, Token, WriteId};
 use super::groups::Groups;
-use super::journal::{self, Entry};
+use super::journal::{self, Appended, Entry};
 use super::record::Record;
 use super::request::Now;
 use crate::clock::Clock;
@@ -123,8 +124,6 @@ impl Shard {
     }
 }
 
-type Appended = Vec<(WriteId, Result<(), ErrorCode>)>;
-
 struct Task {
     groups: Groups,
     log: Arc<dyn StateLog>,
@@ -207,7 +206,7 @@ impl Task {
                 }
                 appended = pending_or(&mut self.appending) => {
                     self.appending = None;
-                    for (write, result) in appended {
+                    for (write, result) in self.fail_behind(appended) {
                         let effects = self.groups.on_appended(self.now(), write, result);
                         self.carry_out(effects);
                     }
@@ -269,8 +268,11 @@ impl Task {
         for record in records {
             match record {
                 Record::Offset { value: Some(_), .. } => metrics.offset_commits.inc(),
-                Record::Group { value: Some(_), .. } => metrics.rebalances.inc(),
-                Record::Offset { value: None, .. } | Record::Group { value: None, .. } => 0,
+                Record::Group { value: Some(_), .. }
+                | Record::Consumer { entry: Part::Epoch(Some(_)), .. } => metrics.rebalances.inc(),
+                Record::Offset { value: None, .. }
+                | Record::Group { value: None, .. }
+                | Record::Consumer { .. } => 0,
             };
         }
     }
@@ -279,6 +281,15 @@ impl Task {
         let groups = self.groups.len() as i64;
         self.around.metrics.groups.inc_by(groups - self.counted);
         self.counted = groups;
+    }
+
+    /// After records that could not be appended, what waits fails as well: it may have been decided on the ground of them.
+    fn fail_behind(&mut self, appended: Appended) -> Vec<(WriteId, Result<(), ErrorCode>)> {
+        let mut results = appended.results;
+        if let Some(error) = appended.broken {
+            results.extend(self.queue.drain(..).map(|(write, _)| (write, Err(error))));
+        }
+        results
     }
 
     /// Hands over what has gathered, unless an append is under way.

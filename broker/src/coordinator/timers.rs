@@ -13,6 +13,12 @@ pub(super) enum TimerKey {
     Sync(GroupId),
     /// A member has not been heard of.
     Session(GroupId, MemberId),
+    /// A member of a consumer group has not given up partitions.
+    Rebalance(GroupId, MemberId),
+    /// A classic member of a consumer group was told to rejoin and has not.
+    ClassicJoin(GroupId, MemberId),
+    /// A classic member of a consumer group has joined and not asked for its assignment.
+    ClassicSync(GroupId, MemberId),
     /// Old offsets and groups are looked for.
     Expiry,
 }
@@ -39,6 +45,10 @@ impl Timers {
         if let Some(slot) = self.set.remove(key) {
             self.due.remove(&slot);
         }
+    }
+
+    pub fn is_set(&self, key: &TimerKey) -> bool {
+        self.set.contains_key(key)
     }
 
     /// The earliest deadline.

@@ -13,6 +13,7 @@ use crate::coordinator::group::{Group, GroupState};
 use crate::coordinator::ids::{GroupId, InstanceId, MemberId};
 use crate::coordinator::record::Record;
 use crate::coordinator::request::Now;
+use crate::coordinator::subscription::CONSUMER;
 
 /// A group as a list shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,11 +22,32 @@ pub struct ListedGroup {
     pub id: GroupId,
     /// Empty for a group that never had members.
     pub protocol_type: Arc<str>,
-    /// Where it stands.
-    pub state: GroupState,
+    /// Kafka's name for where it stands.
+    pub state: &'static str,
+    /// `classic` or `consumer`.
+    pub kind: GroupKind,
 }
 
-/// A group in full.
+/// The protocol of a group's members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupKind {
+    /// JoinGroup and SyncGroup; a member assigns.
+    Classic,
+    /// ConsumerGroupHeartbeat; the coordinator assigns.
+    Consumer,
+}
+
+impl GroupKind {
+    /// Kafka's name for the kind.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Consumer => "consumer",
+        }
+    }
+}
+
+/// A classic group in full.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribedGroup {
     /// Where it stands.
@@ -58,23 +80,32 @@ pub struct DescribedMember {
 impl Groups {
     /// Every group, in no order.
     pub fn list(&self) -> impl Iterator<Item = ListedGroup> {
-        self.groups.values().map(|group| ListedGroup {
-            id: group.id.clone(),
-            protocol_type: group.protocol_type.clone().unwrap_or_default(),
-            state: group.state(),
+        self.groups.values().map(|group| match &group.consumer {
+            None => ListedGroup {
+                id: group.id.clone(),
+                protocol_type: group.protocol_type.clone().unwrap_or_default(),
+                state: group.state().name(),
+                kind: GroupKind::Classic,
+            },
+            Some(consumer) => ListedGroup {
+                id: group.id.clone(),
+                protocol_type: CONSUMER.into(),
+                state: consumer.state.state().name(),
+                kind: GroupKind::Consumer,
+            },
         })
     }
 
-    /// One group; `None` where there is none of that name.
+    /// One classic group; `None` where there is none of that name.
     pub fn describe(&self, id: &str) -> Option<DescribedGroup> {
-        self.groups.get(id).map(Group::describe)
+        self.groups.get(id).filter(|group| group.consumer.is_none()).map(Group::describe)
     }
 
     /// Ends a group without members, and its offsets; answers when that is in the log.
     pub fn on_delete(&mut self, now: Now, token: Token, id: &GroupId) -> Vec<Effect> {
         let missing = || Reply::Delete(ErrorCode::GroupIdNotFound);
         self.ask(now, id, token, missing, |group, cx| {
-            if group.state() == GroupState::Empty {
+            if group.has_no_members() {
                 group.delete(cx, token);
             } else {
                 cx.reply(token, Reply::Delete(ErrorCode::NonEmptyGroup));
@@ -84,6 +115,25 @@ impl Groups {
 }
 
 impl Group {
+    /// Whether nobody is in the group.
+    pub(in crate::coordinator) fn has_no_members(&self) -> bool {
+        match &self.consumer {
+            None => self.state() == GroupState::Empty,
+            Some(consumer) => consumer.state.is_empty(),
+        }
+    }
+
+    /// The records that end the group.
+    pub(super) fn end(&self) -> Vec<Record> {
+        match &self.consumer {
+            None => vec![Record::Group { group: self.id.clone(), value: None }],
+            Some(consumer) => {
+                let record = |entry| Record::Consumer { group: self.id.clone(), entry };
+                consumer.state.tombstones().into_iter().map(record).collect()
+            }
+        }
+    }
+
     fn describe(&self) -> DescribedGroup {
         let stable = self.state() == GroupState::Stable;
         let protocol = self.protocol.clone().filter(|_| stable).unwrap_or_default();
@@ -106,7 +156,7 @@ impl Group {
         info!(group = %self.id, "group is deleted");
         let mut records: Vec<_> =
             self.offsets.iter().map(|(topic, index, _)| self.tombstone(topic, index)).collect();
-        records.push(Record::Group { group: self.id.clone(), value: None });
+        records.extend(self.end());
         self.last_write = Some(cx.append(records, Then::Delete { group: self.id.clone(), token }));
     }
 }

@@ -28,7 +28,7 @@ impl Groups {
                     ErrorCode::IllegalGeneration
                 })
             } else {
-                group.may_commit(&commit.caller)
+                group.may_commit(commit)
             };
             match checked {
                 Ok(()) => group.commit(cx, token, commit),
@@ -62,8 +62,16 @@ impl Groups {
 
 impl Group {
     /// Whether the caller's offsets are wanted.
-    fn may_commit(&self, caller: &Caller) -> Result<(), ErrorCode> {
-        let Caller { member_id, instance_id, generation } = caller;
+    fn may_commit(&self, commit: &Commit) -> Result<(), ErrorCode> {
+        if self.consumer.is_some() {
+            return self.consumer_may_commit(
+                &commit.caller,
+                false,
+                commit.knows_unknown_group,
+                &commit.offsets,
+            );
+        }
+        let Caller { member_id, instance_id, generation } = &commit.caller;
         if !generation.is_some() && self.state() == GroupState::Empty {
             // An administrator, or a consumer that assigns partitions to itself.
             return Ok(());

@@ -48,8 +48,9 @@ impl Groups {
 impl Group {
     fn expire(&mut self, cx: &mut Context<'_>) {
         let (wall_ms, retention_ms) = (cx.now.wall_ms, cx.options.offsets_retention_ms);
+        // Of a consumer group, each offset ages on its own as well.
         let simple = self.protocol_type.is_none();
-        let empty = self.state() == GroupState::Empty;
+        let empty = self.has_no_members();
         let since_empty = self.state_since_ms.filter(|_| empty && !simple);
         let stable_consumers = self.state() == GroupState::Stable && self.subscribed.is_some();
         if !(simple || empty || stable_consumers) {
@@ -88,7 +89,7 @@ impl Group {
             info!(group = %self.id, offsets = records.len(), "offsets are dropped");
         }
         if and_group {
-            records.push(Record::Group { group: self.id.clone(), value: None });
+            records.extend(self.end());
         }
         if records.is_empty() {
             return;

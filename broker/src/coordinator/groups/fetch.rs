@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use aqueduct_protocol::ErrorCode;
 use aqueduct_protocol::ids::Uuid;
 
 use super::Groups;
+use crate::coordinator::ids::MemberId;
 use crate::coordinator::offsets::Committed;
 use crate::coordinator::request::FetchTopic;
 
@@ -20,6 +22,14 @@ pub struct FetchedTopic {
 }
 
 impl Groups {
+    /// Whether someone may see a group's offsets; `member` and `epoch` are what it says of itself.
+    ///
+    /// # Errors
+    /// `UNKNOWN_MEMBER_ID`, `STALE_MEMBER_EPOCH` for a member of a consumer group that is not up to date.
+    pub fn may_fetch(&self, group: &str, member: Option<&MemberId>, epoch: i32) -> Result<(), ErrorCode> {
+        self.groups.get(group).map_or(Ok(()), |group| group.may_fetch(member, epoch))
+    }
+
     /// Offsets of the partitions asked for; of all that have one where `topics` is `None`. A group that is unknown has
     /// none. Offsets of an older topic of the same name are not shown where the id says which one is meant.
     pub fn fetch(&self, group: &str, topics: Option<&[FetchTopic]>) -> Vec<FetchedTopic> {

@@ -17,7 +17,12 @@ impl Groups {
         }
         let missing = || Reply::Heartbeat(ErrorCode::UnknownMemberId);
         self.ask(now, group, token, missing, |group, cx| {
-            let code = group.on_heartbeat(cx, caller).err().unwrap_or(ErrorCode::None);
+            let done = if group.is_live_consumer() {
+                group.consumer_classic_heartbeat(cx, caller)
+            } else {
+                group.on_heartbeat(cx, caller)
+            };
+            let code = done.err().unwrap_or(ErrorCode::None);
             cx.reply(token, Reply::Heartbeat(code));
         })
     }

@@ -31,7 +31,13 @@ impl Groups {
         }
         let mut effects = Vec::new();
         self.groups.entry(join.group.clone()).or_insert_with(|| Group::new(join.group.clone()));
-        self.with(now, &mut effects, &join.group, |group, cx| group.on_join(cx, token, join));
+        self.with(now, &mut effects, &join.group, |group, cx| {
+            if group.is_live_consumer() && group.consumer_join(cx, token, join) {
+                return;
+            }
+            group.make_empty_classic(cx);
+            group.on_join(cx, token, join);
+        });
         effects
     }
 }

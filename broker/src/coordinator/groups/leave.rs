@@ -19,6 +19,10 @@ impl Groups {
         }
         let missing = || Reply::Leave(Ok(vec![ErrorCode::UnknownMemberId; leave.members.len()]));
         self.ask(now, &leave.group, token, missing, |group, cx| {
+            if group.is_live_consumer() {
+                group.consumer_classic_leave(cx, token, leave);
+                return;
+            }
             let mut codes = Vec::with_capacity(leave.members.len());
             for (id, instance_id) in &leave.members {
                 codes.push(group.on_leave(cx, id, instance_id.as_ref()).err().unwrap_or(ErrorCode::None));

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use tracing::info;
 
 use super::Groups;
+use crate::coordinator::consumer::entry::Entry;
 use crate::coordinator::effect::Effect;
 use crate::coordinator::group::{Group, GroupState};
 use crate::coordinator::ids::GroupId;
@@ -23,6 +24,10 @@ impl Groups {
                     self.forget(&id);
                 }
             }
+            Record::Consumer { group, entry } => self.replay_entry(group, entry),
+            // The end of a classic group that has become a consumer group since.
+            Record::Group { group, value: None }
+                if self.groups.get(&group).is_some_and(|group| group.consumer.is_some()) => {}
             Record::Group { group, value } => {
                 let offsets = self.groups.remove(&group).map(|old| old.offsets).unwrap_or_default();
                 let pending = self.open.holds_any(group.as_str());
@@ -37,15 +42,44 @@ impl Groups {
         }
     }
 
+    fn replay_entry(&mut self, id: GroupId, entry: Entry) {
+        let is_consumer = self.groups.get(&id).is_some_and(|group| group.consumer.is_some());
+        match entry {
+            Entry::Epoch(None) if is_consumer => {
+                let mut group = Group::new(id.clone());
+                if let Some(old) = self.groups.remove(&id) {
+                    group.logged = old.logged;
+                    group.offsets = old.offsets;
+                }
+                if !group.is_blank() {
+                    self.groups.insert(id, group);
+                }
+            }
+            entry if entry.removes() && !is_consumer => {}
+            entry => {
+                let group = self.groups.entry(id.clone()).or_insert_with(|| Group::new(id.clone()));
+                if group.consumer.is_none() {
+                    let mut consumer = Group::new(id);
+                    consumer.logged = true;
+                    consumer.consumer = Some(Box::default());
+                    consumer.offsets = std::mem::take(&mut group.offsets);
+                    *group = consumer;
+                }
+                if let Some(consumer) = group.consumer.as_deref_mut() {
+                    consumer.state.apply(entry, &mut Vec::new());
+                }
+            }
+        }
+    }
+
     /// The log has been read to its end: members have a whole session from now to be heard of.
     pub fn on_loaded(&mut self, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         let ids: Vec<GroupId> = self.groups.keys().cloned().collect();
         for id in ids {
             self.with(now, &mut effects, &id, |group, cx| {
-                for member in group.member_ids() {
-                    group.renew_session(cx, &member);
-                }
+                group.restart_sessions(cx);
+                group.expect_revocations(cx);
                 if group.members().len() > cx.options.max_size {
                     group.prepare_rebalance(cx, "the group is larger than group.max.size allows");
                 }

@@ -23,6 +23,10 @@ impl Groups {
         }
         let missing = || Reply::Sync(SyncReply::error(ErrorCode::UnknownMemberId));
         self.ask(now, &sync.group, token, missing, |group, cx| {
+            if group.is_live_consumer() {
+                group.consumer_sync(cx, token, sync);
+                return;
+            }
             if let Err(error) = group.on_sync(cx, token, sync) {
                 cx.effects.push(refusal(token, error));
             }

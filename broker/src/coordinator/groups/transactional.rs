@@ -29,7 +29,7 @@ impl Groups {
         self.with(now, &mut effects, &commit.group, |group, cx| {
             let checked = match unknown {
                 true => Err(ErrorCode::IllegalGeneration),
-                false => group.may_commit_in_transaction(&commit.caller),
+                false => group.may_commit_in_transaction(commit),
             };
             match checked {
                 Ok(()) => group.commit_in_transaction(cx, token, commit),
@@ -45,6 +45,7 @@ impl Groups {
         let mut cx = Context {
             now,
             options: &self.options,
+            image: &self.image,
             timers: &mut self.timers,
             writes: &mut self.writes,
             open: &self.open,
@@ -89,8 +90,11 @@ impl Groups {
 
 impl Group {
     /// Old clients say nothing of their membership, and are believed.
-    fn may_commit_in_transaction(&self, caller: &Caller) -> Result<(), ErrorCode> {
-        let Caller { member_id, instance_id, generation } = caller;
+    fn may_commit_in_transaction(&self, commit: &TransactionalCommit) -> Result<(), ErrorCode> {
+        if self.consumer.is_some() {
+            return self.consumer_may_commit(&commit.caller, true, true, &commit.offsets);
+        }
+        let Caller { member_id, instance_id, generation } = &commit.caller;
         if !generation.is_some() && self.state() == GroupState::Empty {
             return Ok(());
         }

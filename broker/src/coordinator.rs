@@ -30,8 +30,8 @@ pub(crate) use consumer::request::{ConsumerHeartbeat, ConsumerHeartbeatReply, Re
 pub(crate) use effect::{JoinReply, Marker, Reply, SyncReply, TransactionalProducer};
 pub(crate) use group::GroupState;
 pub(crate) use groups::{
-    DescribedConsumerGroup, DescribedConsumerMember, DescribedGroup, DescribedMember, FetchedTopic, GroupKind,
-    Groups, ListedGroup,
+    DescribedConsumerGroup, DescribedConsumerMember, DescribedGroup, DescribedMember, FetchedTopic, Groups,
+    ListedGroup,
 };
 pub(crate) use ids::{Generation, GroupId, MemberId};
 pub(crate) use offsets::Committed;
@@ -43,6 +43,8 @@ pub(crate) use service::Coordinator;
 
 #[cfg(test)]
 pub(crate) use effect::{Effect, JoinMember, Token, WriteId};
+#[cfg(test)]
+pub(crate) use groups::GroupKind;
 #[cfg(test)]
 pub(crate) use options::GroupOptions;
 #[cfg(test)]

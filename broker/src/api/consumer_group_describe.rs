@@ -152,7 +152,8 @@ mod tests {
             topics: [(Uuid([1; 16]), "t".into())].into(),
         };
         for version in 0..=1 {
-            let all = [Ok(Some(Some(group.clone()))), Ok(Some(None)), Ok(None), Err(ErrorCode::NotCoordinator)];
+            let all =
+                [Ok(Some(Some(group.clone()))), Ok(Some(None)), Ok(None), Err(ErrorCode::NotCoordinator)];
             let groups: Vec<_> = all.into_iter().map(|found| describe(version, "g".into(), found)).collect();
             let codes: Vec<_> = groups.iter().map(|group| group.error_code).collect();
             assert_eq!(codes, [0, 69, 69, 16]);

@@ -43,7 +43,9 @@ pub(crate) async fn handle(
 
 /// Copies throughout: a member outlives the request, and a slice would keep all of it.
 fn read(context: &Context, request: ConsumerGroupHeartbeatRequest) -> ConsumerHeartbeat {
-    let owned = |topics: Vec<aqueduct_protocol::messages::consumer_group_heartbeat_request::TopicPartitions>| {
+    let owned = |topics: Vec<
+        aqueduct_protocol::messages::consumer_group_heartbeat_request::TopicPartitions,
+    >| {
         topics.into_iter().map(|topic| (topic.topic_id, topic.partitions)).collect::<Vec<(Uuid, Vec<i32>)>>()
     };
     ConsumerHeartbeat {

@@ -71,7 +71,6 @@ pub struct TransactionSettings {
     pub min_isr: i32,
     pub segment_bytes: i32,
     pub load_buffer_bytes: usize,
-    pub consumer: ConsumerOptions,
 }
 
 /// What the group coordinator reads.
@@ -90,6 +89,8 @@ pub struct GroupSettings {
     pub offsets_retention_ms: i64,
     pub offsets_check_interval: Duration,
     pub load_buffer_bytes: usize,
+    /// `group.consumer.*`
+    pub consumer: ConsumerOptions,
 }
 
 impl Settings {

@@ -9,9 +9,9 @@ use indexmap::IndexMap;
 
 use super::consumer::group::ConsumerGroup;
 use super::effect::{JoinMember, Token, WriteId};
+use super::groups::Undo;
 use super::ids::{Generation, GroupId, InstanceId, MemberId};
 use super::member::Member;
-use super::groups::Undo;
 use super::offsets::Offsets;
 use super::request::{Join, Protocol};
 use super::subscription;
@@ -71,6 +71,8 @@ pub(super) struct Group {
     pub protocol: Option<Arc<str>>,
     pub leader: Option<MemberId>,
     members: IndexMap<MemberId, Member>,
+    /// How many members have ever arrived.
+    arrivals: u64,
     instances: HashMap<InstanceId, MemberId>,
     /// How many members list a protocol.
     support: HashMap<Arc<str>, usize>,
@@ -110,6 +112,7 @@ impl Group {
             protocol: None,
             leader: None,
             members: IndexMap::new(),
+            arrivals: 0,
             instances: HashMap::new(),
             support: HashMap::new(),
             joining: 0,
@@ -232,13 +235,13 @@ impl Group {
         }
     }
 
-    pub fn add(&mut self, member: Member, protocol_type: &Arc<str>) {
+    pub fn add(&mut self, mut member: Member, protocol_type: &Arc<str>) {
         if self.members.is_empty() {
             self.protocol_type = Some(protocol_type.clone());
-        }
-        if self.leader.is_none() {
             self.leader = Some(member.id.clone());
         }
+        self.arrivals += 1;
+        member.arrival = self.arrivals;
         self.pending_join.remove(&member.id);
         self.insert(member);
     }
@@ -263,12 +266,12 @@ impl Group {
         Some(member)
     }
 
-    /// Takes a member out; another one leads if it was the leader.
+    /// Takes a member out. If it was the leader, the next rebalance finds another.
     pub fn remove(&mut self, id: &MemberId) -> Option<Member> {
         let member = self.take(id)?;
         self.pending_sync.remove(id);
         if self.is_leader(id) {
-            self.leader = self.members.keys().next().cloned();
+            self.leader = None;
         }
         Some(member)
     }
@@ -351,7 +354,8 @@ impl Group {
         if self.leader.as_ref().is_some_and(joined) {
             return true;
         }
-        match self.members.keys().find(|id| joined(id)).cloned() {
+        let first = self.members.values().filter(|m| m.joining.is_some()).min_by_key(|m| m.arrival);
+        match first.map(|member| member.id.clone()) {
             Some(id) => {
                 self.leader = Some(id);
                 true

@@ -157,11 +157,7 @@ impl Groups {
             Then::Delete { group, token } => {
                 if result.is_ok() {
                     self.apply(write, &records);
-                    if self
-                        .groups
-                        .get(&group)
-                        .is_some_and(|g| g.has_no_members() && !g.offsets.is_empty())
-                    {
+                    if self.groups.get(&group).is_some_and(|g| g.has_no_members() && !g.offsets.is_empty()) {
                         // Offsets that were being committed when the deletion was asked for.
                         return self.on_delete(now, token, &group);
                     }

@@ -21,6 +21,8 @@ pub(super) struct Member {
     pub assignment: Bytes,
     /// Whether it waits in its first JoinGroup and so cannot send heartbeats.
     pub is_new: bool,
+    /// Its place in the order of arrival: the first leads.
+    pub arrival: u64,
     /// Its JoinGroup, while parked.
     pub joining: Option<Token>,
     /// Its SyncGroup, while parked.
@@ -39,6 +41,7 @@ impl Member {
             protocols: join.protocols.clone(),
             assignment: Bytes::new(),
             is_new: true,
+            arrival: 0,
             joining: None,
             syncing: None,
         }

@@ -182,7 +182,11 @@ fn changed(before: &MetadataImage, now: &MetadataImage) -> Vec<Arc<str>> {
         other.topic(&topic.name).is_some_and(|other| Arc::ptr_eq(topic, other) || topic == other)
     };
     let gone = before.topics().filter(|topic| now.topic(&topic.name).is_none());
-    now.topics().filter(|topic| !same(topic, before)).chain(gone).map(|topic| Arc::from(&*topic.name)).collect()
+    now.topics()
+        .filter(|topic| !same(topic, before))
+        .chain(gone)
+        .map(|topic| Arc::from(&*topic.name))
+        .collect()
 }
 
 fn options(settings: &GroupSettings) -> GroupOptions {

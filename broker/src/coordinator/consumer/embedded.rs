@@ -92,7 +92,9 @@ mod tests {
 
     #[test]
     fn subscriptions_of_all_versions_are_read_as_far_as_they_are_known() {
-        let metadata = Bytes::from_static(&[0, 9, 0, 0, 0, 1, 0, 1, b'a', 255, 255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 5, 255, 255, 1, 2]);
+        let metadata = Bytes::from_static(&[
+            0, 9, 0, 0, 0, 1, 0, 1, b'a', 255, 255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 5, 255, 255, 1, 2,
+        ]);
         let subscription = read_subscription(&metadata).unwrap();
         assert_eq!(subscription.topics, BTreeSet::from(["a".into()]));
         assert_eq!(version(&metadata), 3);

@@ -195,8 +195,7 @@ fn read_value<V: Decode>(value: Option<Bytes>) -> Result<Option<V>, DecodeError>
 }
 
 fn terms_value(terms: &Terms) -> ConsumerGroupMemberMetadataValue {
-    let protocol =
-        |p: &Protocol| ClassicProtocol { name: text(&p.name), metadata: p.metadata.clone() };
+    let protocol = |p: &Protocol| ClassicProtocol { name: text(&p.name), metadata: p.metadata.clone() };
     ConsumerGroupMemberMetadataValue {
         instance_id: terms.instance_id.as_ref().map(|instance| text(instance.as_str())),
         rack_id: terms.rack.as_deref().map(text),

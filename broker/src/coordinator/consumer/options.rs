@@ -98,11 +98,7 @@ impl ConsumerOptions {
             own.map_or(default, |own| own.min(high).max(low))
         };
         Effective {
-            session_timeout_ms: read(
-                SESSION_TIMEOUT,
-                self.session_timeout_ms,
-                self.session_timeout_limits,
-            ),
+            session_timeout_ms: read(SESSION_TIMEOUT, self.session_timeout_ms, self.session_timeout_limits),
             heartbeat_interval_ms: read(
                 HEARTBEAT_INTERVAL,
                 self.heartbeat_interval_ms,

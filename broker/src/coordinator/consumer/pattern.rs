@@ -61,7 +61,16 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said() {
-        for text in ["[", "(", "a)(?:b", "*", "(?=a)", "\\", "x{2,1}", "((((((((((((((((a{9}){9}){9}){9}){9}){9}){9})))))))))"] {
+        for text in [
+            "[",
+            "(",
+            "a)(?:b",
+            "*",
+            "(?=a)",
+            "\\",
+            "x{2,1}",
+            "((((((((((((((((a{9}){9}){9}){9}){9}){9}){9})))))))))",
+        ] {
             let why = Pattern::new(text).unwrap_err();
             assert!(!why.is_empty() && !why.contains('\n'), "{text}: {why}");
         }

@@ -29,7 +29,11 @@ pub fn step(standing: &Standing, around: &Surroundings<'_>) -> Result<Standing, 
         MemberState::Stable if around.resubscribed => Ok(around.unsubscribe(standing)),
         MemberState::Stable => Ok(standing.clone()),
         MemberState::Unrevoked if around.still_owns(&standing.revoking) => {
-            if around.resubscribed { Ok(around.unsubscribe(standing)) } else { Ok(standing.clone()) }
+            if around.resubscribed {
+                Ok(around.unsubscribe(standing))
+            } else {
+                Ok(standing.clone())
+            }
         }
         MemberState::Unrevoked | MemberState::Unreleased => Ok(around.advance(standing)),
         MemberState::Unknown if around.owned.is_some_and(<[_]>::is_empty) => {
@@ -59,7 +63,8 @@ impl Surroundings<'_> {
         let mut unreleased = false;
         let topics: BTreeSet<_> = self.target.keys().chain(standing.assigned.keys()).copied().collect();
         for topic in topics {
-            let target = self.target.get(&topic).filter(|_| self.subscribed.contains(&topic)).unwrap_or(&none);
+            let target =
+                self.target.get(&topic).filter(|_| self.subscribed.contains(&topic)).unwrap_or(&none);
             let current = standing.assigned.get(&topic);
             for (index, epoch) in current.into_iter().flatten() {
                 let to = if target.contains(index) { &mut assigned } else { &mut revoking };
@@ -162,7 +167,12 @@ mod tests {
         step(standing, &around).unwrap()
     }
 
-    fn at(epoch: i32, state: MemberState, assigned: &[(Uuid, i32, i32)], revoking: &[(Uuid, i32, i32)]) -> Standing {
+    fn at(
+        epoch: i32,
+        state: MemberState,
+        assigned: &[(Uuid, i32, i32)],
+        revoking: &[(Uuid, i32, i32)],
+    ) -> Standing {
         Standing { epoch, previous_epoch: 0, state, assigned: owned(assigned), revoking: owned(revoking) }
     }
 

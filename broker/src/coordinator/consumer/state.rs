@@ -217,6 +217,7 @@ impl State {
     }
 
     /// What builds this state out of nothing.
+    #[cfg(test)]
     pub fn entries(&self) -> Vec<Entry> {
         let mut all = Vec::with_capacity(3 * self.members.len() + 2);
         for (id, member) in &self.members {

@@ -138,6 +138,7 @@ fn restore_member(value: MemberValue, protocol: std::sync::Arc<str>) -> Member {
         protocols: vec![Protocol { name: protocol, metadata: value.subscription }],
         assignment: value.assignment,
         is_new: false,
+        arrival: 0,
         joining: None,
         syncing: None,
     }

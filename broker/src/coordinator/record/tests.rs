@@ -120,7 +120,7 @@ fn kafkas_records_are_read_and_written_again_byte_by_byte() {
 
 #[test]
 fn types_of_other_groups_are_passed_over() {
-    let key = Bytes::from_static(&[0, 3, 0, 1, b'g']);
+    let key = Bytes::from_static(&[0, 11, 0, 1, b'g']);
     assert_eq!(Record::decode(key, Some(Bytes::from_static(&[0, 0]))), Ok(None));
     assert!(Record::decode(Bytes::from_static(&[0]), None).is_err());
 }

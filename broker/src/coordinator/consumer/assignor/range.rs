@@ -19,7 +19,8 @@ struct Cut {
 pub fn assign(spec: &Spec) -> HashMap<MemberId, Partitions> {
     let mut members: Vec<&SpecMember> = spec.members.iter().collect();
     // Static members keep their place over restarts: they are ordered by instance, and come before the others.
-    members.sort_by_key(|member| (member.instance_id.is_none(), member.instance_id.clone(), member.id.clone()));
+    members
+        .sort_by_key(|member| (member.instance_id.is_none(), member.instance_id.clone(), member.id.clone()));
     let mut cuts: HashMap<Uuid, Cut> = HashMap::new();
     for topic in members.iter().flat_map(|member| &*member.topics) {
         cuts.entry(*topic).or_default().readers += 1;

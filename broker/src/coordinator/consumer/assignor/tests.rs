@@ -40,7 +40,8 @@ fn moves(before: &HashMap<MemberId, Partitions>, after: &HashMap<MemberId, Parti
 
 #[test]
 fn range_gives_neighbours_and_the_first_members_more() {
-    let spec = spec(vec![member("b", &[1, 2]), member("a", &[1, 2]), member("c", &[1, 2])], &[(1, 4), (2, 2)]);
+    let spec =
+        spec(vec![member("b", &[1, 2]), member("a", &[1, 2]), member("c", &[1, 2])], &[(1, 4), (2, 2)]);
     let assignment = Assignor::Range.assign(&spec);
     let expected = |parts: &[(u8, &[i32])]| -> Partitions {
         parts.iter().map(|(n, indexes)| (topic(*n), indexes.iter().copied().collect())).collect()
@@ -72,7 +73,10 @@ fn a_new_member_takes_only_its_share() {
     spec.members.remove(0);
     let left = Assignor::Uniform.assign(&again(&spec, &three));
     assert_eq!(sizes(&left), [3, 3]);
-    assert!(left.iter().all(|(id, parts)| three[id][&topic(1)].is_subset(&parts[&topic(1)])), "nobody lost any");
+    assert!(
+        left.iter().all(|(id, parts)| three[id][&topic(1)].is_subset(&parts[&topic(1)])),
+        "nobody lost any"
+    );
 }
 
 #[test]
@@ -94,7 +98,10 @@ fn nobody_and_nothing_are_assigned_nothing() {
 
 #[test]
 fn names_are_those_of_kafka() {
-    assert_eq!(Assignor::find("org.apache.kafka.coordinator.group.assignor.RangeAssignor"), Some(Assignor::Range));
+    assert_eq!(
+        Assignor::find("org.apache.kafka.coordinator.group.assignor.RangeAssignor"),
+        Some(Assignor::Range)
+    );
     assert_eq!(Assignor::find("uniform"), Some(Assignor::Uniform));
     assert_eq!(Assignor::find("sticky"), None);
 }

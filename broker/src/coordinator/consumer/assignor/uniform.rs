@@ -57,13 +57,16 @@ impl<'a> Plan<'a> {
             sizes.push(kept.values().map(BTreeSet::len).sum());
             given.push(kept);
         }
-        let read: BTreeSet<Uuid> = spec.members.iter().flat_map(|member| member.topics.iter().copied()).collect();
+        let read: BTreeSet<Uuid> =
+            spec.members.iter().flat_map(|member| member.topics.iter().copied()).collect();
         let none = BTreeSet::new();
         let left = read
             .into_iter()
             .flat_map(|topic| {
                 let taken = taken.get(&topic).unwrap_or(&none);
-                (0..spec.partitions(topic)).filter(|index| !taken.contains(index)).map(move |index| (topic, index))
+                (0..spec.partitions(topic))
+                    .filter(|index| !taken.contains(index))
+                    .map(move |index| (topic, index))
             })
             .collect();
         Self { spec, given, sizes, left }
@@ -100,7 +103,8 @@ impl<'a> Plan<'a> {
         for (place, member) in order.iter().enumerate() {
             while self.sizes[*member] > quota(place) {
                 // From the topic of which it has most, so that topics stay spread.
-                let Some((topic, parts)) = self.given[*member].iter().max_by_key(|(_, parts)| parts.len()) else {
+                let Some((topic, parts)) = self.given[*member].iter().max_by_key(|(_, parts)| parts.len())
+                else {
                     break;
                 };
                 let Some(last) = parts.last() else { break };
@@ -133,7 +137,8 @@ impl<'a> Plan<'a> {
         let mut left = std::mem::take(&mut self.left);
         left.sort_by_key(|(topic, index)| (readers.get(topic).map_or(0, Vec::len), *topic, *index));
         for partition in left {
-            let least = readers.get(&partition.0).into_iter().flatten().min_by_key(|at| (self.sizes[**at], **at));
+            let least =
+                readers.get(&partition.0).into_iter().flatten().min_by_key(|at| (self.sizes[**at], **at));
             if let Some(member) = least {
                 self.give(*member, partition);
             }
@@ -149,7 +154,8 @@ impl<'a> Plan<'a> {
             let mut moved = false;
             for (topic, readers) in &topics {
                 while let Some((from, to)) = self.worst(**topic, readers) {
-                    let Some(last) = self.given[from].get(*topic).and_then(|parts| parts.last().copied()) else {
+                    let Some(last) = self.given[from].get(*topic).and_then(|parts| parts.last().copied())
+                    else {
                         break;
                     };
                     self.take(from, (**topic, last));

@@ -62,7 +62,12 @@ impl Group {
         true
     }
 
-    fn join_classic_member(&mut self, cx: &mut Context<'_>, token: Token, join: &Join) -> Result<(), ErrorCode> {
+    fn join_classic_member(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        join: &Join,
+    ) -> Result<(), ErrorCode> {
         if join.member_id.as_str().len() > ID_MAX {
             return Err(ErrorCode::UnknownMemberId);
         }
@@ -103,7 +108,8 @@ impl Group {
         let ((id, standing), entries, undo) = self.draft(|draft| {
             let (id, before) = place_of(draft, join, fresh)?;
             let terms = terms_of(&before.terms, join, &subscription);
-            let resubscribed = terms.topics != before.terms.topics || terms.pattern() != before.terms.pattern();
+            let resubscribed =
+                terms.topics != before.terms.topics || terms.pattern() != before.terms.pattern();
             if terms != *before.terms || draft.state.member(&id).is_none() {
                 draft.put(Entry::Member(id.clone(), Some(terms.into())));
             }
@@ -114,7 +120,8 @@ impl Group {
             if let Some(assignor) = assignor {
                 look.assign(draft, assignor, effective.assignment_interval_ms);
             }
-            let standing = advance(draft, &look, &id, resubscribed, Some(&owned)).map_err(|refusal| refusal.code)?;
+            let standing =
+                advance(draft, &look, &id, resubscribed, Some(&owned)).map_err(|refusal| refusal.code)?;
             Ok::<_, ErrorCode>((id, standing))
         })?;
         if let Some(consumer) = self.consumer.as_deref_mut() {
@@ -136,7 +143,12 @@ impl Group {
     }
 
     /// SyncGroup: what the member has been given.
-    pub(in crate::coordinator::groups) fn consumer_sync(&mut self, cx: &mut Context<'_>, token: Token, sync: &Sync) {
+    pub(in crate::coordinator::groups) fn consumer_sync(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        sync: &Sync,
+    ) {
         match self.sync_classic_member(cx, sync) {
             Ok(reply) => {
                 self.write(cx, Vec::new(), Undo::Entries(Vec::new()), Some((token, Reply::Sync(reply))));
@@ -215,7 +227,7 @@ impl Group {
             cx.reply(token, reply);
         } else {
             info!(group = %self.id, members = leaving.len(), "members leave");
-            self.fence(cx, &leaving, Some((token, reply)));
+            self.drop_members(cx, &leaving, Some((token, reply)));
         }
     }
 

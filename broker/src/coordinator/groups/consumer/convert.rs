@@ -54,7 +54,8 @@ impl Group {
     pub(super) fn upgrade(&mut self, cx: &Context<'_>) -> Result<(Group, Vec<Record>), Refusal> {
         let refuse = |why: &str| {
             info!(group = %self.id, why, "classic group is not upgraded");
-            let message = format!("Cannot upgrade classic group {} to consumer group because {why}.", self.id);
+            let message =
+                format!("Cannot upgrade classic group {} to consumer group because {why}.", self.id);
             Err(Refusal::new(ErrorCode::GroupIdNotFound, message))
         };
         let options = &cx.options.consumer;
@@ -195,6 +196,7 @@ impl Group {
                 protocols: classic.protocols.clone(),
                 assignment,
                 is_new: false,
+                arrival: 0,
                 joining: None,
                 syncing: None,
             };

@@ -45,17 +45,23 @@ impl Group {
         if asked.epoch == AWAY {
             self.go_away(cx, id, (token, reply))
         } else {
-            self.fence(cx, &[id.clone()], Some((token, reply)));
+            self.drop_members(cx, &[id.clone()], Some((token, reply)));
             Ok(())
         }
     }
 
     /// A static member is expected back: its partitions stay reserved until its session ends. What it may still commit
     /// late counts as out of date.
-    fn go_away(&mut self, cx: &mut Context<'_>, id: &MemberId, answer: (Token, Reply)) -> Result<(), Refusal> {
+    fn go_away(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: &MemberId,
+        answer: (Token, Reply),
+    ) -> Result<(), Refusal> {
         let ((), entries, undo) = self.draft(|draft| {
             let member = draft.state.member(id).cloned().unwrap_or_default();
-            let mut away = Standing { epoch: AWAY, revoking: Default::default(), ..(*member.standing).clone() };
+            let mut away =
+                Standing { epoch: AWAY, revoking: Default::default(), ..(*member.standing).clone() };
             away.assigned.values_mut().flat_map(|parts| parts.values_mut()).for_each(|epoch| *epoch = 0);
             draft.put(Entry::Standing(id.clone(), Some(away.into())));
             Ok::<_, Refusal>(())
@@ -68,9 +74,15 @@ impl Group {
 
     /// Takes members out, and answers when that is in the log. The group turns classic if only members of the classic
     /// protocol are left.
-    pub(super) fn fence(&mut self, cx: &mut Context<'_>, ids: &[MemberId], answer: Option<(Token, Reply)>) {
+    pub(super) fn drop_members(
+        &mut self,
+        cx: &mut Context<'_>,
+        ids: &[MemberId],
+        answer: Option<(Token, Reply)>,
+    ) {
         for id in ids {
-            for key in [TimerKey::Session, TimerKey::Rebalance, TimerKey::ClassicJoin, TimerKey::ClassicSync] {
+            for key in [TimerKey::Session, TimerKey::Rebalance, TimerKey::ClassicJoin, TimerKey::ClassicSync]
+            {
                 cx.timers.cancel(&key(self.id.clone(), id.clone()));
             }
         }
@@ -93,7 +105,11 @@ impl Group {
     }
 
     /// A member has been silent for too long.
-    pub(in crate::coordinator) fn on_consumer_session_deadline(&mut self, cx: &mut Context<'_>, id: &MemberId) {
+    pub(in crate::coordinator) fn on_consumer_session_deadline(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: &MemberId,
+    ) {
         self.fence_for(cx, id, "its session has expired");
     }
 
@@ -113,7 +129,7 @@ impl Group {
     fn fence_for(&mut self, cx: &mut Context<'_>, id: &MemberId, why: &str) {
         if self.as_consumer().is_some_and(|consumer| consumer.state.member(id).is_some()) {
             info!(group = %self.id, member = %id, "member dropped: {why}");
-            self.fence(cx, std::slice::from_ref(id), None);
+            self.drop_members(cx, std::slice::from_ref(id), None);
         }
     }
 }

@@ -32,7 +32,12 @@ const PATTERN_PAUSE_MS: i64 = 10_000;
 
 impl Groups {
     /// Answers when what it changes is in the log.
-    pub fn on_consumer_heartbeat(&mut self, now: Now, token: Token, asked: &ConsumerHeartbeat) -> Vec<Effect> {
+    pub fn on_consumer_heartbeat(
+        &mut self,
+        now: Now,
+        token: Token,
+        asked: &ConsumerHeartbeat,
+    ) -> Vec<Effect> {
         if let Err(refusal) = self.check_consumer_heartbeat(asked) {
             return vec![Effect::Reply(token, Reply::ConsumerHeartbeat(Err(refusal)))];
         }
@@ -155,7 +160,8 @@ impl Group {
         let look = Look { group: &self.id.clone(), image: cx.image, now: cx.now };
         let effective = cx.options.consumer.effective(cx.image, self.id.as_str());
         let default = cx.options.consumer.assignors.first().copied().unwrap_or(Assignor::Uniform);
-        let (max_size, pattern_refresh_ms) = (cx.options.consumer.max_size, cx.options.consumer.pattern_refresh_ms);
+        let (max_size, pattern_refresh_ms) =
+            (cx.options.consumer.max_size, cx.options.consumer.pattern_refresh_ms);
         let Some(consumer) = self.as_consumer() else { return Err(ErrorCode::GroupIdNotFound.into()) };
         let stale = consumer.stale;
         let resolve = match consumer.patterns_at {
@@ -169,7 +175,8 @@ impl Group {
         let (decided, entries, undo) = self.draft(|draft| {
             let (id, before) = enter(draft, asked, max_size)?;
             let terms = Arc::new(describe(&before.terms, asked));
-            let resubscribed = terms.topics != before.terms.topics || terms.pattern() != before.terms.pattern();
+            let resubscribed =
+                terms.topics != before.terms.topics || terms.pattern() != before.terms.pattern();
             if let Some(pattern) = terms.pattern()
                 && terms.pattern() != before.terms.pattern()
             {
@@ -212,7 +219,11 @@ impl Group {
         Reply::ConsumerHeartbeat(Ok(ConsumerHeartbeatReply {
             member_id: decided.id.clone(),
             epoch: decided.standing.epoch,
-            heartbeat_interval_ms: cx.options.consumer.effective(cx.image, self.id.as_str()).heartbeat_interval_ms,
+            heartbeat_interval_ms: cx
+                .options
+                .consumer
+                .effective(cx.image, self.id.as_str())
+                .heartbeat_interval_ms,
             assignment,
         }))
     }
@@ -268,7 +279,11 @@ impl Group {
 }
 
 /// The member that a heartbeat is of: known, new, or a static one that takes its place again.
-fn enter(draft: &mut Draft<'_>, asked: &ConsumerHeartbeat, max_size: usize) -> Result<(MemberId, Member), Refusal> {
+fn enter(
+    draft: &mut Draft<'_>,
+    asked: &ConsumerHeartbeat,
+    max_size: usize,
+) -> Result<(MemberId, Member), Refusal> {
     let joins = asked.epoch == JOIN;
     let id = if asked.member_id.as_str().is_empty() {
         MemberId::from(asked.fresh.as_str())
@@ -276,8 +291,7 @@ fn enter(draft: &mut Draft<'_>, asked: &ConsumerHeartbeat, max_size: usize) -> R
         asked.member_id.clone()
     };
     if draft.state.len() >= max_size && draft.state.member(&id).is_none() {
-        let message =
-            format!("The consumer group has reached its maximum capacity of {max_size} members.");
+        let message = format!("The consumer group has reached its maximum capacity of {max_size} members.");
         return Err(Refusal::new(ErrorCode::GroupMaxSizeReached, message));
     }
     let Some(instance) = &asked.instance_id else {
@@ -347,7 +361,10 @@ fn describe(before: &Terms, asked: &ConsumerHeartbeat) -> Terms {
         rack: asked.rack.clone().or_else(|| before.rack.clone()),
         client_id: asked.client_id.clone(),
         client_host: asked.client_host.clone(),
-        topics: asked.topics.as_ref().map_or_else(|| before.topics.clone(), |names| names.iter().cloned().collect()),
+        topics: asked
+            .topics
+            .as_ref()
+            .map_or_else(|| before.topics.clone(), |names| names.iter().cloned().collect()),
         pattern: asked.pattern.clone().or_else(|| before.pattern.clone()),
         rebalance_timeout_ms: match asked.rebalance_timeout_ms {
             -1 => before.rebalance_timeout_ms,
@@ -400,7 +417,10 @@ fn check_epoch(member: &Member, asked: &ConsumerHeartbeat) -> Result<(), Refusal
     let (received, standing) = (asked.epoch, &member.standing);
     let has_no_more = |owned: &Vec<(aqueduct_protocol::ids::Uuid, Vec<i32>)>| {
         owned.iter().all(|(topic, indexes)| {
-            standing.assigned.get(topic).is_some_and(|own| indexes.iter().all(|index| own.contains_key(index)))
+            standing
+                .assigned
+                .get(topic)
+                .is_some_and(|own| indexes.iter().all(|index| own.contains_key(index)))
         })
     };
     let how = if received == JOIN || received == standing.epoch {

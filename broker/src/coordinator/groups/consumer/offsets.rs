@@ -45,7 +45,8 @@ impl Group {
         }
         let had_since = |topic: Uuid, index: i32| {
             let standing = &member.standing;
-            let since = epoch_of(&standing.assigned, topic, index).or(epoch_of(&standing.revoking, topic, index));
+            let since =
+                epoch_of(&standing.assigned, topic, index).or(epoch_of(&standing.revoking, topic, index));
             since.is_some_and(|since| epoch >= since)
         };
         let all = offsets.into_iter().all(|at| had_since(at.topic_id, at.partition));
@@ -53,13 +54,16 @@ impl Group {
     }
 
     /// Whether someone may see the group's offsets: who says that it is a member must be one, and up to date.
-    pub(in crate::coordinator) fn may_fetch(&self, member: Option<&MemberId>, epoch: i32) -> Result<(), ErrorCode> {
+    pub(in crate::coordinator) fn may_fetch(
+        &self,
+        member: Option<&MemberId>,
+        epoch: i32,
+    ) -> Result<(), ErrorCode> {
         let Some(consumer) = self.as_consumer() else { return Ok(()) };
         if member.is_none() && epoch < 0 {
             return Ok(());
         }
-        let member =
-            member.and_then(|id| consumer.state.member(id)).ok_or(ErrorCode::UnknownMemberId)?;
+        let member = member.and_then(|id| consumer.state.member(id)).ok_or(ErrorCode::UnknownMemberId)?;
         if epoch == member.standing.epoch { Ok(()) } else { Err(out_of_date(member)) }
     }
 }

@@ -26,12 +26,18 @@ pub(super) struct Look<'a> {
 
 impl Look<'_> {
     /// Finds the topics of a pattern that nobody had before.
-    pub fn resolve_new(&self, draft: &mut Draft<'_>, pattern: &Arc<str>, visible: &Visible) -> Result<(), Refusal> {
+    pub fn resolve_new(
+        &self,
+        draft: &mut Draft<'_>,
+        pattern: &Arc<str>,
+        visible: &Visible,
+    ) -> Result<(), Refusal> {
         if draft.state.resolved(pattern).is_some() {
             return Ok(());
         }
         let compiled = Pattern::new(pattern).map_err(|why| {
-            let message = format!("SubscribedTopicRegex `{pattern}` is not a valid regular expression: {why}.");
+            let message =
+                format!("SubscribedTopicRegex `{pattern}` is not a valid regular expression: {why}.");
             Refusal::new(ErrorCode::InvalidRegularExpression, message)
         })?;
         draft.put(Entry::Pattern(pattern.clone(), Some(Arc::new(self.resolve(&compiled, visible)))));
@@ -81,11 +87,13 @@ impl Look<'_> {
         let target = draft.state.target_epoch();
         let (epoch, now_ms) = (draft.state.epoch(), self.now.wall_ms);
         // A clock that was set back must not hold assignments up.
-        let young = target.at_ms > 0 && now_ms >= target.at_ms && now_ms - target.at_ms < i64::from(interval_ms);
+        let young =
+            target.at_ms > 0 && now_ms >= target.at_ms && now_ms - target.at_ms < i64::from(interval_ms);
         if epoch <= target.epoch || young {
             return;
         }
-        let assignor = draft.state.preferred_assignor().and_then(|name| Assignor::find(name)).unwrap_or(default);
+        let assignor =
+            draft.state.preferred_assignor().and_then(|name| Assignor::find(name)).unwrap_or(default);
         let spec = self.spec(draft);
         for (id, target) in assignor.assign(&spec) {
             if !draft.state.has_target(&id) || *draft.state.target(&id) != target {

@@ -38,7 +38,9 @@ impl Group {
     where
         E: From<ErrorCode>,
     {
-        let Some(consumer) = self.consumer.as_deref_mut() else { return Err(ErrorCode::GroupIdNotFound.into()) };
+        let Some(consumer) = self.consumer.as_deref_mut() else {
+            return Err(ErrorCode::GroupIdNotFound.into());
+        };
         let mut draft = Draft::new(&mut consumer.state);
         match decide(&mut draft) {
             Ok(value) => {

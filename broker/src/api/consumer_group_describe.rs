@@ -47,7 +47,8 @@ pub(crate) async fn handle(
 fn hide(context: &Context, group: &mut DescribedGroup) {
     let topics = |member: &Member| -> Vec<ByteString> {
         let parts = [&member.assignment, &member.target_assignment];
-        let assigned = parts.into_iter().flat_map(|part| &part.topic_partitions).map(|topic| topic.topic_name.clone());
+        let assigned =
+            parts.into_iter().flat_map(|part| &part.topic_partitions).map(|topic| topic.topic_name.clone());
         member.subscribed_topic_names.iter().cloned().chain(assigned).collect()
     };
     let named: BTreeSet<ByteString> = group.members.iter().flat_map(topics).collect();

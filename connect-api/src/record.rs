@@ -25,6 +25,8 @@ pub struct Record {
     pub headers: Vec<Header>,
     /// Milliseconds since 1970-01-01T00:00:00Z; `None` is the time of the write.
     pub timestamp: Option<i64>,
+    /// Where a sink's record was read; `None` for a source's.
+    pub offset: Option<i64>,
 }
 
 /// A record from a source task.

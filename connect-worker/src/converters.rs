@@ -3,6 +3,7 @@
 mod bytes;
 mod header;
 mod json;
+mod primitive;
 mod string;
 
 pub use self::bytes::ByteArrayConverter;

@@ -30,6 +30,7 @@ mod status;
 mod store;
 mod task;
 pub mod transforms;
+mod values;
 mod worker;
 
 pub use config::{Mode, WorkerConfig, parse_properties};

@@ -41,6 +41,7 @@ impl Conversion {
             value,
             headers,
             timestamp: (raw.timestamp >= 0).then_some(raw.timestamp),
+            offset: Some(raw.offset.0),
         };
         Ok(self.transforms.apply(record)?.map(|record| SinkRecord {
             record,

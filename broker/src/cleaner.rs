@@ -113,7 +113,11 @@ impl Cleaner {
         for partition in self.node.partitions.all_open() {
             let config = partition.log.config();
             let key = (partition.topic_id, partition.log.partition().partition.0);
-            if !config.compact || partition.is_deleted() || !self.schedule.lock().is_free(&key) {
+            if !config.compact
+                || partition.is_deleted()
+                || partition.is_offline()
+                || !self.schedule.lock().is_free(&key)
+            {
                 continue;
             }
             if let Err(error) = partition.log.apply_retention(now_ms)
@@ -165,7 +169,7 @@ impl Cleaner {
             // A disk that is full, or fails for a moment: the next round tries again.
             Err(error @ Error::Io { .. }) => {
                 tracing::warn!(partition = %partition.log.partition(), %error, "log is not cleaned");
-                self.node.partitions.directories().judge(partition.directory, &error);
+                partition.judge(&error);
                 self.wait(settings.backoff);
             }
             Err(error) => self.give_up(key, &partition, cleanable.cleanable_bytes, &error),
@@ -208,7 +212,8 @@ impl Cleaner {
     fn pace(&self, partition: &Partition, bytes: u64) -> bool {
         let rate = self.node.live.current().cleaner.max_bytes_per_second;
         let wait = self.throttle.lock().grant(Instant::now(), bytes, rate);
-        let is_wanted = || !self.node.tasks.is_stopping() && !partition.is_deleted();
+        let is_wanted =
+            || !self.node.tasks.is_stopping() && !partition.is_deleted() && !partition.is_offline();
         let until = Instant::now() + wait;
         while is_wanted() {
             let left = until.saturating_duration_since(Instant::now());

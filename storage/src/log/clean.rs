@@ -266,3 +266,7 @@ fn size(segment: &Segment) -> Size {
     let (offset_index, time_index) = segment.index_sizes();
     Size { base_offset: segment.base_offset, log: segment.size(), offset_index, time_index }
 }
+
+#[cfg(test)]
+#[path = "clean_tests.rs"]
+mod tests;

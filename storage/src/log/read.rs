@@ -118,7 +118,7 @@ impl Log {
     }
 
     /// A slice, and the index of its segment.
-    fn find(
+    pub(super) fn find(
         &self,
         view: &View,
         offset: Offset,

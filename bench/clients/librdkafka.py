@@ -1,6 +1,6 @@
-"""Produces or consumes N records of 1 KiB with librdkafka; prints MiB a second.
+"""Produces or consumes records with librdkafka; prints MiB a second.
 
-usage: librdkafka.py produce|consume BOOTSTRAP TOPIC RECORDS
+usage: librdkafka.py produce|consume BOOTSTRAP TOPIC RECORDS SIZE ACKS CODEC BATCH_BYTES
 """
 
 import os
@@ -9,19 +9,21 @@ import time
 
 from confluent_kafka import Consumer, Producer
 
-verb, bootstrap, topic, records = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+verb, bootstrap, topic, records, size = *sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5])
+acks, codec, batch = sys.argv[6], sys.argv[7], int(sys.argv[8])
 
 if verb == "produce":
     producer = Producer({
         "bootstrap.servers": bootstrap,
-        "acks": "all",
+        "acks": acks,
         "linger.ms": 5,
-        "batch.size": 65536,
+        "batch.size": batch,
+        "compression.type": codec,
         "queue.buffering.max.messages": 500000,
     })
     failed = []
     on_delivery = lambda error, message: failed.append(error) if error else None
-    payload = os.urandom(1024)
+    payload = os.urandom(size)
     start = time.monotonic()
     for _ in range(records):
         while True:
@@ -38,7 +40,7 @@ if verb == "produce":
 else:
     consumer = Consumer({
         "bootstrap.servers": bootstrap,
-        "group.id": "perf-librdkafka",
+        "group.id": topic,
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,
     })
@@ -58,4 +60,4 @@ else:
     seconds = time.monotonic() - start
     consumer.close()
 
-print(f"{records / 1024 / max(seconds, 1e-9):.1f}")
+print(f"{records * size / 1048576 / max(seconds, 1e-9):.1f}")

@@ -1,132 +1,126 @@
-//! One broker node: produce and consume with stock clients, start-up and memory.
+//! One broker node with stock clients: throughput and CPU, floors of the same bytes, latency, isolation.
 
-use std::process::Command;
-use std::time::Duration;
+mod floor;
+mod isolation;
+mod latency;
+mod throughput;
 
-use anyhow::{Context as _, Result};
-use aqueduct_tests::install::{find, workspace};
-use aqueduct_tests::kafka::{text_of, tool, tuned_java};
+use std::time::{Duration, Instant};
 
-use crate::measure::{cpu_seconds, memory_mib};
+use anyhow::{Result, ensure};
+use aqueduct_tests::kafka::tool;
+
+use crate::measure::memory_mib;
 use crate::peer::Broker;
 use crate::report::Report;
+
+pub use floor::Args as FloorArgs;
 
 #[derive(clap::Args)]
 pub struct Args {
     /// Runs of each peer.
-    #[arg(long, default_value_t = 3)]
-    rounds: u32,
-    /// MiB that each scenario moves.
-    #[arg(long, default_value_t = 1024)]
-    mib: u64,
+    #[arg(long)]
+    rounds: Option<u32>,
+    /// MiB that each scenario of throughput moves.
+    #[arg(long)]
+    mib: Option<u64>,
+    /// Seconds that each measurement of latency takes.
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Only scenarios whose name contains this; may be repeated. Names begin with their part: `throughput`, `latency`,
+    /// `isolation`.
+    #[arg(long)]
+    only: Vec<String>,
+    /// Names the scenarios, and runs none.
+    #[arg(long)]
+    list: bool,
+    /// One round with little data: whether all of it works, not how fast.
+    #[arg(long)]
+    quick: bool,
 }
 
-/// A way to produce: name, record size, and the producer's settings.
-const SCENARIOS: &[(&str, u64, &[&str])] = &[
-    ("1 KiB, acks 1, 64 KiB batches", 1024, &["acks=1", "batch.size=65536", "linger.ms=5"]),
-    ("1 KiB, acks all, 64 KiB batches", 1024, &["acks=all", "batch.size=65536", "linger.ms=5"]),
-    ("1 KiB, acks all, 16 KiB batches", 1024, &["acks=all", "batch.size=16384", "linger.ms=5"]),
-    ("100 B, acks all, lz4", 100, &["acks=all", "batch.size=65536", "linger.ms=5", "compression.type=lz4"]),
-];
+impl Args {
+    fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(if self.quick { 1 } else { 3 })
+    }
 
-/// Runs every scenario against both peers, in turn.
+    fn mib(&self) -> u64 {
+        self.mib.unwrap_or(if self.quick { 64 } else { 1024 })
+    }
+
+    fn duration(&self) -> Duration {
+        Duration::from_secs(self.seconds.unwrap_or(if self.quick { 5 } else { 60 }))
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
+    }
+}
+
+/// Both peers, in the order in which they run.
+const PEERS: [fn(&[(&str, &str)]) -> Result<Broker>; 2] = [Broker::ours_with, Broker::kafka_with];
+
+/// Runs the chosen scenarios against both peers, in turn, and says how long each part took.
 pub fn run(args: &Args) -> Result<()> {
+    let scenarios: Vec<_> = throughput::scenarios().into_iter().filter(|s| args.wants(&s.name())).collect();
+    let latency: Vec<_> = latency::NAMES.iter().copied().filter(|name| args.wants(name)).collect();
+    let isolation = args.wants(isolation::NAME);
+    if args.list {
+        scenarios.iter().for_each(|scenario| println!("{}", scenario.name()));
+        latency.iter().for_each(|name| println!("{name}"));
+        if isolation {
+            println!("{}", isolation::NAME);
+        }
+        return Ok(());
+    }
     let mut report = Report::new("broker");
-    for round in 1..=args.rounds {
-        for start in [Broker::ours, Broker::kafka] {
-            let broker = start()?;
-            eprintln!("round {round} of {}: {}", args.rounds, broker.name);
-            one(&broker, args, &mut report)?;
+    let timed = |part: &str, from: Instant| eprintln!("{part} took {:.0} s", from.elapsed().as_secs_f64());
+    for round in 1..=args.rounds() {
+        eprintln!("round {round} of {}", args.rounds());
+        if !scenarios.is_empty() {
+            let from = Instant::now();
+            floor::measure(args, &scenarios, &mut report)?;
+            timed("floors", from);
+            for start in PEERS {
+                let (broker, from) = (start(&[])?, Instant::now());
+                started(&broker, &mut report)?;
+                throughput::measure(&broker, args, &scenarios, &mut report)?;
+                report.add("load", "peak resident, MiB", broker.name, memory_mib(broker.id())?.1);
+                timed(&format!("throughput of {}", broker.name), from);
+            }
+        }
+        if !latency.is_empty() {
+            let from = Instant::now();
+            latency::measure(args, &latency, &mut report)?;
+            timed("latency", from);
+        }
+        if isolation {
+            let from = Instant::now();
+            isolation::measure(args, &mut report)?;
+            timed("isolation", from);
         }
     }
     report.finish()
 }
 
-fn one(broker: &Broker, args: &Args, report: &mut Report) -> Result<()> {
-    let name = broker.name;
-    report.add("start", "first metadata, ms", name, broker.start_ms);
+/// One side of a floor, in a process of its own.
+pub fn floor(args: &FloorArgs) -> Result<()> {
+    floor::serve(args)
+}
+
+fn started(broker: &Broker, report: &mut Report) -> Result<()> {
+    report.add("start", "first metadata, ms", broker.name, broker.start_ms);
     std::thread::sleep(Duration::from_secs(3));
-    report.add("idle", "resident, MiB", name, memory_mib(broker.id())?.0);
-    for (index, (scenario, size, settings)) in SCENARIOS.iter().enumerate() {
-        let topic = format!("perf-{index}");
-        create(broker, &topic)?;
-        let records = args.mib * 1024 * 1024 / size / if *size < 1024 { 2 } else { 1 };
-        let gib = (records * size) as f64 / f64::from(1 << 30);
-        let measure = |kind: &str, report: &mut Report, work: &dyn Fn() -> Result<f64>| -> Result<()> {
-            let before = cpu_seconds(broker.id())?;
-            let mib_per_second = work()?;
-            let cpu = cpu_seconds(broker.id())? - before;
-            report.add(&format!("{kind}: {scenario}"), "client, MiB/s", name, mib_per_second);
-            report.add(&format!("{kind}: {scenario}"), "broker CPU s/GiB", name, cpu / gib);
-            Ok(())
-        };
-        measure("produce", report, &|| produce(broker, &topic, records, *size, settings))?;
-        measure("consume", report, &|| consume(broker, &topic, records))?;
-    }
-    librdkafka(broker, args, report)?;
-    report.add("load", "peak resident, MiB", name, memory_mib(broker.id())?.1);
+    report.add("idle", "resident, MiB", broker.name, memory_mib(broker.id())?.0);
     Ok(())
 }
 
-fn create(broker: &Broker, topic: &str) -> Result<()> {
-    let bootstrap = broker.bootstrap();
-    let args = ["--bootstrap-server", &bootstrap, "--create", "--topic", topic, "--partitions", "3"];
-    tool("org.apache.kafka.tools.TopicCommand", &args).map(|_| ())
-}
-
-/// MiB a second that the Java producer reached.
-fn produce(broker: &Broker, topic: &str, records: u64, size: u64, settings: &[&str]) -> Result<f64> {
-    let mut command = tuned_java("512m", "org.apache.kafka.tools.ProducerPerformance")?;
-    command.args(["--topic", topic, "--throughput", "-1"]);
-    command.arg("--num-records").arg(records.to_string()).arg("--record-size").arg(size.to_string());
-    command.arg("--bootstrap-server").arg(broker.bootstrap()).arg("--command-property").args(settings);
-    let text = text_of("ProducerPerformance", &command.output()?)?;
-    // The last line: "N records sent, R records/sec (M MB/sec), …"
-    let last =
-        text.lines().rfind(|l| l.contains("MB/sec")).with_context(|| format!("no result in:\n{text}"))?;
-    let figure = last.split(" MB/sec").next().and_then(|l| l.rsplit('(').next()).context("no figure")?;
-    Ok(figure.trim().parse()?)
-}
-
-/// MiB a second that the Java consumer reached.
-fn consume(broker: &Broker, topic: &str, records: u64) -> Result<f64> {
-    let mut command = tuned_java("512m", "org.apache.kafka.tools.ConsumerPerformance")?;
-    command.args([
-        "--topic",
-        topic,
-        "--timeout",
-        "60000",
-        "--hide-header",
-        "--bootstrap-server",
-        &broker.bootstrap(),
-    ]);
-    command.arg("--num-records").arg(records.to_string());
-    let text = text_of("ConsumerPerformance", &command.output()?)?;
-    // "start, end, MB, MB/sec, records, records/sec, rebalance ms, fetch ms, fetch MB/sec, fetch records/sec"
-    let last = text
-        .lines()
-        .rfind(|l| l.matches(',').count() >= 9)
-        .with_context(|| format!("no result in:\n{text}"))?;
-    let fields: Vec<&str> = last.split(',').map(str::trim).collect();
-    Ok(fields[8].parse()?)
-}
-
-/// The same bytes through librdkafka, by way of its Python binding.
-fn librdkafka(broker: &Broker, args: &Args, report: &mut Report) -> Result<()> {
-    let python = find("AQUEDUCT_PYTHON", "python", "bin/python3")?.join("bin/python3");
-    create(broker, "perf-librdkafka")?;
-    let records = args.mib * 1024 / 2;
-    let gib = (records * 1024) as f64 / f64::from(1 << 30);
-    for verb in ["produce", "consume"] {
-        let mut command = Command::new(&python);
-        command.arg(workspace().join("bench/clients/librdkafka.py"));
-        command.args([verb, &broker.bootstrap(), "perf-librdkafka", &records.to_string()]);
-        let before = cpu_seconds(broker.id())?;
-        let text = text_of("librdkafka", &command.output()?)?;
-        let cpu = cpu_seconds(broker.id())? - before;
-        let scenario = format!("{verb}: librdkafka, 1 KiB, acks all");
-        report.add(&scenario, "client, MiB/s", broker.name, text.trim().parse()?);
-        report.add(&scenario, "broker CPU s/GiB", broker.name, cpu / gib);
-    }
+fn create(broker: &Broker, topic: &str, partitions: u32, configs: &[&str]) -> Result<()> {
+    let (bootstrap, partitions) = (broker.bootstrap(), partitions.to_string());
+    let mut args = vec!["--bootstrap-server", &bootstrap, "--create", "--topic", topic];
+    args.extend(["--partitions", &partitions]);
+    configs.iter().for_each(|config| args.extend(["--config", config]));
+    let said = tool("org.apache.kafka.tools.TopicCommand", &args)?;
+    ensure!(said.contains("Created topic"), "{topic}: {said}");
     Ok(())
 }

@@ -9,16 +9,23 @@ mod connect;
 mod measure;
 mod peer;
 mod report;
+mod scale;
+mod wire;
 
 use clap::Parser;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask bench", about = "Side-by-side benchmarks")]
 enum Bench {
-    /// Produce and consume with stock clients, start-up and memory, against Apache Kafka.
+    /// Throughput, floors, latency and isolation with stock clients, against Apache Kafka.
     Broker(broker::Args),
     /// File to topic to file through a worker, against the JVM's Connect worker; memory of an idle `aqueduct dev`.
     Connect(connect::Args),
+    /// One side of a floor of `broker`.
+    #[command(hide = true)]
+    Floor(broker::FloorArgs),
+    /// Ten thousand partitions, connections, parked fetches and group members, against Apache Kafka with fewer.
+    Scale(scale::Args),
     /// A release build from nothing, and an edit in a connector to its tests' end.
     Build,
 }
@@ -27,6 +34,8 @@ fn main() -> anyhow::Result<()> {
     match Bench::parse() {
         Bench::Broker(args) => broker::run(&args),
         Bench::Connect(args) => connect::run(&args),
+        Bench::Floor(args) => broker::floor(&args),
+        Bench::Scale(args) => scale::run(&args),
         Bench::Build => build::run(),
     }
 }

@@ -49,3 +49,25 @@ fn answers(port: u16) -> Result<bool> {
     socket.read_exact(&mut head)?;
     Ok(i32::from_be_bytes([head[8], head[9], head[10], head[11]]) > 0)
 }
+
+/// Times, to be told by their percentiles.
+#[derive(Default)]
+pub struct Percentiles(Vec<f64>);
+
+impl Percentiles {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn add(&mut self, time: Duration) {
+        self.0.push(time.as_secs_f64() * 1000.0);
+    }
+
+    /// The percentile in milliseconds.
+    pub fn at(&self, percent: f64) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let at = (sorted.len() as f64 * percent / 100.0) as usize;
+        sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
+    }
+}

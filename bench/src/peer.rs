@@ -11,8 +11,11 @@ use tempfile::TempDir;
 
 use crate::measure::first_metadata;
 
-/// The release build of our binary, which stands beside this one.
+/// The release build of our binary, which stands beside this one; or what `AQUEDUCT_BENCH_BINARY` names.
 pub fn aqueduct() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("AQUEDUCT_BENCH_BINARY") {
+        return Ok(path.into());
+    }
     let path = std::env::current_exe()?.with_file_name("aqueduct");
     ensure!(path.exists(), "{} is not there: run `cargo build --release -p aqueduct-cli`", path.display());
     Ok(path)
@@ -28,34 +31,63 @@ pub struct Broker {
 }
 
 enum Server {
-    Ours { process: Process, _dir: TempDir },
+    Ours { process: Process, dir: TempDir },
     Kafka(Box<Kafka>),
 }
 
 impl Broker {
     /// Starts our broker with an empty data directory.
     pub fn ours() -> Result<Self> {
+        Self::ours_with(&[])
+    }
+
+    /// The same with more lines in `server.properties`.
+    pub fn ours_with(settings: &[(&str, &str)]) -> Result<Self> {
         let dir = TempDir::with_prefix("bench-aqueduct-")?;
         let port = free_port()?;
-        let config = dir.path().join("server.properties");
-        let lines = format!(
+        let mut lines = format!(
             "process.roles=broker,controller\nnode.id=1\nlisteners=PLAINTEXT://127.0.0.1:{port}\n\
              advertised.listeners=PLAINTEXT://127.0.0.1:{port}\nlog.dirs={}\noffsets.topic.replication.factor=1\n\
              offsets.topic.num.partitions=5\ngroup.initial.rebalance.delay.ms=0\n",
             dir.path().join("data").display()
         );
-        std::fs::write(&config, lines)?;
+        for (key, value) in settings {
+            lines.push_str(&format!("{key}={value}\n"));
+        }
+        std::fs::write(dir.path().join("server.properties"), lines)?;
         let from = Instant::now();
-        let mut command = Command::new(aqueduct()?);
-        command.arg("broker").arg("--config").arg(&config);
-        let process = Process::start("aqueduct", &mut command, &dir.path().join("log"))?;
+        let process = launch(&dir)?;
         let start_ms = first_metadata(port, from, Duration::from_secs(20))?;
-        Ok(Self { name: crate::report::OURS, port, start_ms, server: Server::Ours { process, _dir: dir } })
+        Ok(Self { name: crate::report::OURS, port, start_ms, server: Server::Ours { process, dir } })
+    }
+
+    /// Stops the node cleanly.
+    pub fn stop(&mut self) -> Result<()> {
+        match &mut self.server {
+            Server::Ours { process, .. } => process.terminate(Duration::from_secs(120)),
+            Server::Kafka(kafka) => kafka.stop(),
+        }
+    }
+
+    /// Starts the node again on the same port and data, and waits for its first answer.
+    pub fn restart(&mut self) -> Result<()> {
+        let from = Instant::now();
+        match &mut self.server {
+            Server::Ours { process, dir } => *process = launch(dir)?,
+            Server::Kafka(kafka) => kafka.restart()?,
+        }
+        self.start_ms = first_metadata(self.port, from, Duration::from_secs(180))?;
+        Ok(())
     }
 
     /// Starts Apache Kafka with an empty data directory, formatted beforehand.
     pub fn kafka() -> Result<Self> {
-        let mut kafka = Kafka::start_tuned()?;
+        Self::kafka_with(&[])
+    }
+
+    /// The same with more lines in `server.properties`.
+    pub fn kafka_with(settings: &[(&str, &str)]) -> Result<Self> {
+        let mut kafka = Kafka::start_tuned_with(settings)?;
         // The first start made topics of its own and warmed the disk's caches; the second is the one that counts.
         kafka.stop()?;
         let from = Instant::now();
@@ -72,7 +104,21 @@ impl Broker {
         }
     }
 
+    /// Folder of the logs.
+    pub fn data(&self) -> PathBuf {
+        match &self.server {
+            Server::Ours { dir, .. } => dir.path().join("data"),
+            Server::Kafka(kafka) => kafka.data(),
+        }
+    }
+
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
+}
+
+fn launch(dir: &TempDir) -> Result<Process> {
+    let mut command = Command::new(aqueduct()?);
+    command.arg("broker").arg("--config").arg(dir.path().join("server.properties"));
+    Process::start("aqueduct", &mut command, &dir.path().join("log"))
 }

@@ -99,6 +99,11 @@ impl Kafka {
         Self::start_as(&[], true)
     }
 
+    /// The same with more lines in `server.properties`.
+    pub fn start_tuned_with(settings: &[(&str, &str)]) -> Result<Self> {
+        Self::start_as(settings, true)
+    }
+
     fn start_as(settings: &[(&str, &str)], tuned: bool) -> Result<Self> {
         let dir = TempDir::with_prefix("kafka-")?;
         let (port, controller) = (free_port()?, free_port()?);

@@ -102,6 +102,7 @@ mod acls;
 mod alter_client_quotas;
 mod alter_configs;
 mod alter_partition_reassignments;
+mod alter_user_scram_credentials;
 pub(crate) mod api_versions;
 mod authorize;
 mod consumer_group_describe;
@@ -121,6 +122,7 @@ mod describe_groups;
 mod describe_log_dirs;
 mod describe_quorum;
 mod describe_topic_partitions;
+mod describe_user_scram_credentials;
 mod elect_leaders;
 mod fetch;
 mod find_coordinator;
@@ -139,6 +141,8 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod sasl_authenticate;
+mod sasl_handshake;
 mod shared;
 mod sync_group;
 mod unregister_broker;
@@ -161,6 +165,7 @@ pub(crate) const APIS: &[Row] = &[
     row!(SyncGroupRequest, 0..=5, sync_group),
     row!(DescribeGroupsRequest, 0..=6, describe_groups),
     row!(ListGroupsRequest, 0..=5, list_groups),
+    row!(SaslHandshakeRequest, 0..=1, sasl_handshake),
     row!(ApiVersionsRequest, 0..=5, api_versions),
     row!(CreateTopicsRequest, 2..=7, create_topics),
     row!(DeleteTopicsRequest, 1..=6, delete_topics),
@@ -173,6 +178,7 @@ pub(crate) const APIS: &[Row] = &[
     row!(DescribeConfigsRequest, 1..=4, describe_configs),
     row!(AlterConfigsRequest, 0..=2, alter_configs),
     row!(DescribeLogDirsRequest, 1..=5, describe_log_dirs),
+    row!(SaslAuthenticateRequest, 0..=2, sasl_authenticate),
     row!(CreatePartitionsRequest, 0..=3, create_partitions),
     row!(DeleteGroupsRequest, 0..=2, delete_groups),
     row!(ElectLeadersRequest, 0..=2, elect_leaders),
@@ -182,6 +188,8 @@ pub(crate) const APIS: &[Row] = &[
     row!(OffsetDeleteRequest, 0..=0, offset_delete),
     row!(DescribeClientQuotasRequest, 0..=1, describe_client_quotas),
     row!(AlterClientQuotasRequest, 0..=1, alter_client_quotas),
+    row!(DescribeUserScramCredentialsRequest, 0..=0, describe_user_scram_credentials),
+    row!(AlterUserScramCredentialsRequest, 0..=0, alter_user_scram_credentials),
     row!(DescribeQuorumRequest, 0..=2, describe_quorum),
     row!(UpdateFeaturesRequest, 0..=2, update_features),
     row!(DescribeClusterRequest, 0..=2, describe_cluster),

@@ -79,6 +79,7 @@ impl Broker {
         register(&*metadata, &settings, &doors).await?;
         let live = Arc::new(LiveSettings::new(settings.clone()));
         live.refresh(&metadata.image());
+        let securities = network::secure(&doors, &live)?;
         let clock = Clock::system();
         let partitions =
             Arc::new(Partitions::new(settings.clone(), metadata.clone(), directories, clock.clone()));
@@ -114,12 +115,13 @@ impl Broker {
             clock,
         });
         let mut addresses = Vec::with_capacity(doors.len());
-        for door in doors {
+        for (door, security) in doors.into_iter().zip(securities.iter().cloned()) {
             let (listener, address) = (door.listener.name.clone(), door.address);
             tracing::info!(%address, listener, protocol = %door.listener.protocol, "broker is listening");
             addresses.push((listener, address));
-            node.tasks.spawn(network::run(door, node.clone()));
+            node.tasks.spawn(network::run(door, security, node.clone()));
         }
+        node.tasks.spawn(network::watch_files(securities, node.clone()));
         housekeeping::start(&node);
         cleaner::start(&node);
         tracing::info!(node = node.settings.node_id.0, "broker has started");

@@ -17,6 +17,7 @@ mod journal;
 mod local;
 mod placement;
 mod record;
+mod scram;
 
 pub use backend::{MetadataBackend, MetadataError};
 pub use command::{
@@ -28,3 +29,4 @@ pub use journal::FILE_NAME as JOURNAL_FILE_NAME;
 pub use local::LocalMetadata;
 pub use placement::{ElectionType, UpgradeType};
 pub use record::Record;
+pub use scram::{SaltedPassword, ScramChange, ScramImage, ScramRecord};

@@ -1,10 +1,12 @@
-//! The listener for clients: accepting, frames in, answers out.
+//! The listeners for clients: accepting, who it is, frames in, answers out.
 
+mod authenticate;
 mod connection;
 mod frames;
 mod limits;
 mod listener;
 mod send;
+mod stream;
 
 pub(crate) use limits::Limits;
-pub(crate) use listener::{Door, bind, run};
+pub(crate) use listener::{Door, bind, run, secure, watch_files};

@@ -8,6 +8,7 @@ use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, Uuid};
 use bytestring::ByteString;
 
 use super::placement::{self, ElectionType, UpgradeType};
+use super::scram::{self, ScramChange};
 use super::{
     BrokerImage, MetadataImage, PartitionImage, Record, Resource, TopicImage, access, configs, directories,
 };
@@ -63,6 +64,10 @@ pub enum Command {
     },
     AllocateProducerIds {
         count: i64,
+    },
+    /// Changes SCRAM credentials of one user: all or none.
+    AlterScram {
+        changes: Vec<ScramChange>,
     },
     CreateAcl {
         id: Uuid,
@@ -172,6 +177,10 @@ pub fn decide(image: &MetadataImage, command: &Command) -> Result<(Vec<Record>, 
         Command::AllocateProducerIds { count } => {
             let first = image.next_producer_id;
             Ok((vec![Record::ProducerIds { next: first + count }], Outcome::ProducerIds(first)))
+        }
+        Command::AlterScram { changes } => {
+            let records = scram::decide(&image.scram, changes)?;
+            Ok((records.into_iter().map(Record::Scram).collect(), Outcome::Done))
         }
         Command::CreateAcl { id, acl } => access::create_acl(image, *id, acl),
         Command::DeleteAcls { filter } => access::delete_acls(image, filter),

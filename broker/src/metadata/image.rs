@@ -8,6 +8,7 @@ use bytestring::ByteString;
 
 use super::Record;
 use super::directories::DirectoriesImage;
+use super::scram::ScramImage;
 use crate::config::SecurityProtocol;
 use crate::quotas::{Entity, QuotaSet};
 use crate::security::AclSet;
@@ -28,6 +29,7 @@ pub struct MetadataImage {
     pub next_producer_id: i64,
     pub acls: Arc<AclSet>,
     pub quotas: Arc<QuotaSet>,
+    pub scram: Arc<ScramImage>,
     /// Levels of features that were set; [`super::features`] has the defaults.
     pub features: BTreeMap<ByteString, i16>,
     /// Log directories, and what is in them.
@@ -171,6 +173,7 @@ impl MetadataImage {
             Record::Acl { id, acl } => Arc::make_mut(&mut self.acls).insert(*id, acl.clone()),
             Record::AclDeleted { id } => Arc::make_mut(&mut self.acls).remove(*id),
             Record::Quota { entity, values } => Arc::make_mut(&mut self.quotas).set(entity, values),
+            Record::Scram(change) => Arc::make_mut(&mut self.scram).apply(change),
             Record::Feature { name, level } => {
                 self.features.insert(name.clone(), *level);
             }
@@ -198,6 +201,7 @@ impl MetadataImage {
             values: values.clone(),
         };
         records.extend(self.quotas.iter().map(quota));
+        records.extend(self.scram.to_records().map(Record::Scram));
         let feature =
             |(name, level): (&ByteString, &i16)| Record::Feature { name: name.clone(), level: *level };
         records.extend(self.features.iter().map(feature));

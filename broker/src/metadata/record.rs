@@ -7,6 +7,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 
 use super::directories::{self, DirectoryRecord};
+use super::scram::ScramRecord;
 use super::{BrokerImage, Endpoint, PartitionImage, Resource, TopicImage, access};
 use crate::config::SecurityProtocol;
 use crate::quotas::{Entity, QuotaKey, QuotaValue};
@@ -42,6 +43,7 @@ pub enum Record {
         entity: Entity,
         values: BTreeMap<QuotaKey, QuotaValue>,
     },
+    Scram(ScramRecord),
     /// The level of a feature from now on; 0 turns it off.
     Feature {
         name: ByteString,
@@ -133,6 +135,10 @@ impl Record {
                 out.put_u8(7);
                 access::put_quota(out, entity, values);
             }
+            Self::Scram(change) => {
+                out.put_u8(8);
+                change.encode(out);
+            }
             Self::Feature { name, level } => {
                 out.put_u8(9);
                 put_text(out, name);
@@ -190,6 +196,7 @@ impl Record {
             5 => Self::ProducerIds { next: bytes.try_get_i64().ok()? },
             6 => access::get_acl(bytes)?,
             7 => access::get_quota(bytes)?,
+            8 => Self::Scram(ScramRecord::decode(bytes)?),
             9 => Self::Feature { name: get_text(bytes)?, level: bytes.try_get_i16().ok()? },
             11 => Self::BrokerUnregistered { id: BrokerId(bytes.try_get_i32().ok()?) },
             10 => Self::Directory(directories::decode(bytes)?),

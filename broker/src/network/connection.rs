@@ -5,14 +5,20 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aqueduct_protocol::api::ApiKey;
 use aqueduct_protocol::header::RequestHeader;
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::authenticate::{self, Session};
 use super::frames::{Frame, FrameError, FrameReader};
 use super::send;
+use super::stream::Stream;
 use crate::api::{self, Answer, Client, Context, Refusal};
 use crate::node::Node;
+use crate::security::ListenerSecurity;
+use crate::security::sasl::Verdict;
 
 /// A connection that is quiet for so long gives its buffer back.
 const QUIET: Duration = Duration::from_secs(1);
@@ -39,6 +45,18 @@ pub(super) enum Ended {
     Refused { name: &'static str, version: i16, refusal: Refusal },
     #[error("{0}")]
     Write(io::Error),
+    #[error("TLS handshake failed: {0}")]
+    Tls(String),
+    #[error("not authenticated within {} s", limit.as_secs())]
+    TooSlow { limit: Duration },
+    #[error("API {key} version {version} before authentication")]
+    NotAuthenticated { key: i16, version: i16 },
+    #[error("unreadable request before authentication: {0}")]
+    Body(aqueduct_protocol::DecodeError),
+    #[error("authentication failed: {0}")]
+    Authentication(String),
+    #[error("the session expired and the client did not authenticate again")]
+    Expired,
 }
 
 impl Ended {
@@ -53,26 +71,80 @@ impl Ended {
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(mut stream: TcpStream, client: Arc<Client>, node: Arc<Node>) -> Ended {
-    let mut reader = FrameReader::new(node.settings.request_max_bytes);
+pub(super) async fn serve(
+    stream: TcpStream,
+    client: Client,
+    security: &ListenerSecurity,
+    node: Arc<Node>,
+) -> Ended {
+    let setup = security.current();
+    let begun = tokio::select! {
+        begun = Box::pin(authenticate::begin(stream, client, &setup, &node)) => begun,
+        () = node.tasks.stopping() => return Ended::Stopping,
+    };
+    let (mut stream, mut reader, mut session) = match begun {
+        Ok(begun) => begun,
+        Err(ended) => return ended,
+    };
+    let ended = requests(&mut stream, &mut reader, &mut session, security, &node).await;
+    // Nobody waits for a peer that does not read.
+    let _ = timeout(QUIET, stream.close()).await;
+    ended
+}
+
+async fn requests(
+    stream: &mut Stream,
+    reader: &mut FrameReader,
+    session: &mut Session,
+    security: &ListenerSecurity,
+    node: &Arc<Node>,
+) -> Ended {
     loop {
         let frame = tokio::select! {
             biased;
-            frame = next(&mut reader, &mut stream, &node) => frame,
+            frame = next(reader, stream, node) => frame,
             () = node.tasks.stopping() => return Ended::Stopping,
         };
-        let done = match frame {
-            Ok(frame) => tokio::select! {
-                biased;
-                done = handle(frame, &stream, &client, &node) => done,
-                () = cut_off(&node) => Err(Ended::Stopping),
-            },
-            Err(ended) => Err(ended),
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(ended) => return ended,
+        };
+        if session.lifetime.expires_at_ms.is_some() {
+            let is_handshake = frame.bytes.starts_with(&ApiKey::SASL_HANDSHAKE.to_be_bytes());
+            match session.lifetime.judge(is_handshake, node.clock.now_ms()) {
+                Verdict::Serve => {}
+                Verdict::Expired => return Ended::Expired,
+                Verdict::Reauthenticate => {
+                    match renew(frame.bytes, stream, reader, session, security, node).await {
+                        Ok(renewed) => *session = renewed,
+                        Err(ended) => return ended,
+                    }
+                    continue;
+                }
+            }
+        }
+        let done = tokio::select! {
+            biased;
+            done = handle(frame, stream, &session.client, node) => done,
+            () = cut_off(node) => Err(Ended::Stopping),
         };
         if let Err(ended) = done {
             return ended;
         }
     }
+}
+
+async fn renew(
+    handshake: Bytes,
+    stream: &mut Stream,
+    reader: &mut FrameReader,
+    session: &Session,
+    security: &ListenerSecurity,
+    node: &Arc<Node>,
+) -> Result<Session, Ended> {
+    let setup = security.current();
+    let sasl = setup.sasl.as_ref().ok_or(Ended::Expired)?;
+    Box::pin(authenticate::again(handshake, stream, reader, session, sasl, node)).await
 }
 
 /// Resolves when a stopping node waits no longer for answers that do not get done, or are not read.
@@ -81,7 +153,7 @@ async fn cut_off(node: &Node) {
     tokio::time::sleep(GRACE).await;
 }
 
-async fn next(reader: &mut FrameReader, stream: &mut TcpStream, node: &Node) -> Result<Frame, Ended> {
+async fn next(reader: &mut FrameReader, stream: &mut Stream, node: &Node) -> Result<Frame, Ended> {
     if node.limits.is_crowded() {
         reader.release();
     }
@@ -103,7 +175,7 @@ async fn next(reader: &mut FrameReader, stream: &mut TcpStream, node: &Node) -> 
 
 async fn handle(
     frame: Frame,
-    stream: &TcpStream,
+    stream: &mut Stream,
     client: &Arc<Client>,
     node: &Arc<Node>,
 ) -> Result<(), Ended> {
@@ -111,7 +183,7 @@ async fn handle(
     let started = Instant::now();
     let request_bytes = bytes.len();
     if let Some(reply) = api::api_versions::unknown_version(&bytes) {
-        return send::bytes(stream, reply, false).await.map_err(Ended::Write);
+        return stream.bytes(reply).await.map_err(Ended::Write);
     }
     let header = RequestHeader::decode(&mut bytes).map_err(Ended::Header)?;
     let (key, version) = (header.api_key, header.api_version);
@@ -132,11 +204,11 @@ async fn handle(
     let sent = match answer {
         Ok(Answer::Frame(frame)) => {
             let length = frame.len();
-            send::bytes(stream, frame.freeze(), false).await.map(|()| length)
+            stream.bytes(frame.freeze()).await.map(|()| length)
         }
         Ok(Answer::Chunks(plan)) => {
             let length = plan.length;
-            send::chunks(stream, plan.chunks).await.map(|_| length)
+            stream.chunks(plan.chunks).await.map(|()| length)
         }
         Ok(Answer::Nothing) => Ok(0),
         Err(refusal) => return Err(Ended::Refused { name: row.name, version, refusal }),

@@ -50,6 +50,11 @@ impl FrameReader {
         Self { buffer: BytesMut::new(), limit }
     }
 
+    /// Changes the size that the next request may have.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// Whether nothing of a next request has been read.
     pub fn is_empty(&self) -> bool {
         self.buffer.is_empty()

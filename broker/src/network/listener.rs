@@ -11,10 +11,13 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use super::connection;
 use super::limits::Place;
 use crate::api::Client;
-use crate::config::{ConfigError, Listener, SecurityProtocol, Settings};
+use crate::config::{ConfigError, Listener, LiveSettings, Settings};
 use crate::error::Error;
 use crate::node::Node;
-use crate::security::Principal;
+use crate::security::{ListenerSecurity, Principal};
+
+/// Between two looks for changed key stores.
+const FILE_CHECK: Duration = Duration::from_secs(1);
 
 /// A listener and its open socket.
 #[derive(Debug)]
@@ -29,10 +32,6 @@ pub(crate) struct Door {
 pub(crate) async fn bind(settings: &Settings) -> Result<Vec<Door>, Error> {
     let mut doors = Vec::with_capacity(settings.listeners.bound.len());
     for listener in &settings.listeners.bound {
-        if listener.protocol != SecurityProtocol::Plaintext {
-            let why = format!("security protocol {} is not served: use PLAINTEXT", listener.protocol);
-            return Err(ConfigError::Conflict(format!("{listener}: {why}")).into());
-        }
         let failed = |source| Error::Bind { address: listener.to_string(), source };
         let socket = bind_one(listener, settings).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
@@ -67,8 +66,48 @@ fn open(address: SocketAddr, settings: &Settings) -> io::Result<TcpListener> {
     socket.listen(settings.listen_backlog.max(1024))
 }
 
+/// Reads what the listeners are secured with, and has it checked and read anew when settings change.
+pub(crate) fn secure(doors: &[Door], live: &LiveSettings) -> Result<Vec<Arc<ListenerSecurity>>, ConfigError> {
+    let settings = live.current();
+    let mut all = Vec::with_capacity(doors.len());
+    for door in doors {
+        let security = Arc::new(ListenerSecurity::read(door.listener.clone(), &settings)?);
+        live.register(security.clone());
+        all.push(security);
+    }
+    Ok(all)
+}
+
+/// Takes over changed settings and changed files of keys and certificates until the node stops.
+pub(crate) async fn watch_files(all: Vec<Arc<ListenerSecurity>>, node: Arc<Node>) {
+    let mut settings = node.live.watch();
+    let has_tls = all.iter().any(|security| security.listener.protocol.is_tls());
+    let mut ticks = tokio::time::interval(FILE_CHECK);
+    loop {
+        let changed = tokio::select! {
+            changed = settings.changed() => match changed {
+                Ok(()) => true,
+                Err(_) => return,
+            },
+            _ = ticks.tick(), if has_tls => false,
+            () = node.tasks.stopping() => return,
+        };
+        let (now, all) = (settings.borrow_and_update().clone(), all.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            for security in all {
+                if changed || security.files_changed() {
+                    security.refresh(&now);
+                }
+            }
+        });
+        if read.await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Accepts until the node stops.
-pub(crate) async fn run(door: Door, node: Arc<Node>) {
+pub(crate) async fn run(door: Door, security: Arc<ListenerSecurity>, node: Arc<Node>) {
     let listener: ByteString = door.listener.name.as_str().into();
     loop {
         let accepted = tokio::select! {
@@ -77,16 +116,16 @@ pub(crate) async fn run(door: Door, node: Arc<Node>) {
         };
         let Some((stream, address, place)) = accepted else { continue };
         let ip = address.ip().to_canonical();
-        let client = Arc::new(Client {
+        let client = Client {
             host: format!("/{ip}"),
             ip,
             principal: Principal::anonymous(),
             listener: listener.clone(),
-        });
-        let connection_node = node.clone();
+        };
+        let (connection_node, security) = (node.clone(), security.clone());
         node.tasks.spawn(async move {
             // A future as large as a handler's frame stays off the listener's stack.
-            let ended = Box::pin(connection::serve(stream, client, connection_node)).await;
+            let ended = Box::pin(connection::serve(stream, client, &security, connection_node)).await;
             drop(place);
             if ended.is_fault() {
                 tracing::warn!(client = %address, reason = %ended, "connection closed");

@@ -72,10 +72,15 @@ async fn file(stream: &TcpStream, range: Slice) -> io::Result<()> {
     if range.is_empty() {
         return Ok(());
     }
-    transfer(stream, &range).await.map_err(|error| match fault_of(&error) {
-        Fault::Directory => io::Error::new(error.kind(), FileFailed::new(&range, error)),
+    transfer(stream, &range).await.map_err(|error| named(&range, error))
+}
+
+/// Says which file failed, where it is one that did.
+fn named(range: &Slice, error: io::Error) -> io::Error {
+    match fault_of(&error) {
+        Fault::Directory => io::Error::new(error.kind(), FileFailed::new(range, error)),
         _ => error,
-    })
+    }
 }
 
 /// A log file could not be read while it was sent.
@@ -149,6 +154,20 @@ async fn warm(range: &Slice) -> io::Result<()> {
         Ok(())
     });
     touched.await.map_err(|_| io::Error::other("the node is shutting down"))?
+}
+
+/// As the call that warms, for those who read the range themselves.
+pub(super) async fn warmed(range: &Slice) -> io::Result<()> {
+    warm(range).await.map_err(|error| named(range, error))
+}
+
+/// Reads into `buffer`, as much as one call gives but never nothing.
+pub(super) fn read_at(range: &Slice, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    let read = range.file().and_then(|file| Ok(rustix::io::pread(file.as_fd(), buffer, at)?));
+    match read {
+        Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "log file is shorter than it was")),
+        read => read.map_err(|error| named(range, error)),
+    }
 }
 
 fn end(range: &Slice) -> u64 {

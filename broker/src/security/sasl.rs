@@ -6,6 +6,6 @@ mod lifetime;
 mod oauth;
 mod setup;
 
-pub(crate) use exchange::{Exchange, Step};
+pub(crate) use exchange::{Exchange, Lookup, Step};
 pub(crate) use lifetime::{Lifetime, Verdict};
 pub(crate) use setup::SaslSetup;

@@ -30,7 +30,7 @@ pub struct ServerFinal {
     credential: Credential,
     client_first_bare: String,
     server_first: String,
-    nonce: String,
+    server_nonce: String,
 }
 
 impl Server {
@@ -75,12 +75,16 @@ impl Server {
 
     /// The server's first message; `server_nonce` must be random and printable without commas.
     pub fn challenge(self, credential: Credential, server_nonce: &str) -> (ServerFinal, Vec<u8>) {
-        let nonce = format!("{}{server_nonce}", self.client_nonce);
-        let server_first =
-            format!("r={nonce},s={},i={}", STANDARD.encode(&credential.salt), credential.iterations);
+        let server_first = format!(
+            "r={}{server_nonce},s={},i={}",
+            self.client_nonce,
+            STANDARD.encode(&credential.salt),
+            credential.iterations
+        );
         let message = server_first.clone().into_bytes();
         let Self { mechanism, client_first_bare, .. } = self;
-        (ServerFinal { mechanism, credential, client_first_bare, server_first, nonce }, message)
+        let server_nonce = server_nonce.to_owned();
+        (ServerFinal { mechanism, credential, client_first_bare, server_first, server_nonce }, message)
     }
 }
 
@@ -97,7 +101,8 @@ impl ServerFinal {
             return Err(wrong());
         }
         let nonce = fields.next().and_then(|field| field.strip_prefix("r=")).ok_or_else(wrong)?;
-        if nonce != self.nonce {
+        // As Kafka checks it: librdkafka before 2.6 puts its own part there twice.
+        if !nonce.ends_with(&self.server_nonce) {
             return Err("Invalid client nonce in the final client message.".into());
         }
         let proof = STANDARD.decode(proof).map_err(|_| wrong())?;

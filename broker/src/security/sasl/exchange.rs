@@ -12,10 +12,15 @@ use super::SaslSetup;
 pub(crate) enum Exchange {
     Plain,
     ScramFirst(Mechanism),
-    ScramFinal { username: String, exchange: scram::ServerFinal },
+    ScramFinal {
+        username: String,
+        exchange: scram::ServerFinal,
+    },
     Oauth,
     /// A token is being checked.
-    OauthChecking { authorization: String },
+    OauthChecking {
+        authorization: String,
+    },
     /// The client was told that its token does not hold, and has to say that it gives up.
     OauthRefused,
     Ended,
@@ -188,9 +193,12 @@ mod tests {
 
     #[test]
     fn scram_takes_two_messages() {
-        for (user, password, good) in [("alice", "secret", true), ("alice", "x", false), ("bob", "secret", false)] {
+        for (user, password, good) in
+            [("alice", "secret", true), ("alice", "x", false), ("bob", "secret", false)]
+        {
             let mut exchange = Exchange::begin("SCRAM-SHA-512").unwrap();
-            let (client, first) = scram::Client::start(Mechanism::Sha512, user, Secret::new(password), "client");
+            let (client, first) =
+                scram::Client::start(Mechanism::Sha512, user, Secret::new(password), "client");
             let Step::Continue(challenge) = step(&mut exchange, &first) else {
                 assert!(!good);
                 continue;

@@ -48,7 +48,8 @@ impl Jwks {
         let wrong = |why: String| Error::setting(KEY, format!("{location}: {why}"));
         if let Some(path) = location.strip_prefix("file:") {
             let path = PathBuf::from(path.strip_prefix("//").unwrap_or(path));
-            let text = std::fs::read_to_string(&path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+            let text =
+                std::fs::read_to_string(&path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
             let keys = KeySet::parse(&text).map_err(wrong)?;
             return Ok(Self::new(options, Place::File(path), keys));
         }
@@ -93,7 +94,8 @@ impl Jwks {
             Place::File(path) => tokio::fs::read_to_string(path).await.map_err(|error| error.to_string())?,
             Place::Http(client) => {
                 let answer = client.get(&self.options.location).send().await;
-                let mut answer = answer.and_then(|answer| answer.error_for_status()).map_err(|error| error.to_string())?;
+                let mut answer =
+                    answer.and_then(|answer| answer.error_for_status()).map_err(|error| error.to_string())?;
                 let mut body = Vec::new();
                 while let Some(chunk) = answer.chunk().await.map_err(|error| error.to_string())? {
                     body.extend_from_slice(&chunk);

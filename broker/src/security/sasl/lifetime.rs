@@ -23,7 +23,11 @@ pub(crate) enum Verdict {
 
 impl Lifetime {
     /// A session that begins now, and how many milliseconds of it the client is told; 0 stands for no end.
-    pub fn begin(now_ms: i64, credential_expires_at_ms: Option<i64>, max_reauth_ms: Option<i64>) -> (Self, i64) {
+    pub fn begin(
+        now_ms: i64,
+        credential_expires_at_ms: Option<i64>,
+        max_reauth_ms: Option<i64>,
+    ) -> (Self, i64) {
         let left = credential_expires_at_ms.map(|at| at.saturating_sub(now_ms));
         let length = match (left, max_reauth_ms) {
             (None, None) => return (Self::default(), 0),
@@ -61,7 +65,10 @@ mod tests {
     #[test]
     fn the_shorter_of_credential_and_limit_counts() {
         assert_eq!(Lifetime::begin(100, None, None).1, 0);
-        assert_eq!(Lifetime::begin(100, None, Some(50)), (Lifetime { expires_at_ms: Some(150), last_attempt_ms: None }, 50));
+        assert_eq!(
+            Lifetime::begin(100, None, Some(50)),
+            (Lifetime { expires_at_ms: Some(150), last_attempt_ms: None }, 50)
+        );
         assert_eq!(Lifetime::begin(100, Some(130), Some(50)).1, 30);
         assert_eq!(Lifetime::begin(100, Some(500), Some(50)).1, 50);
         assert_eq!(Lifetime::begin(100, Some(90), None).1, 0);

@@ -35,7 +35,8 @@ impl OauthValidator {
             found.filter(|value| !value.is_empty())
         };
         if let Some(location) = value("sasl.oauthbearer.jwks.endpoint.url") {
-            let number = |key: &str| value(key).map_or_else(|| settings.number(key), |text| text.parse().unwrap_or(0));
+            let number =
+                |key: &str| value(key).map_or_else(|| settings.number(key), |text| text.parse().unwrap_or(0));
             let options = JwksOptions {
                 location,
                 refresh_ms: number("sasl.oauthbearer.jwks.endpoint.refresh.ms"),
@@ -51,7 +52,11 @@ impl OauthValidator {
             };
             let list = value("sasl.oauthbearer.expected.audience").unwrap_or_default();
             let rules = Rules {
-                audiences: list.split(',').map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect(),
+                audiences: list
+                    .split(',')
+                    .map(|word| word.trim().to_owned())
+                    .filter(|word| !word.is_empty())
+                    .collect(),
                 issuer: value("sasl.oauthbearer.expected.issuer"),
                 subject_claim: value("sasl.oauthbearer.sub.claim.name").unwrap_or_else(|| "sub".into()),
                 scope_claim: value("sasl.oauthbearer.scope.claim.name").unwrap_or_else(|| "scope".into()),
@@ -73,7 +78,8 @@ impl OauthValidator {
             Error::setting(KEY, why)
         })?;
         let option = |name: &str| jaas.option(name).map(|value| value.expose().to_owned());
-        let skew_ms: i64 = option("unsecuredValidatorAllowableClockSkewMs").and_then(|text| text.parse().ok()).unwrap_or(0);
+        let skew_ms: i64 =
+            option("unsecuredValidatorAllowableClockSkewMs").and_then(|text| text.parse().ok()).unwrap_or(0);
         let rules = Rules {
             subject_claim: option("unsecuredValidatorPrincipalClaimName").unwrap_or_else(|| "sub".into()),
             scope_claim: option("unsecuredValidatorScopeClaimName").unwrap_or_else(|| "scope".into()),
@@ -95,7 +101,9 @@ impl OauthValidator {
         let token = Token::parse(token.expose())?;
         match &self.source {
             Source::Unsecured if token.is_unsecured() => {}
-            Source::Unsecured => return Err("the token is signed where one without a signature is expected".into()),
+            Source::Unsecured => {
+                return Err("the token is signed where one without a signature is expected".into());
+            }
             Source::Keys(jwks) => {
                 let keys = jwks.keys(token.key_id.as_deref(), now_ms).await;
                 token.verify(&keys)?;

@@ -112,9 +112,8 @@ fn plain_users(settings: &ListenerSettings<'_>) -> Result<BTreeMap<String, Secre
         let why = format!("names {} where PlainLoginModule is expected", jaas.module);
         return Err(Error::setting(KEY, why));
     }
-    let user = |(name, password): (&str, &Secret)| {
-        Some((name.strip_prefix("user_")?.to_owned(), password.clone()))
-    };
+    let user =
+        |(name, password): (&str, &Secret)| Some((name.strip_prefix("user_")?.to_owned(), password.clone()));
     Ok(jaas.options().filter_map(user).collect())
 }
 

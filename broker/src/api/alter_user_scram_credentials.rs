@@ -1,0 +1,58 @@
+//! AlterUserScramCredentials (KIP-554), version 0: credentials of users come and go.
+
+use aqueduct_protocol::ErrorCode;
+use aqueduct_protocol::messages::alter_user_scram_credentials_response::AlterUserScramCredentialsResult;
+use aqueduct_protocol::messages::{AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse};
+use bytestring::ByteString;
+use indexmap::IndexMap;
+
+use super::Context;
+use crate::metadata::{Command, MetadataError, SaltedPassword, ScramChange};
+use crate::security::Operation;
+
+pub(crate) async fn handle(
+    context: Context,
+    request: AlterUserScramCredentialsRequest,
+) -> AlterUserScramCredentialsResponse {
+    let deletions = request
+        .deletions
+        .into_iter()
+        .map(|deletion| ScramChange::Delete { user: deletion.name, mechanism: deletion.mechanism });
+    let upsertions = request.upsertions.into_iter().map(|upsertion| ScramChange::Upsert {
+        user: upsertion.name,
+        mechanism: upsertion.mechanism,
+        iterations: upsertion.iterations,
+        salt: upsertion.salt,
+        salted_password: SaltedPassword(upsertion.salted_password),
+    });
+    let mut by_user: IndexMap<ByteString, Vec<ScramChange>> = IndexMap::new();
+    for change in deletions.chain(upsertions) {
+        by_user.entry(change.user().clone()).or_default().push(change);
+    }
+    let result =
+        |user: ByteString, code: ErrorCode, message: Option<String>| AlterUserScramCredentialsResult {
+            user,
+            error_code: code.code(),
+            error_message: message.map(Into::into),
+        };
+    let results = if context.allows_cluster(Operation::Alter) {
+        let (users, changes): (Vec<_>, Vec<_>) = by_user.into_iter().unzip();
+        let commands = changes.into_iter().map(|changes| Command::AlterScram { changes }).collect();
+        let outcomes = context.node.metadata.submit(commands).await;
+        let outcomes = users.into_iter().zip(outcomes);
+        outcomes
+            .map(|(user, outcome)| match outcome {
+                Ok(_) => result(user, ErrorCode::None, None),
+                Err(MetadataError::Rejected(rejection)) => {
+                    result(user, rejection.code, Some(rejection.message))
+                }
+                Err(error) => result(user, ErrorCode::KafkaStorageError, Some(error.to_string())),
+            })
+            .collect()
+    } else {
+        let code = ErrorCode::ClusterAuthorizationFailed;
+        let message = || Some("Cluster authorization failed.".to_owned());
+        by_user.into_keys().map(|user| result(user, code, message())).collect()
+    };
+    AlterUserScramCredentialsResponse { throttle_time_ms: 0, results }
+}

@@ -28,6 +28,10 @@ pub(crate) struct Context {
     pub correlation_id: i32,
     pub client_id: Option<ByteString>,
     pub client: Arc<Client>,
+    /// Bytes of the request, its header included.
+    pub request_bytes: usize,
+    /// The pause that the client's quotas cost it.
+    pub throttle: Arc<Throttle>,
 }
 
 /// The other end of a connection.
@@ -84,7 +88,7 @@ pub(crate) struct Row {
 
 /// The row of an API whose file decodes and encodes the plain way.
 macro_rules! row {
-    ($request:ident, $min:literal ..= $max:literal, $module:ident) => {
+    ($request:ident, $min:literal ..= $max:literal, $module:ident $(, $pause:ident)?) => {
         Row {
             key: <aqueduct_protocol::messages::$request as Request>::API_KEY,
             name: <aqueduct_protocol::messages::$request as Request>::NAME,
@@ -92,10 +96,14 @@ macro_rules! row {
             served: $min,
             max: $max,
             handle: |context, body| {
-                answer::<aqueduct_protocol::messages::$request, _, _>(context, body, $module::handle)
+                type Asked = aqueduct_protocol::messages::$request;
+                answer::<Asked, _, _>(context, body, $module::handle, row!(@tell $($pause)?))
             },
         }
     };
+    (@tell) => { |response, pause| response.throttle_time_ms = pause };
+    // A response without a field for it: the connection pauses all the same.
+    (@tell silent) => { |_, _| {} };
 }
 
 mod acls;
@@ -145,10 +153,13 @@ mod sasl_authenticate;
 mod sasl_handshake;
 mod shared;
 mod sync_group;
+mod throttle;
 mod unregister_broker;
 mod update_features;
 
 pub(crate) use shared::own;
+pub(crate) use throttle::Throttle;
+use throttle::Work;
 
 /// Every API that is served, by key.
 pub(crate) const APIS: &[Row] = &[
@@ -165,7 +176,7 @@ pub(crate) const APIS: &[Row] = &[
     row!(SyncGroupRequest, 0..=5, sync_group),
     row!(DescribeGroupsRequest, 0..=6, describe_groups),
     row!(ListGroupsRequest, 0..=5, list_groups),
-    row!(SaslHandshakeRequest, 0..=1, sasl_handshake),
+    row!(SaslHandshakeRequest, 0..=1, sasl_handshake, silent),
     row!(ApiVersionsRequest, 0..=5, api_versions),
     row!(CreateTopicsRequest, 2..=7, create_topics),
     row!(DeleteTopicsRequest, 1..=6, delete_topics),
@@ -178,7 +189,7 @@ pub(crate) const APIS: &[Row] = &[
     row!(DescribeConfigsRequest, 1..=4, describe_configs),
     row!(AlterConfigsRequest, 0..=2, alter_configs),
     row!(DescribeLogDirsRequest, 1..=5, describe_log_dirs),
-    row!(SaslAuthenticateRequest, 0..=2, sasl_authenticate),
+    row!(SaslAuthenticateRequest, 0..=2, sasl_authenticate, silent),
     row!(CreatePartitionsRequest, 0..=3, create_partitions),
     row!(DeleteGroupsRequest, 0..=2, delete_groups),
     row!(ElectLeadersRequest, 0..=2, elect_leaders),
@@ -190,7 +201,7 @@ pub(crate) const APIS: &[Row] = &[
     row!(AlterClientQuotasRequest, 0..=1, alter_client_quotas),
     row!(DescribeUserScramCredentialsRequest, 0..=0, describe_user_scram_credentials),
     row!(AlterUserScramCredentialsRequest, 0..=0, alter_user_scram_credentials),
-    row!(DescribeQuorumRequest, 0..=2, describe_quorum),
+    row!(DescribeQuorumRequest, 0..=2, describe_quorum, silent),
     row!(UpdateFeaturesRequest, 0..=2, update_features),
     row!(DescribeClusterRequest, 0..=2, describe_cluster),
     row!(UnregisterBrokerRequest, 0..=0, unregister_broker),
@@ -205,7 +216,12 @@ pub(crate) fn find(key: i16) -> Option<&'static Row> {
     APIS.iter().find(|row| row.key == key)
 }
 
-fn answer<R, H, F>(context: Context, mut body: Bytes, handle: H) -> HandlerFuture
+fn answer<R, H, F>(
+    context: Context,
+    mut body: Bytes,
+    handle: H,
+    tell: fn(&mut R::Response, i32),
+) -> HandlerFuture
 where
     R: Request + Send + 'static,
     H: FnOnce(Context, R) -> F + Send + 'static,
@@ -215,7 +231,14 @@ where
         let (version, correlation_id) = (context.version, context.correlation_id);
         let request = R::decode(&mut body, version)?;
         drop(body);
-        let response = handle(context, request).await;
+        let throttle = context.throttle.clone();
+        let mut work = Work::begin(&context);
+        let mut response = Work::time(&mut work, handle(context, request)).await;
+        Work::charge(work);
+        match throttle.milliseconds() {
+            0 => {}
+            pause => tell(&mut response, pause),
+        }
         let mut out = BytesMut::new();
         frame::encode_response(&mut out, &response, R::API_KEY, version, correlation_id)?;
         Ok(Answer::Frame(out))

@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::network::{self, Door, Limits};
 use crate::node::{Node, ProducerIds, random_uuid};
 use crate::partitions::{Directories, Partitions};
+use crate::quotas::{QuotaMetrics, Usage};
 use crate::security::Authorizer;
 use crate::tasks::Tasks;
 
@@ -91,6 +92,8 @@ impl Broker {
         );
         let tasks = Tasks::default();
         let metrics = Metrics::new();
+        let usage = Usage::new(settings.quota_windows, settings.mutation_quota_windows);
+        metrics.collect(QuotaMetrics(usage.clone()));
         let groups = Coordinator::start(
             &settings,
             metadata.clone(),
@@ -104,6 +107,7 @@ impl Broker {
             fetch_sessions: Sessions::new(settings.fetch_session_slots),
             producer_ids: ProducerIds::default(),
             authorizer: Authorizer::new(settings.authorizer.clone()),
+            usage,
             limits: Arc::new(limits),
             metrics,
             tasks,

@@ -20,6 +20,7 @@ use crate::metadata::{
 use crate::metrics::Metrics;
 use crate::network::Limits;
 use crate::partitions::Partitions;
+use crate::quotas::Usage;
 use crate::security::Authorizer;
 use crate::tasks::Tasks;
 
@@ -41,6 +42,7 @@ pub(crate) struct Node {
     pub fetch_sessions: Sessions,
     pub producer_ids: ProducerIds,
     pub authorizer: Authorizer,
+    pub usage: Arc<Usage>,
     pub limits: Arc<Limits>,
     pub metrics: Metrics,
     pub clock: Clock,

@@ -18,4 +18,5 @@ pub use key::{QuotaKey, QuotaValue};
 pub(crate) use metrics::QuotaMetrics;
 pub use rate::Windows;
 pub use set::{Applied, QuotaSet};
+pub use usage::QuotaExceeded;
 pub(crate) use usage::{Usage, Who};

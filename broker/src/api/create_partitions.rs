@@ -13,6 +13,9 @@ use super::shared::{failure, own};
 use crate::metadata::{Command, NewPartitions, decide};
 use crate::security::Operation;
 
+/// Versions from which clients know that they may be refused for changing too much.
+const STRICT_SINCE: i16 = 3;
+
 pub(crate) async fn handle(context: Context, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
     let mut seen = HashSet::new();
     let mut twice = HashSet::new();
@@ -49,6 +52,13 @@ async fn grow(context: &Context, topic: &CreatePartitionsTopic, check: bool) -> 
     let partitions = NewPartitions { total: topic.count, assigned: topic.assignments.as_ref().map(replicas) };
     let command = Command::CreatePartitions { topic: own(&topic.name), partitions };
     let metadata = &context.node.metadata;
+    if context.counts_mutations() && decide(&metadata.image(), &command).is_ok() {
+        let has = metadata.image().topic(&topic.name).map_or(0, |topic| topic.partitions.len());
+        let added = usize::try_from(topic.count).unwrap_or(0).saturating_sub(has);
+        if let Err(exceeded) = context.charge_mutations(added, context.version >= STRICT_SINCE) {
+            return (ErrorCode::ThrottlingQuotaExceeded, Some(exceeded.to_string()));
+        }
+    }
     let outcome = match check {
         true => decide(&metadata.image(), &command).map(|_| ()).map_err(Into::into),
         false => metadata.submit(vec![command]).await.pop().map_or(Ok(()), |outcome| outcome.map(|_| ())),

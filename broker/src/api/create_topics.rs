@@ -38,7 +38,7 @@ pub(crate) async fn handle(context: Context, request: CreateTopicsRequest) -> Cr
             topics.push(CreatableTopicResult { error_message: None, ..denied });
             continue;
         }
-        match command(node, topic) {
+        match command(node, topic).and_then(|command| charge(&context, command)) {
             Ok(command) => {
                 places.push(topics.len());
                 topics.push(CreatableTopicResult { name: topic.name.clone(), ..Default::default() });
@@ -61,6 +61,22 @@ pub(crate) async fn handle(context: Context, request: CreateTopicsRequest) -> Cr
         hide_configs(&context, &mut topics[at]);
     }
     CreateTopicsResponse { topics, ..Default::default() }
+}
+
+/// Charges the client for the partitions of a new topic.
+fn charge(context: &Context, command: Command) -> Result<Command, Rejection> {
+    /// Versions from which clients know that they may be refused for it.
+    const STRICT_SINCE: i16 = 6;
+    if !context.counts_mutations() {
+        return Ok(command);
+    }
+    // What cannot be created costs nothing.
+    let partitions = match decide(&context.node.metadata.image(), &command) {
+        Ok((_, Outcome::Topic(topic))) => topic.partitions.len(),
+        _ => 0,
+    };
+    context.charge_mutations(partitions, context.version >= STRICT_SINCE)?;
+    Ok(command)
 }
 
 /// Who may not describe the topic's configuration does not learn of it by creating the topic.

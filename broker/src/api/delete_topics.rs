@@ -1,6 +1,7 @@
 //! DeleteTopics (KIP-4, KIP-516), versions 1 to 6, by name or by id.
 
 use aqueduct_protocol::error_code::ErrorCode;
+use aqueduct_protocol::ids::Uuid;
 use aqueduct_protocol::messages::delete_topics_request::DeleteTopicState;
 use aqueduct_protocol::messages::delete_topics_response::DeletableTopicResult;
 use aqueduct_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
@@ -9,6 +10,9 @@ use super::Context;
 use super::shared::{failure, own};
 use crate::metadata::{Command, MetadataImage, Rejection};
 use crate::security::{Operation, ResourceType};
+
+/// Versions from which clients know that they may be refused for changing too much.
+const STRICT_SINCE: i16 = 5;
 
 pub(crate) async fn handle(context: Context, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
     let node = &context.node;
@@ -40,21 +44,32 @@ pub(crate) async fn handle(context: Context, request: DeleteTopicsRequest) -> De
                 responses.push(unauthorized(&context, topic));
                 continue;
             }
-            Ok((id, name)) => match node.metadata.submit(vec![Command::DeleteTopic { id }]).await.pop() {
-                Some(Err(error)) => {
-                    let (code, message) = failure(error);
-                    Err(Rejection::new(code, message))
-                }
-                _ => {
-                    node.partitions.remove_topic(id).await;
-                    Ok(DeletableTopicResult { name: Some(name), topic_id: id, ..Default::default() })
-                }
-            },
+            Ok((id, name)) => delete(&context, &image, id).await.map(|()| DeletableTopicResult {
+                name: Some(name),
+                topic_id: id,
+                ..Default::default()
+            }),
             Err(rejection) => Err(rejection),
         };
         responses.push(deleted.unwrap_or_else(|rejection| failed(topic, rejection)));
     }
     DeleteTopicsResponse { responses, ..Default::default() }
+}
+
+async fn delete(context: &Context, image: &MetadataImage, id: Uuid) -> Result<(), Rejection> {
+    let node = &context.node;
+    let partitions = image.topic_by_id(id).map_or(0, |topic| topic.partitions.len());
+    context.charge_mutations(partitions, context.version >= STRICT_SINCE)?;
+    match node.metadata.submit(vec![Command::DeleteTopic { id }]).await.pop() {
+        Some(Err(error)) => {
+            let (code, message) = failure(error);
+            Err(Rejection::new(code, message))
+        }
+        _ => {
+            node.partitions.remove_topic(id).await;
+            Ok(())
+        }
+    }
 }
 
 /// Whether the client may not delete the topic, or not even know of it.
@@ -88,7 +103,7 @@ fn unauthorized(context: &Context, wanted: DeleteTopicState) -> DeletableTopicRe
 fn find(
     image: &MetadataImage,
     wanted: &DeleteTopicState,
-) -> Result<(aqueduct_protocol::ids::Uuid, bytestring::ByteString), Rejection> {
+) -> Result<(Uuid, bytestring::ByteString), Rejection> {
     let topic = match &wanted.name {
         Some(_) if !wanted.topic_id.is_zero() => {
             return Err(Rejection::new(

@@ -17,7 +17,7 @@ use aqueduct_protocol::messages::offset_commit_request::{
 };
 use aqueduct_protocol::messages::{CreateTopicsRequest, OffsetCommitRequest};
 use aqueduct_protocol::records::{BatchBuilder, Compression};
-use aqueduct_protocol::{Encode, ErrorCode, Request, frame};
+use aqueduct_protocol::{ErrorCode, Request, frame};
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::{APIS, Answer, Client, Context, find};
@@ -109,6 +109,8 @@ fn context(node: &Arc<Node>, version: i16, client: Client) -> Context {
         correlation_id: 1,
         client_id: Some("tester".into()),
         client: Arc::new(client),
+        request_bytes: 100,
+        throttle: Arc::default(),
     }
 }
 

@@ -16,12 +16,13 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Answer, Context, HandlerFuture, own};
+use super::{Answer, Context, HandlerFuture, Work, own};
 use crate::fetch::context::FetchContext;
 use crate::fetch::read::{Outcome, Reader, Target};
 use crate::fetch::session::{PartitionKey, Position, TopicKey};
 use crate::fetch::waiters::Waiter;
 use crate::metadata::{MetadataImage, TopicImage};
+use crate::quotas::QuotaKey;
 use crate::security::Operation;
 
 /// Versions from which topics go by id.
@@ -34,12 +35,57 @@ pub(crate) fn serve(context: Context, mut body: Bytes) -> HandlerFuture {
         let (version, correlation_id) = (context.version, context.correlation_id);
         let request = FetchRequest::decode(&mut body, version)?;
         drop(body);
-        let plan = handle(&context, request).await;
+        let mut work = Work::begin(&context);
+        let handled = Work::time(&mut work, handle(&context, request)).await;
+        Work::charge(work);
+        let plan = handled.finish(&context);
         Ok(Answer::Chunks(plan.into_frame(version, correlation_id)?))
     })
 }
 
-async fn handle(context: &Context, request: FetchRequest) -> FetchPlan<Slice> {
+/// What became of a request, before it is settled what is told of it.
+enum Handled {
+    Failed(ErrorCode),
+    Read { session: FetchContext, targets: Vec<Target>, outcomes: Vec<Outcome>, is_follower: bool },
+}
+
+impl Handled {
+    /// Charges the client for what was read, and writes the answer. Over its quota it gets nothing but the pause; the
+    /// session stays as it was, so that the next request is told all of this.
+    fn finish(self, context: &Context) -> FetchPlan<Slice> {
+        let node = &context.node;
+        let throttle_time_ms = context.throttle.milliseconds();
+        let (session, targets, outcomes, is_follower) = match self {
+            Self::Read { session, targets, outcomes, is_follower } => {
+                (session, targets, outcomes, is_follower)
+            }
+            Self::Failed(code) => {
+                return FetchPlan { throttle_time_ms, error_code: code.code(), ..Default::default() };
+            }
+        };
+        if !is_follower {
+            let bytes = outcomes.iter().map(Outcome::length).sum::<usize>() as f64;
+            context.charge(QuotaKey::ConsumerByteRate, bytes);
+            let throttle_time_ms = context.throttle.milliseconds();
+            if throttle_time_ms > 0 {
+                context.refund(QuotaKey::ConsumerByteRate, bytes);
+                return FetchPlan { throttle_time_ms, session_id: session.id(), ..Default::default() };
+            }
+        }
+        for outcome in &outcomes {
+            node.metrics.bytes_out.inc_by(outcome.length() as u64);
+            if outcome.is_error() {
+                node.metrics.fetch_failures.inc();
+            }
+        }
+        let keys = targets.into_iter().map(|target| (target.key, target.name, target.position));
+        let (session_id, told) =
+            session.finish(&node.fetch_sessions, keys.zip(outcomes), node.clock.now_ms());
+        FetchPlan { session_id, topics: topics(told), ..Default::default() }
+    }
+}
+
+async fn handle(context: &Context, request: FetchRequest) -> Handled {
     let node = &context.node;
     let by_id = context.version >= IDS_SINCE;
     let is_follower = request.replica_id >= 0 || request.replica_state.replica_id >= 0;
@@ -53,26 +99,20 @@ async fn handle(context: &Context, request: FetchRequest) -> FetchPlan<Slice> {
     let session =
         match FetchContext::begin(&node.fetch_sessions, (id, epoch), by_id, wanted, forgotten, now_ms) {
             Ok(session) => session,
-            Err(code) => return FetchPlan { error_code: code.code(), ..Default::default() },
+            Err(code) => return Handled::Failed(code),
         };
+    let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(node.settings.fetch_max_bytes);
+    let max_bytes = if is_follower { max_bytes } else { max_bytes.min(context.most_fetched_at_once()) };
     let reader = Reader {
         targets: targets(context, session.positions(), is_follower).await,
-        max_bytes: usize::try_from(request.max_bytes).unwrap_or(0).min(node.settings.fetch_max_bytes),
+        max_bytes,
         committed_only: request.isolation_level == READ_COMMITTED,
         version: context.version,
     };
     let max_wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
-    let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
+    let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes);
     let (reader, outcomes) = read_or_wait(context, reader, min_bytes, max_wait).await;
-    for outcome in &outcomes {
-        node.metrics.bytes_out.inc_by(outcome.length() as u64);
-        if outcome.is_error() {
-            node.metrics.fetch_failures.inc();
-        }
-    }
-    let keys = reader.targets.into_iter().map(|target| (target.key, target.name, target.position));
-    let (session_id, told) = session.finish(&node.fetch_sessions, keys.zip(outcomes), node.clock.now_ms());
-    FetchPlan { session_id, topics: topics(told), ..Default::default() }
+    Handled::Read { session, targets: reader.targets, outcomes, is_follower }
 }
 
 /// Reads, and waits for more as long as that is worth while and allowed.

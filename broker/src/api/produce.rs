@@ -15,10 +15,11 @@ use aqueduct_protocol::{Decode, frame};
 use aqueduct_storage::{AppendInfo, Error, Fault, Origin};
 use bytes::{Bytes, BytesMut};
 
-use super::{Answer, Context, HandlerFuture, Refusal};
+use super::{Answer, Context, HandlerFuture, Refusal, Work};
 use crate::metadata::{MetadataImage, TopicImage};
 use crate::partition::Partition;
 use crate::partitions::Closed;
+use crate::quotas::QuotaKey;
 use crate::recompress::recompress;
 use crate::security::Operation;
 
@@ -40,7 +41,10 @@ pub(crate) fn serve(context: Context, mut body: Bytes) -> HandlerFuture {
         let request = ProduceRequest::decode(&mut body, version)?;
         drop(body);
         let acks = request.acks;
-        let response = handle(&context, request).await;
+        let mut work = Work::begin(&context).filter(|_| acks != 0);
+        let mut response = Work::time(&mut work, handle(&context, request)).await;
+        Work::charge(work);
+        context.charge(QuotaKey::ProducerByteRate, context.request_bytes as f64);
         if acks == 0 {
             let partitions = || response.responses.iter().flat_map(|topic| &topic.partition_responses);
             return match partitions().find(|partition| partition.error_code != 0) {
@@ -50,6 +54,7 @@ pub(crate) fn serve(context: Context, mut body: Bytes) -> HandlerFuture {
                 }
             };
         }
+        response.throttle_time_ms = context.throttle.milliseconds();
         let mut out = BytesMut::with_capacity(128);
         let key = aqueduct_protocol::api::ApiKey::PRODUCE;
         frame::encode_response(&mut out, &response, key, version, correlation_id)?;

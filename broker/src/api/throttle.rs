@@ -10,7 +10,7 @@ use bytestring::ByteString;
 
 use super::{Client, Context};
 use crate::node::Node;
-use crate::quotas::{QuotaKey, Who};
+use crate::quotas::{QuotaExceeded, QuotaKey, Who};
 
 /// How long a connection is to be left alone once the request in progress has been answered.
 #[derive(Debug, Default)]
@@ -71,13 +71,18 @@ impl Context {
         most.map_or(usize::MAX, |most| most as usize)
     }
 
+    /// Whether changes of the metadata are limited for anybody.
+    pub fn counts_mutations(&self) -> bool {
+        self.node.metadata.image().quotas.has(QuotaKey::ControllerMutationRate)
+    }
+
     /// Charges the client for `count` changes of the metadata, and asks for the pause that they cost.
     ///
     /// # Errors
     /// With `strict`, that the client is over its quota already, so that the change is not to be made.
     pub fn charge_mutations(&self, count: usize, strict: bool) -> Result<(), QuotaExceeded> {
         let quotas = &self.node.metadata.image().quotas;
-        if quotas.is_empty() {
+        if !quotas.has(QuotaKey::ControllerMutationRate) {
             return Ok(());
         }
         let who = Who { user: &self.client.principal.name, client_id: &self.client_id() };
@@ -86,11 +91,6 @@ impl Context {
         pause.map(|_| ()).map_err(|_| QuotaExceeded)
     }
 }
-
-/// The client changes the metadata faster than its quota allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("The throttling quota has been exceeded.")]
-pub(crate) struct QuotaExceeded;
 
 /// Measures the time that a request keeps a thread busy: that of waiting is not counted, nor is work handed to others.
 pub(super) struct Work {

@@ -115,6 +115,11 @@ pub const KEYS: &[Key] = &[
     fixed("producer.id.expiration.check.interval.ms", Int, "600000", AtLeast(1), "Time between two looks for idle producer ids."),
     // Authorization.
     fixed("authorizer.class.name", Text, "", Any, "Class of the authorizer; org.apache.kafka.metadata.authorizer.StandardAuthorizer is built in. Empty means that everybody may do everything."),
+    // Quotas.
+    fixed("quota.window.num", Int, "11", AtLeast(1), "Windows that the use of clients is measured over, the one in progress included."),
+    fixed("quota.window.size.seconds", Int, "1", AtLeast(1), "Length of such a window."),
+    fixed("controller.quota.window.num", Int, "11", AtLeast(1), "Windows whose worth of changes to the metadata a client may save up."),
+    fixed("controller.quota.window.size.seconds", Int, "1", AtLeast(1), "Length of such a window."),
     // Groups.
     fixed("group.min.session.timeout.ms", Int, "6000", AtLeast(1), "Shortest session timeout that a member may ask for."),
     fixed("group.max.session.timeout.ms", Int, "1800000", AtLeast(1), "Longest session timeout that a member may ask for."),

@@ -9,6 +9,7 @@ use super::definition::{ConfigError, list};
 use super::dynamic::Named;
 use super::{CleanerSettings, Listeners, Properties, broker_keys};
 use crate::coordinator::{Assignor, ConsumerOptions, Migration};
+use crate::quotas::Windows;
 use crate::security::AuthorizerSettings;
 
 /// Everything that the broker reads from its properties once, at start.
@@ -52,6 +53,8 @@ pub struct Settings {
     /// `None` where everybody may do everything.
     pub authorizer: Option<AuthorizerSettings>,
     pub cleaner: CleanerSettings,
+    pub quota_windows: Windows,
+    pub mutation_quota_windows: Windows,
     pub groups: GroupSettings,
     pub transactions: TransactionSettings,
 }
@@ -201,6 +204,9 @@ impl Settings {
             producer_id_expiration_ms: read.long("producer.id.expiration.ms"),
             producer_id_check_interval: read.millis("producer.id.expiration.check.interval.ms"),
             authorizer: super::access::authorizer(&properties)?,
+            quota_windows: read.windows("quota.window.num", "quota.window.size.seconds"),
+            mutation_quota_windows: read
+                .windows("controller.quota.window.num", "controller.quota.window.size.seconds"),
             cleaner: CleanerSettings::read(&properties)?,
             groups: GroupSettings {
                 min_session_timeout_ms: read.int("group.min.session.timeout.ms"),
@@ -312,6 +318,10 @@ impl Reader<'_> {
     fn buffer(&self, name: &str) -> Option<u32> {
         self.0.get(name)?;
         u32::try_from(self.int(name)).ok().filter(|size| *size > 0)
+    }
+
+    fn windows(&self, count: &str, seconds: &str) -> Windows {
+        Windows { count: self.int(count) as u32, size_ms: i64::from(self.int(seconds)) * 1000 }
     }
 
     fn boolean(&self, name: &str) -> bool {

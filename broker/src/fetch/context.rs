@@ -79,6 +79,14 @@ impl FetchContext {
         }
     }
 
+    /// The session of an answer that tells nothing: a session begins with what it is told.
+    pub fn id(&self) -> i32 {
+        match self {
+            Self::Incremental { id, .. } => *id,
+            Self::Sessionless(_) | Self::Full { .. } => 0,
+        }
+    }
+
     /// Settles what is answered: the session's id, and the partitions that belong into the answer.
     pub fn finish(
         self,

@@ -138,6 +138,12 @@ pub struct Rejection {
     pub message: String,
 }
 
+impl From<crate::quotas::QuotaExceeded> for Rejection {
+    fn from(exceeded: crate::quotas::QuotaExceeded) -> Self {
+        Self::new(ErrorCode::ThrottlingQuotaExceeded, exceeded.to_string())
+    }
+}
+
 impl Rejection {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }

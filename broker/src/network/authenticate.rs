@@ -200,6 +200,8 @@ impl Authenticator<'_> {
             correlation_id: header.correlation_id,
             client_id: header.client_id,
             client: self.client.clone(),
+            request_bytes: body.len(),
+            throttle: Arc::default(),
         };
         let refused = |refusal| Ended::Refused { name: row.name, version: header.api_version, refusal };
         match (row.handle)(context, body).await.map_err(refused)? {

@@ -15,7 +15,7 @@ use super::authenticate::{self, Session};
 use super::frames::{Frame, FrameError, FrameReader};
 use super::send;
 use super::stream::Stream;
-use crate::api::{self, Answer, Client, Context, Refusal};
+use crate::api::{self, Answer, Client, Context, Refusal, Throttle};
 use crate::node::Node;
 use crate::security::ListenerSecurity;
 use crate::security::sasl::Verdict;
@@ -99,6 +99,7 @@ async fn requests(
     security: &ListenerSecurity,
     node: &Arc<Node>,
 ) -> Ended {
+    let throttle = Arc::new(Throttle::default());
     loop {
         let frame = tokio::select! {
             biased;
@@ -125,11 +126,18 @@ async fn requests(
         }
         let done = tokio::select! {
             biased;
-            done = handle(frame, stream, &session.client, node) => done,
+            done = handle(frame, stream, &session.client, node, &throttle) => done,
             () = cut_off(node) => Err(Ended::Stopping),
         };
         if let Err(ended) = done {
             return ended;
+        }
+        // Over its quota: it has its answer, and is not listened to for a while.
+        if let Some(pause) = throttle.take() {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = node.tasks.stopping() => return Ended::Stopping,
+            }
         }
     }
 }
@@ -178,6 +186,7 @@ async fn handle(
     stream: &mut Stream,
     client: &Arc<Client>,
     node: &Arc<Node>,
+    throttle: &Arc<Throttle>,
 ) -> Result<(), Ended> {
     let Frame { mut bytes, memory } = frame;
     let started = Instant::now();
@@ -197,6 +206,8 @@ async fn handle(
         correlation_id: header.correlation_id,
         client_id: header.client_id,
         client: client.clone(),
+        request_bytes,
+        throttle: throttle.clone(),
     };
     let answer = (row.handle)(context, bytes).await;
     drop(memory);

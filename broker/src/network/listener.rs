@@ -144,6 +144,17 @@ async fn accept(listener: &TcpListener, node: &Node) -> Option<(TcpStream, Socke
                 tracing::warn!(client = %address, "connection refused: max.connections.per.ip is reached");
                 return None;
             };
+            if let Some(pause) =
+                node.usage.connect(&node.metadata.image().quotas, address.ip().to_canonical())
+            {
+                tracing::debug!(client = %address, "connection refused: connection_creation_rate is reached");
+                node.tasks.spawn(async move {
+                    // Closed at once, it would be tried again at once.
+                    tokio::time::sleep(pause).await;
+                    drop((stream, place));
+                });
+                return None;
+            }
             let _ = stream.set_nodelay(true);
             Some((stream, address, place))
         }

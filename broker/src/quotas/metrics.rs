@@ -25,7 +25,9 @@ impl Collector for QuotaMetrics {
         let now_ms = usage.now_ms();
         for (key, clients) in &usage.rates {
             let (kind, rate, help) = match key {
-                QuotaKey::ProducerByteRate => ("produce", "byte_rate", "Bytes a second of requests to produce"),
+                QuotaKey::ProducerByteRate => {
+                    ("produce", "byte_rate", "Bytes a second of requests to produce")
+                }
                 QuotaKey::ConsumerByteRate => ("fetch", "byte_rate", "Bytes a second of records fetched"),
                 _ => ("request", "request_time", "Percents of a thread that requests take"),
             };
@@ -46,7 +48,12 @@ impl Collector for QuotaMetrics {
             }
             throttles(&mut encoder, kind, &shown)?;
         }
-        let changes = usage.mutations.lock().iter_mut().map(|(tags, client)| (tags.clone(), 0.0, client.throttled_ms)).collect::<Vec<_>>();
+        let changes = usage
+            .mutations
+            .lock()
+            .iter_mut()
+            .map(|(tags, client)| (tags.clone(), 0.0, client.throttled_ms))
+            .collect::<Vec<_>>();
         if changes.is_empty() { Ok(()) } else { throttles(&mut encoder, "controllermutation", &changes) }
     }
 }

@@ -36,6 +36,11 @@ pub(super) struct Meter<M> {
 
 pub(super) type Clients<M> = Mutex<Tracker<Tags, Meter<M>>>;
 
+/// The client changes the metadata faster than its quota allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("The throttling quota has been exceeded.")]
+pub struct QuotaExceeded;
+
 /// What all clients have used. Nothing is kept of those without a quota.
 #[derive(Debug)]
 pub(crate) struct Usage {

@@ -1,5 +1,6 @@
 //! The client's configuration under Kafka's own property names.
 
+mod security;
 mod table;
 
 use std::time::Duration;
@@ -8,6 +9,8 @@ use aqueduct_protocol::records::Compression;
 
 use crate::backoff::Backoff;
 use crate::error::Error;
+
+pub(crate) use security::{Sasl, SaslMechanism, Security};
 
 /// What has to be written before a produce request is answered (`acks`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +129,8 @@ pub struct ClientConfig {
     pub socket_connection_setup_timeout: Duration,
     pub connections_max_idle: Duration,
     pub metadata_max_age: Duration,
+    /// `security.protocol` and all of `ssl.*` and `sasl.*`.
+    pub(crate) security: Security,
     // Producer.
     pub acks: Acks,
     pub linger: Duration,
@@ -194,16 +199,18 @@ impl ClientConfig {
                     value: value.to_owned(),
                     why,
                 })?,
+                None if Security::knows(key) => config.security.set(key, value),
                 None => unknown.push(key.to_owned()),
             }
         }
+        config.security.check()?;
         config.check()?;
         Ok((config, unknown))
     }
 
-    /// Names of all properties that are understood, in the order of the table.
+    /// Names of all properties that are understood.
     pub fn known_keys() -> impl Iterator<Item = &'static str> {
-        table::KEYS.iter().map(|row| row.name)
+        table::KEYS.iter().map(|row| row.name).chain(security::KEYS.iter().copied())
     }
 
     /// Whether the producer is idempotent: what was set, else on where the other settings allow it.
@@ -241,6 +248,7 @@ impl ClientConfig {
             socket_connection_setup_timeout: ms(10_000),
             connections_max_idle: ms(540_000),
             metadata_max_age: ms(300_000),
+            security: Security::default(),
             acks: Acks::All,
             linger: ms(5),
             batch_size: 16_384,
@@ -366,8 +374,8 @@ mod tests {
             "linger.ms=soon: must be a whole number of milliseconds, 0 or more"
         );
         assert_eq!(
-            error_of(&[b, ("security.protocol", "SSL")]),
-            "security.protocol=SSL: is not supported yet, only PLAINTEXT is"
+            error_of(&[b, ("security.protocol", "TLS")]),
+            "security.protocol=TLS: must be PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
         );
         assert_eq!(
             error_of(&[b, ("transactional.id", "x")]),

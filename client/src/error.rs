@@ -20,6 +20,15 @@ pub enum Error {
     /// A property has a value that it cannot have.
     #[error("{key}={value}: {why}")]
     Config { key: String, value: String, why: String },
+    /// A setting of TLS or SASL, or a file that it names, cannot be used.
+    #[error(transparent)]
+    Security(#[from] aqueduct_security::Error),
+    /// The TLS handshake with a broker failed.
+    #[error("{broker}: TLS handshake failed: {why}")]
+    Tls { broker: String, why: String },
+    /// A broker does not take this client for whom it says it is.
+    #[error("{broker}: authentication by {mechanism} failed: {why}")]
+    Authentication { broker: String, mechanism: &'static str, why: String },
     /// No connection could be made.
     #[error(
         "{broker}: cannot connect: {source}; check that a broker listens there and that the address is right"
@@ -149,15 +158,20 @@ impl Error {
     pub fn is_retriable(&self) -> bool {
         match self {
             Self::Connect { .. }
-            | Self::NoBroker { .. }
             | Self::Disconnected { .. }
             | Self::RequestTimeout { .. }
             | Self::Timeout { .. }
             | Self::UnknownTopic { .. }
             | Self::NoLeader { .. } => true,
+            Self::NoBroker { last, .. } => !last.is_refusal(),
             Self::Api { code, .. } => code.is_retriable(),
             _ => false,
         }
+    }
+
+    /// Whether this client and the broker do not agree on who is who: another attempt changes nothing.
+    fn is_refusal(&self) -> bool {
+        matches!(self, Self::Security(_) | Self::Tls { .. } | Self::Authentication { .. })
     }
 
     /// Whether metadata is out of date: a leader or coordinator is not where it was thought to be.

@@ -3,7 +3,12 @@
 mod connection;
 mod handshake;
 mod pool;
+mod renewal;
+mod sasl;
+mod stream;
+mod tokens;
 mod versions;
 
 pub(crate) use connection::{Connection, PendingResponse};
 pub(crate) use pool::{Lane, Pool};
+pub(crate) use tokens::Tokens;

@@ -30,7 +30,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "bootstrap.servers" => |c, v| c.bootstrap_servers = addresses(v)?;
     "client.id" = "" => |c, v| c.client_id = v.to_owned();
     "client.rack" = "" => |c, v| c.client_rack = v.to_owned();
-    "security.protocol" = "PLAINTEXT" => |_c, v| plaintext(v)?;
+    "security.protocol" = "PLAINTEXT" => |c, v| c.security.set_protocol(v)?;
     "request.timeout.ms" = "30000" => |c, v| c.request_timeout = millis(v)?;
     "default.api.timeout.ms" = "60000" => |c, v| c.default_api_timeout = millis(v)?;
     "retry.backoff.ms" = "100" => |c, v| c.retry_backoff.initial = millis(v)?;
@@ -119,14 +119,6 @@ fn addresses(text: &str) -> Result<Vec<String>, String> {
         found.push(plain.to_owned());
     }
     Ok(found)
-}
-
-fn plaintext(text: &str) -> Result<(), String> {
-    match text.to_ascii_uppercase().as_str() {
-        "PLAINTEXT" => Ok(()),
-        "SSL" | "SASL_PLAINTEXT" | "SASL_SSL" => Err("is not supported yet, only PLAINTEXT is".to_owned()),
-        _ => Err("must be PLAINTEXT".to_owned()),
-    }
 }
 
 /// What Java writes for "never" lies beyond what clocks can add up; a hundred years are as long.

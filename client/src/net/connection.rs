@@ -14,14 +14,16 @@ use aqueduct_protocol::{Request, frame, header};
 use bytes::{Buf as _, Bytes, BytesMut};
 use bytestring::ByteString;
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::handshake::{self, Failure};
+use super::renewal::{self, Renewal};
+use super::sasl::{Exchange, Parties};
+use super::stream::{self, Stream};
 use super::versions::Versions;
 use crate::config::ClientConfig;
 use crate::error::{Detail, Error, Result};
@@ -45,10 +47,10 @@ pub(crate) struct Connection {
 
 /// What callers and driver share.
 #[derive(Debug)]
-struct Shared {
-    broker: String,
-    client_id: ByteString,
-    versions: Versions,
+pub(super) struct Shared {
+    pub(super) broker: String,
+    pub(super) client_id: ByteString,
+    pub(super) versions: Versions,
     correlation: AtomicI32,
     /// Why the connection ended.
     ended: OnceLock<String>,
@@ -102,7 +104,7 @@ impl Connection {
     pub(crate) async fn open(broker: String, config: Arc<ClientConfig>) -> Result<Self> {
         let limit = config.socket_connection_setup_timeout;
         let opened = tokio::time::timeout(limit, Self::connect(&broker, &config)).await;
-        let (stream, versions) = opened.unwrap_or_else(|_| {
+        let (stream, versions, life) = opened.unwrap_or_else(|_| {
             let why = format!("no connection within {limit:?} (socket.connection.setup.timeout.ms)");
             let source = Arc::new(io::Error::new(io::ErrorKind::TimedOut, why));
             Err(Error::Connect { broker: broker.clone(), source })
@@ -117,17 +119,26 @@ impl Connection {
             moved: Notify::new(),
         });
         let (outgoing, queue) = mpsc::channel(QUEUE);
-        let driver = tokio::spawn(drive(stream, shared.clone(), queue, config.connections_max_idle));
+        let renewal = config.security.sasl().cloned().zip(life).map(|(sasl, life)| Renewal::new(sasl, life));
+        let driver = tokio::spawn(drive(stream, shared.clone(), queue, config.connections_max_idle, renewal));
         Ok(Self { shared, outgoing, _driver: Arc::new(Driver(driver)) })
     }
 
-    async fn connect(broker: &str, config: &ClientConfig) -> Result<(TcpStream, Versions)> {
-        let failed =
-            |source: io::Error| Error::Connect { broker: broker.to_owned(), source: Arc::new(source) };
-        let mut stream = TcpStream::connect(broker).await.map_err(failed)?;
-        stream.set_nodelay(true).map_err(failed)?;
+    async fn connect(broker: &str, config: &ClientConfig) -> Result<(Stream, Versions, Option<Duration>)> {
+        let failed = |source: io::Error| match stream::tls_error(&source) {
+            Some(error) => Error::Tls { broker: broker.to_owned(), why: stream::explained(error) },
+            None => Error::Connect { broker: broker.to_owned(), source: Arc::new(source) },
+        };
+        let tls = config.security.tls()?;
+        let plain = TcpStream::connect(broker).await.map_err(failed)?;
+        plain.set_nodelay(true).map_err(failed)?;
+        let mut stream = match tls {
+            Some(tls) => Stream::encrypt(broker, plain, tls).await?,
+            None => Stream::Plain(plain),
+        };
         let api = "ApiVersions";
-        let versions = handshake::api_versions(&mut stream, &config.client_id.as_str().into()).await;
+        let client_id = config.client_id.as_str().into();
+        let versions = handshake::api_versions(&mut stream, &client_id).await;
         let versions = versions.map_err(|failure| match failure {
             Failure::Io(source) => failed(source),
             Failure::Decode(source) => Error::Decode { broker: broker.to_owned(), api, source },
@@ -139,7 +150,10 @@ impl Connection {
                 message: Detail::default(),
             },
         })?;
-        Ok((stream, versions))
+        let Some(sasl) = config.security.sasl() else { return Ok((stream, versions, None)) };
+        let parties = Parties { broker, client_id: &client_id, versions: &versions, sasl };
+        let life = parties.authenticate(&mut stream).await?;
+        Ok((stream, versions, life))
     }
 
     /// `host:port` of the broker.
@@ -243,10 +257,35 @@ impl<R: Request> Future for PendingResponse<R> {
 }
 
 /// Runs the connection until it fails, idles too long, is left by its peer or by its last handle.
-async fn drive(stream: TcpStream, shared: Arc<Shared>, queue: mpsc::Receiver<Outgoing>, max_idle: Duration) {
-    let (reader, writer) = stream.into_split();
+async fn drive(
+    stream: Stream,
+    shared: Arc<Shared>,
+    queue: mpsc::Receiver<Outgoing>,
+    max_idle: Duration,
+    renewal: Option<Renewal>,
+) {
+    match stream {
+        Stream::Plain(stream) => {
+            let (reader, writer) = stream.into_split();
+            run(reader, writer, shared, queue, max_idle, renewal).await;
+        }
+        Stream::Tls(stream) => {
+            let (reader, writer) = tokio::io::split(*stream);
+            run(reader, writer, shared, queue, max_idle, renewal).await;
+        }
+    }
+}
+
+async fn run(
+    reader: impl AsyncRead + Send + Unpin,
+    writer: impl AsyncWrite + Send + Unpin,
+    shared: Arc<Shared>,
+    queue: mpsc::Receiver<Outgoing>,
+    max_idle: Duration,
+    renewal: Option<Renewal>,
+) {
     let why = tokio::select! {
-        why = write(writer, &shared, queue) => why,
+        why = write(writer, &shared, queue, renewal) => why,
         why = read(reader, &shared) => why,
         why = watch(&shared, max_idle) => why,
     };
@@ -266,8 +305,29 @@ async fn drive(stream: TcpStream, shared: Arc<Shared>, queue: mpsc::Receiver<Out
     }
 }
 
-async fn write(mut writer: OwnedWriteHalf, shared: &Shared, mut queue: mpsc::Receiver<Outgoing>) -> String {
-    while let Some(call) = queue.recv().await {
+async fn write(
+    mut writer: impl AsyncWrite + Send + Unpin,
+    shared: &Shared,
+    mut queue: mpsc::Receiver<Outgoing>,
+    mut renewal: Option<Renewal>,
+) -> String {
+    loop {
+        let call = tokio::select! {
+            biased;
+            () = renewal::due(renewal.as_ref()) => None,
+            call = queue.recv() => match call {
+                Some(call) => Some(call),
+                None => break,
+            },
+        };
+        let Some(call) = call else {
+            if let Some(due) = &mut renewal
+                && let Err(error) = due.renew(&mut Pipelined { writer: &mut writer, shared }, shared).await
+            {
+                return error.to_string();
+            }
+            continue;
+        };
         while shared.in_flight.lock().len() >= MAX_IN_FLIGHT {
             shared.moved.notified().await;
         }
@@ -281,7 +341,7 @@ async fn write(mut writer: OwnedWriteHalf, shared: &Shared, mut queue: mpsc::Rec
             unanswered = Some(respond);
         }
         shared.moved.notify_waiters();
-        if let Err(error) = writer.write_all(&frame).await {
+        if let Err(error) = send(&mut writer, &frame).await {
             return error.to_string();
         }
         if let Some(respond) = unanswered {
@@ -291,7 +351,35 @@ async fn write(mut writer: OwnedWriteHalf, shared: &Shared, mut queue: mpsc::Rec
     "closed".to_owned()
 }
 
-async fn read(mut reader: OwnedReadHalf, shared: &Shared) -> String {
+async fn send(writer: &mut (impl AsyncWrite + Send + Unpin), frame: &[u8]) -> io::Result<()> {
+    writer.write_all(frame).await?;
+    // Does nothing on a plain socket; encrypted bytes may still be held back.
+    writer.flush().await
+}
+
+/// Requests among those of the callers, whose answers the reader brings back.
+struct Pipelined<'a, W> {
+    writer: &'a mut W,
+    shared: &'a Shared,
+}
+
+impl<W: AsyncWrite + Send + Unpin> Exchange for Pipelined<'_, W> {
+    async fn exchange(&mut self, api: &'static str, frame: Bytes) -> io::Result<Bytes> {
+        let (respond, answer) = oneshot::channel();
+        let timeout = renewal::ANSWER;
+        let call = InFlight { correlation: 0, api, timeout, deadline: Instant::now() + timeout, respond };
+        self.shared.in_flight.lock().push_back(call);
+        self.shared.moved.notify_waiters();
+        send(self.writer, &frame).await?;
+        match answer.await {
+            Ok(Ok(body)) => Ok(body),
+            Ok(Err(error)) => Err(io::Error::other(error.to_string())),
+            Err(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}
+
+async fn read(mut reader: impl AsyncRead + Send + Unpin, shared: &Shared) -> String {
     let mut buffer = BytesMut::with_capacity(64 * 1024);
     loop {
         let size = match fill(&mut reader, &mut buffer, 4).await {
@@ -321,7 +409,11 @@ async fn read(mut reader: OwnedReadHalf, shared: &Shared) -> String {
 }
 
 /// Reads until `buffer` holds `wanted` bytes; `false` at the end of the stream. Room grows with what has come.
-async fn fill(reader: &mut OwnedReadHalf, buffer: &mut BytesMut, wanted: usize) -> io::Result<bool> {
+async fn fill(
+    reader: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+    wanted: usize,
+) -> io::Result<bool> {
     while buffer.len() < wanted {
         let missing = wanted - buffer.len();
         buffer.reserve(missing.min(READ_STEP.max(buffer.len())));

@@ -10,8 +10,9 @@ use aqueduct_protocol::{DecodeError, Request};
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
+use super::sasl::Exchange;
+use super::stream::Stream;
 use super::versions::Versions;
 
 /// An ApiVersions answer lists at most a few hundred APIs.
@@ -26,10 +27,7 @@ pub(super) enum Failure {
 }
 
 /// Asks what the broker speaks: in our newest version first, then in the newest that the refusal names.
-pub(super) async fn api_versions(
-    stream: &mut TcpStream,
-    client_id: &ByteString,
-) -> Result<Versions, Failure> {
+pub(super) async fn api_versions(stream: &mut Stream, client_id: &ByteString) -> Result<Versions, Failure> {
     let key = ApiVersionsRequest::API_KEY;
     let mut version = Api::find(key).map_or(ApiVersionsRequest::MAX_VERSION, |api| api.max_stable);
     loop {
@@ -53,7 +51,7 @@ fn next_version(answer: &ApiVersionsResponse, refused: i16) -> i16 {
     named.map_or(0, |api| api.max_version).clamp(0, refused - 1)
 }
 
-async fn exchange(stream: &mut TcpStream, version: i16, client_id: &ByteString) -> Result<Bytes, Failure> {
+async fn exchange(stream: &mut Stream, version: i16, client_id: &ByteString) -> Result<Bytes, Failure> {
     let request = ApiVersionsRequest {
         client_software_name: ByteString::from_static("aqueduct"),
         client_software_version: ByteString::from_static(env!("CARGO_PKG_VERSION")),
@@ -62,15 +60,23 @@ async fn exchange(stream: &mut TcpStream, version: i16, client_id: &ByteString) 
     let mut out = BytesMut::new();
     frame::encode_request(&mut out, &request, version, 0, Some(client_id))
         .expect("ApiVersions is written in a version of ours");
-    stream.write_all(&out).await.map_err(Failure::Io)?;
-    let size = stream.read_i32().await.map_err(Failure::Io)?;
-    let size = usize::try_from(size).ok().filter(|size| *size <= MAX_ANSWER).ok_or_else(|| {
-        let why = format!("an answer of {size} bytes; does a Kafka broker listen there, and without TLS?");
-        Failure::Io(io::Error::new(io::ErrorKind::InvalidData, why))
-    })?;
-    let mut body = vec![0; size];
-    stream.read_exact(&mut body).await.map_err(Failure::Io)?;
-    Ok(Bytes::from(body))
+    stream.exchange("ApiVersions", out.freeze()).await.map_err(Failure::Io)
+}
+
+impl Exchange for Stream {
+    async fn exchange(&mut self, _: &'static str, frame: Bytes) -> io::Result<Bytes> {
+        self.write_all(&frame).await?;
+        self.flush().await?;
+        let size = self.read_i32().await?;
+        let size = usize::try_from(size).ok().filter(|size| *size <= MAX_ANSWER).ok_or_else(|| {
+            let why =
+                format!("an answer of {size} bytes; does a Kafka broker listen there, and without TLS?");
+            io::Error::new(io::ErrorKind::InvalidData, why)
+        })?;
+        let mut body = vec![0; size];
+        self.read_exact(&mut body).await?;
+        Ok(Bytes::from(body))
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod dev;
 mod logging;
 mod options;
 mod shutdown;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -45,12 +46,42 @@ enum Command {
     Broker(broker::Args),
     /// Run a Connect worker.
     Connect(connect::Args),
+    /// List, describe, create, alter and delete topics.
+    Topics(tools::topics::Args),
+    /// Describe and alter settings of topics, brokers, groups, loggers; quotas and credentials of users.
+    Configs(tools::configs::Args),
+    /// List, describe and delete groups, and set their offsets.
+    Groups(tools::groups::Args),
+    /// List, add and remove ACLs.
+    Acls(tools::acls::Args),
+    /// Show the log directories of brokers.
+    LogDirs(tools::log_dirs::Args),
+    /// Read the files of a log directory, with nothing running.
+    DumpLog(tools::dump_log::Args),
+    /// Write lines to a topic.
+    Produce(tools::produce::Args),
+    /// Print the records of topics.
+    Consume(tools::consume::Args),
+    /// Measure how much a cluster takes and gives, and how fast.
+    Perf(tools::perf::Args),
+    /// Find out whether this machine suits a broker.
+    Doctor(tools::doctor::Args),
+}
+
+impl Command {
+    /// Services tell what they do; of a tool only trouble is wanted.
+    fn default_level(&self) -> &'static str {
+        match self {
+            Self::Dev(_) | Self::Broker(_) | Self::Connect(_) => "info",
+            Self::Demo(_) => "warn",
+            _ => "error",
+        }
+    }
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let default_level = if matches!(cli.command, Command::Demo(_)) { "warn" } else { "info" };
-    let levels = logging::start(cli.log_format, default_level);
+    let levels = logging::start(cli.log_format, cli.command.default_level());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -64,6 +95,16 @@ fn main() -> ExitCode {
             Command::Dev(args) => dev::run(args, levels).await,
             Command::Broker(args) => broker::run(args, levels).await,
             Command::Connect(args) => connect::run(args, levels).await,
+            Command::Topics(args) => tools::topics::run(args).await,
+            Command::Configs(args) => tools::configs::run(args).await,
+            Command::Groups(args) => tools::groups::run(args).await,
+            Command::Acls(args) => tools::acls::run(args).await,
+            Command::LogDirs(args) => tools::log_dirs::run(args).await,
+            Command::DumpLog(args) => tools::dump_log::run(args),
+            Command::Produce(args) => tools::produce::run(args).await,
+            Command::Consume(args) => tools::consume::run(args).await,
+            Command::Perf(args) => tools::perf::run(args).await,
+            Command::Doctor(args) => tools::doctor::run(args),
         }
     });
     match result {

@@ -1,9 +1,14 @@
 //! Administration: topics, configs, groups, offsets.
 
+mod acls;
 mod cluster;
 mod configs;
+mod consumer_groups;
 mod groups;
+mod log_dirs;
+mod quotas;
 mod records;
+mod scram;
 mod topics;
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,10 +18,15 @@ use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::{BrokerId, Uuid};
 use bytestring::ByteString;
 
+pub use self::acls::{AclBinding, AclBindingFilter, AclNames};
+pub use self::consumer_groups::{ConsumerGroupDescription, ConsumerGroupMember};
+pub use self::log_dirs::{LogDirDescription, ReplicaInfo};
+pub use self::quotas::{QuotaEntity, QuotaMatch};
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::metadata::{Broker, PartitionMetadata};
 use crate::retry::Retry;
+pub use aqueduct_security::scram::Mechanism as ScramMechanism;
 
 /// Administers a cluster. Calls are retried within `default.api.timeout.ms` where that is safe.
 ///
@@ -115,6 +125,10 @@ pub enum ConfigResource {
     /// The cluster-wide default of all brokers.
     BrokerDefault,
     Group(ByteString),
+    /// A subscription of client metrics.
+    ClientMetrics(ByteString),
+    /// The levels of logging of a broker.
+    BrokerLogger(BrokerId),
 }
 
 /// Where a config value comes from.

@@ -28,8 +28,10 @@ mod retry;
 mod types;
 
 pub use admin::{
-    Admin, ClusterDescription, ConfigEntry, ConfigOp, ConfigResource, ConfigSource, GroupDescription,
-    GroupListing, GroupMemberDescription, NewTopic, PartitionDescription, TopicDescription,
+    AclBinding, AclBindingFilter, AclNames, Admin, ClusterDescription, ConfigEntry, ConfigOp, ConfigResource,
+    ConfigSource, ConsumerGroupDescription, ConsumerGroupMember, GroupDescription, GroupListing,
+    GroupMemberDescription, LogDirDescription, NewTopic, PartitionDescription, QuotaEntity, QuotaMatch,
+    ReplicaInfo, ScramMechanism, TopicDescription,
 };
 pub use backoff::Backoff;
 pub use client::Client;

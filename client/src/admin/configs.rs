@@ -19,6 +19,8 @@ const ALTER: &str = "IncrementalAlterConfigs";
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const LOGGER: i8 = 8;
+const CLIENT_METRICS: i8 = 16;
 const GROUP: i8 = 32;
 
 /// Changes of one resource's configs.
@@ -31,6 +33,8 @@ impl ConfigResource {
             Self::Broker(id) => (BROKER, id.to_string().into()),
             Self::BrokerDefault => (BROKER, ByteString::new()),
             Self::Group(id) => (GROUP, id.clone()),
+            Self::ClientMetrics(name) => (CLIENT_METRICS, name.clone()),
+            Self::BrokerLogger(id) => (LOGGER, id.to_string().into()),
         }
     }
 
@@ -40,6 +44,8 @@ impl ConfigResource {
             BROKER if name.is_empty() => Some(Self::BrokerDefault),
             BROKER => name.parse().ok().map(|id| Self::Broker(BrokerId(id))),
             GROUP => Some(Self::Group(name)),
+            CLIENT_METRICS => Some(Self::ClientMetrics(name)),
+            LOGGER => name.parse().ok().map(|id| Self::BrokerLogger(BrokerId(id))),
             _ => None,
         }
     }
@@ -52,6 +58,8 @@ impl fmt::Display for ConfigResource {
             Self::Broker(id) => write!(f, "broker {id}"),
             Self::BrokerDefault => write!(f, "the default of all brokers"),
             Self::Group(id) => write!(f, "group {id}"),
+            Self::ClientMetrics(name) => write!(f, "client metrics {name}"),
+            Self::BrokerLogger(id) => write!(f, "loggers of broker {id}"),
         }
     }
 }
@@ -80,13 +88,14 @@ impl Admin {
         resources: &[ConfigResource],
     ) -> Result<Each<ConfigResource, Vec<ConfigEntry>>> {
         let mut results = Each::new();
-        let (of_brokers, others): (Vec<_>, Vec<_>) =
-            resources.iter().partition(|resource| matches!(resource, ConfigResource::Broker(_)));
+        let (of_brokers, others): (Vec<_>, Vec<_>) = resources.iter().partition(|resource| {
+            matches!(resource, ConfigResource::Broker(_) | ConfigResource::BrokerLogger(_))
+        });
         if !others.is_empty() {
             results.extend(self.describe_configs_at(None, &others).await?);
         }
         for resource in of_brokers {
-            if let ConfigResource::Broker(id) = resource {
+            if let ConfigResource::Broker(id) | ConfigResource::BrokerLogger(id) = resource {
                 results.extend(self.describe_configs_at(Some(*id), &[resource]).await?);
             }
         }
@@ -162,7 +171,19 @@ impl Admin {
             resources: changes.iter().map(resource).collect(),
             validate_only: false,
         };
-        let (broker, answer) = self.client.call_any(i16::MAX, request).await?;
+        // What concerns one broker alone is asked of that broker.
+        let of_broker = changes.iter().find_map(|(resource, _)| match resource {
+            ConfigResource::Broker(id) | ConfigResource::BrokerLogger(id) => Some(*id),
+            _ => None,
+        });
+        let (broker, answer) = match of_broker {
+            Some(id) => {
+                let broker = self.broker(id).await?;
+                let answer = self.client.call(Lane::SHARED, &broker, i16::MAX, request).await?;
+                (broker, answer)
+            }
+            None => self.client.call_any(i16::MAX, request).await?,
+        };
         let address = broker.address();
         let results = answer.responses.into_iter().filter_map(|result| {
             let resource = ConfigResource::from_wire(result.resource_type, result.resource_name)?;

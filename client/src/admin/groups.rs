@@ -172,7 +172,7 @@ impl Admin {
 
     /// Runs `call` at the coordinator of `group`, again where that moved or fails for the moment.
     /// Plain closures instead of async ones, so that the futures of callers are `Send`.
-    async fn at_coordinator<T, F: Future<Output = Result<T>>>(
+    pub(super) async fn at_coordinator<T, F: Future<Output = Result<T>>>(
         &self,
         group: &ByteString,
         api: &'static str,

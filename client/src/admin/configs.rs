@@ -238,6 +238,6 @@ mod tests {
             let (kind, name) = resource.wire();
             assert_eq!(ConfigResource::from_wire(kind, name), Some(resource));
         }
-        assert_eq!(ConfigResource::from_wire(16, "client-metrics".into()), None);
+        assert_eq!(ConfigResource::from_wire(64, "unknown".into()), None);
     }
 }

@@ -71,16 +71,16 @@ pub fn offsets(record_key: Option<&Bytes>, record_value: Option<&Bytes>) -> Opti
     let member = |group_id: &str, member_id: &str| json!({"groupId": group_id, "memberId": member_id});
     let (data, value) = match kind {
         0 | 1 => {
-            let id = wire::OffsetCommitKey::decode(&mut body, kind).ok()?;
+            let id = wire::OffsetCommitKey::decode(&mut body, 0).ok()?;
             let data = json!({"group": id.group.to_string(), "topic": id.topic.to_string(), "partition": id.partition});
             (data, value(record_value, commit)?)
         }
         2 => {
-            let id = wire::GroupMetadataKey::decode(&mut body, kind).ok()?;
+            let id = wire::GroupMetadataKey::decode(&mut body, 0).ok()?;
             (json!({"group": id.group.to_string()}), value(record_value, classic_group)?)
         }
         3 => {
-            let id = wire::ConsumerGroupMetadataKey::decode(&mut body, kind).ok()?;
+            let id = wire::ConsumerGroupMetadataKey::decode(&mut body, 0).ok()?;
             let show = |found: wire::ConsumerGroupMetadataValue, _| {
                 let mut data = json!({"epoch": found.epoch});
                 if found.metadata_hash != 0 {
@@ -91,11 +91,11 @@ pub fn offsets(record_key: Option<&Bytes>, record_value: Option<&Bytes>) -> Opti
             (group(&id.group_id), value(record_value, show)?)
         }
         5 => {
-            let id = wire::ConsumerGroupMemberMetadataKey::decode(&mut body, kind).ok()?;
+            let id = wire::ConsumerGroupMemberMetadataKey::decode(&mut body, 0).ok()?;
             (member(&id.group_id, &id.member_id), value(record_value, consumer)?)
         }
         6 => {
-            let id = wire::ConsumerGroupTargetAssignmentMetadataKey::decode(&mut body, kind).ok()?;
+            let id = wire::ConsumerGroupTargetAssignmentMetadataKey::decode(&mut body, 0).ok()?;
             let show = |found: wire::ConsumerGroupTargetAssignmentMetadataValue, _| {
                 let mut data = json!({"assignmentEpoch": found.assignment_epoch});
                 if found.assignment_timestamp != 0 {
@@ -106,7 +106,7 @@ pub fn offsets(record_key: Option<&Bytes>, record_value: Option<&Bytes>) -> Opti
             (group(&id.group_id), value(record_value, show)?)
         }
         7 => {
-            let id = wire::ConsumerGroupTargetAssignmentMemberKey::decode(&mut body, kind).ok()?;
+            let id = wire::ConsumerGroupTargetAssignmentMemberKey::decode(&mut body, 0).ok()?;
             let show = |found: wire::ConsumerGroupTargetAssignmentMemberValue, _| {
                 let topics = found.topic_partitions.iter();
                 let topics = topics.map(
@@ -117,11 +117,11 @@ pub fn offsets(record_key: Option<&Bytes>, record_value: Option<&Bytes>) -> Opti
             (member(&id.group_id, &id.member_id), value(record_value, show)?)
         }
         8 => {
-            let id = wire::ConsumerGroupCurrentMemberAssignmentKey::decode(&mut body, kind).ok()?;
+            let id = wire::ConsumerGroupCurrentMemberAssignmentKey::decode(&mut body, 0).ok()?;
             (member(&id.group_id, &id.member_id), value(record_value, assignment)?)
         }
         16 => {
-            let id = wire::ConsumerGroupRegularExpressionKey::decode(&mut body, kind).ok()?;
+            let id = wire::ConsumerGroupRegularExpressionKey::decode(&mut body, 0).ok()?;
             let data = json!({"groupId": id.group_id.to_string(), "regularExpression": id.regular_expression.to_string()});
             let show = |found: wire::ConsumerGroupRegularExpressionValue, _| json!({"topics": texts(&found.topics), "version": found.version, "timestamp": found.timestamp});
             (data, value(record_value, show)?)

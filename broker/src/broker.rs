@@ -80,7 +80,7 @@ impl Broker {
         register(&*metadata, &settings, &doors).await?;
         let live = Arc::new(LiveSettings::new(settings.clone()));
         live.refresh(&metadata.image());
-        let securities = network::secure(&doors, &live)?;
+        let entrances = network::secure(&doors, &live)?;
         let clock = Clock::system();
         let partitions =
             Arc::new(Partitions::new(settings.clone(), metadata.clone(), directories, clock.clone()));
@@ -90,6 +90,7 @@ impl Broker {
             live.current().max_connections_per_ip,
             settings.queued_max_request_bytes,
         );
+        limits.set_more(live.current().per_ip_overrides.clone(), live.current().connection_creation_rate);
         let tasks = Tasks::default();
         let metrics = Metrics::new();
         let usage = Usage::new(settings.quota_windows, settings.mutation_quota_windows);
@@ -119,13 +120,13 @@ impl Broker {
             clock,
         });
         let mut addresses = Vec::with_capacity(doors.len());
-        for (door, security) in doors.into_iter().zip(securities.iter().cloned()) {
+        for (door, entrance) in doors.into_iter().zip(entrances.iter().cloned()) {
             let (listener, address) = (door.listener.name.clone(), door.address);
             tracing::info!(%address, listener, protocol = %door.listener.protocol, "broker is listening");
             addresses.push((listener, address));
-            node.tasks.spawn(network::run(door, security, node.clone()));
+            node.tasks.spawn(network::run(door, entrance, node.clone()));
         }
-        node.tasks.spawn(network::watch_files(securities, node.clone()));
+        node.tasks.spawn(network::watch(entrances, node.clone()));
         housekeeping::start(&node);
         cleaner::start(&node);
         tracing::info!(node = node.settings.node_id.0, "broker has started");

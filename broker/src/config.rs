@@ -11,6 +11,7 @@ mod known_keys;
 mod listeners;
 mod live;
 mod properties;
+mod security_keys;
 mod settings;
 pub mod topic_keys;
 

@@ -58,6 +58,7 @@ async fn limits(node: Arc<Node>) {
         }
         let settings = watch.borrow_and_update().clone();
         node.limits.set(settings.max_connections, settings.max_connections_per_ip);
+        node.limits.set_more(settings.per_ip_overrides.clone(), settings.connection_creation_rate);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod authenticate;
 mod connection;
+mod entrance;
 mod frames;
 mod limits;
 mod listener;
@@ -9,4 +10,4 @@ mod send;
 mod stream;
 
 pub(crate) use limits::Limits;
-pub(crate) use listener::{Door, bind, run, secure, watch_files};
+pub(crate) use listener::{Door, bind, run, secure, watch};

@@ -14,7 +14,7 @@ pub use acl::{Acl, AclFilter, PatternFilter, PatternType, Permission};
 pub use acl_set::{AclSet, Asked, Verdict};
 pub(crate) use authorizer::Authorizer;
 pub use authorizer::AuthorizerSettings;
-pub(crate) use listener::{ListenerSecurity, Setup};
+pub(crate) use listener::{ListenerSecurity, ListenerSettings, Setup};
 pub use operation::Operation;
 pub use principal::Principal;
 pub use resource::ResourceType;

@@ -169,12 +169,12 @@ const OF_AUTHORIZER: &[Key] = &[
 
 /// The row of a key that has an effect.
 pub fn find(name: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.name == name)
+    KEYS.iter().chain(super::security_keys::KEYS).find(|key| key.name == name)
 }
 
 /// Every key that Kafka knows: those with an effect, then the others.
 pub fn all() -> impl Iterator<Item = &'static Key> {
-    KEYS.iter().chain(super::known_keys::KEYS)
+    KEYS.iter().chain(super::security_keys::KEYS).chain(super::known_keys::KEYS)
 }
 
 /// The row of a key that Kafka knows.

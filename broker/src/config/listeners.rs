@@ -1,7 +1,8 @@
 //! Where the broker listens and what it tells clients: `listeners`, `advertised.listeners` and what belongs to them.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr, ToSocketAddrs as _};
 
 pub use aqueduct_security::SecurityProtocol;
 
@@ -60,6 +61,27 @@ impl Listeners {
         let inter_broker = reader.inter_broker(&advertised)?;
         Ok(Self { bound, advertised, inter_broker })
     }
+}
+
+/// Reads `max.connections.per.ip.overrides`: `HOST:LIMIT` with commas between them. Names are looked up now.
+pub(super) fn per_ip_overrides(text: &str) -> Result<BTreeMap<IpAddr, usize>, ConfigError> {
+    const KEY: &str = "max.connections.per.ip.overrides";
+    let mut found = BTreeMap::new();
+    for entry in list(text) {
+        let shape = || invalid(KEY, entry, "must look like HOST:LIMIT".into());
+        let (host, limit) = entry.rsplit_once(':').ok_or_else(shape)?;
+        let limit = limit.trim().parse().map_err(|_| shape())?;
+        let host = host.trim().trim_start_matches('[').trim_end_matches(']');
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            found.insert(ip.to_canonical(), limit);
+            continue;
+        }
+        let addresses = (host, 0).to_socket_addrs();
+        let addresses =
+            addresses.map_err(|error| invalid(KEY, entry, format!("host is not known: {error}")))?;
+        found.extend(addresses.map(|address| (address.ip().to_canonical(), limit)));
+    }
+    Ok(found)
 }
 
 struct Reader<'a>(&'a Properties);
@@ -270,5 +292,13 @@ mod tests {
         ] {
             assert!(message(pairs).contains(part), "{}", message(pairs));
         }
+    }
+
+    #[test]
+    fn addresses_with_their_own_limits_are_read() {
+        let found = per_ip_overrides("10.0.0.1:5, [::1]:7,localhost:9").unwrap();
+        assert_eq!(found[&IpAddr::from([10, 0, 0, 1])], 5);
+        assert_eq!(found[&IpAddr::from([127, 0, 0, 1])], 9);
+        assert!(per_ip_overrides("10.0.0.1").is_err() && per_ip_overrides("10.0.0.1:x").is_err());
     }
 }

@@ -1,13 +1,16 @@
 //! The broker's settings as types, read from properties through the table of keys.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_protocol::ids::BrokerId;
 
 use super::definition::{ConfigError, list};
 use super::dynamic::Named;
-use super::{CleanerSettings, Listeners, Properties, broker_keys};
+use super::{CleanerSettings, Listeners, Properties, broker_keys, listeners};
 use crate::coordinator::{Assignor, ConsumerOptions, Migration};
 use crate::quotas::Windows;
 use crate::security::AuthorizerSettings;
@@ -36,6 +39,10 @@ pub struct Settings {
     pub max_idle: Option<Duration>,
     pub max_connections: usize,
     pub max_connections_per_ip: usize,
+    /// Addresses with another limit than that.
+    pub per_ip_overrides: Arc<BTreeMap<IpAddr, usize>>,
+    /// Connections that may come each second.
+    pub connection_creation_rate: u32,
     pub fetch_max_bytes: usize,
     pub max_request_partitions: usize,
     pub fetch_session_slots: usize,
@@ -191,6 +198,10 @@ impl Settings {
             max_idle: u64::try_from(read.long("connections.max.idle.ms")).ok().map(Duration::from_millis),
             max_connections: read.int("max.connections") as usize,
             max_connections_per_ip: read.int("max.connections.per.ip") as usize,
+            per_ip_overrides: Arc::new(listeners::per_ip_overrides(
+                &read.text("max.connections.per.ip.overrides"),
+            )?),
+            connection_creation_rate: read.int("max.connection.creation.rate") as u32,
             fetch_max_bytes: read.int("fetch.max.bytes") as usize,
             max_request_partitions: read.int("max.request.partition.size.limit") as usize,
             fetch_session_slots: read.int("max.incremental.fetch.session.cache.slots") as usize,

@@ -1,12 +1,15 @@
 //! What one node grants its connections: how many there may be, and how much memory their requests may take.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::entrance::{Pace, UNLIMITED};
 
 /// Requests up to this size are not counted: every connection may hold one.
 const SMALL: usize = 64 << 10;
@@ -19,6 +22,9 @@ const UNIT: usize = 1 << 10;
 #[derive(Debug)]
 pub(crate) struct Limits {
     per_ip: AtomicUsize,
+    /// Addresses that may have more or fewer.
+    overrides: Mutex<Arc<BTreeMap<IpAddr, usize>>>,
+    pace: Mutex<Pace>,
     /// How many there may be, and how many more there are than that since the number was lowered.
     most: Mutex<(usize, usize)>,
     open: AtomicUsize,
@@ -39,6 +45,8 @@ impl Limits {
     pub fn new(connections: usize, per_ip: usize, request_bytes: usize) -> Self {
         Self {
             per_ip: AtomicUsize::new(per_ip),
+            overrides: Mutex::default(),
+            pace: Mutex::new(Pace::new(UNLIMITED, Instant::now())),
             most: Mutex::new((connections.min(Semaphore::MAX_PERMITS), 0)),
             open: AtomicUsize::new(0),
             by_ip: Mutex::default(),
@@ -63,21 +71,34 @@ impl Limits {
         };
     }
 
+    /// Changes which addresses have limits of their own, and how many connections may come each second.
+    pub fn set_more(&self, overrides: Arc<BTreeMap<IpAddr, usize>>, creation_rate: u32) {
+        *self.overrides.lock() = overrides;
+        self.pace.lock().set(creation_rate);
+    }
+
+    /// How long the connection that comes now has to wait.
+    pub fn pace(&self, now: Instant) -> Duration {
+        self.pace.lock().take(now)
+    }
+
     /// Waits until there may be one more connection.
     pub async fn free(&self) -> OwnedSemaphorePermit {
         self.connections.clone().acquire_owned().await.expect("the semaphore is never closed")
     }
 
-    /// Takes a place for a connection from `ip`; `None` where that address has as many as it may have.
-    pub fn admit(self: &Arc<Self>, ip: IpAddr, total: OwnedSemaphorePermit) -> Option<Place> {
+    /// Takes a place for a connection from `ip`, beside the others where it has no permit of [`Limits::free`]; `None`
+    /// where that address has as many as it may have.
+    pub fn admit(self: &Arc<Self>, ip: IpAddr, total: Option<OwnedSemaphorePermit>) -> Option<Place> {
         let mut by_ip = self.by_ip.lock();
         let count = by_ip.entry(ip).or_default();
-        if *count >= self.per_ip.load(Ordering::Relaxed) {
+        let most = self.overrides.lock().get(&ip).copied();
+        if *count >= most.unwrap_or_else(|| self.per_ip.load(Ordering::Relaxed)) {
             return None;
         }
         *count += 1;
         self.open.fetch_add(1, Ordering::Relaxed);
-        Some(Place { limits: self.clone(), ip, total: Some(total) })
+        Some(Place { limits: self.clone(), ip, total })
     }
 
     /// Waits for memory for a request of `size` bytes, to be given back with the permit. Small ones need none.
@@ -129,13 +150,24 @@ mod tests {
     async fn an_address_has_so_many_places_and_gets_them_back() {
         let limits = Arc::new(Limits::new(10, 2, 1 << 20));
         let ip = IpAddr::from([127, 0, 0, 1]);
-        let first = limits.admit(ip, limits.free().await).unwrap();
-        let _second = limits.admit(ip, limits.free().await).unwrap();
-        assert!(limits.admit(ip, limits.free().await).is_none());
-        assert!(limits.admit(IpAddr::from([127, 0, 0, 2]), limits.free().await).is_some());
+        let first = limits.admit(ip, Some(limits.free().await)).unwrap();
+        let _second = limits.admit(ip, Some(limits.free().await)).unwrap();
+        assert!(limits.admit(ip, Some(limits.free().await)).is_none());
+        assert!(limits.admit(IpAddr::from([127, 0, 0, 2]), Some(limits.free().await)).is_some());
         drop(first);
-        assert!(limits.admit(ip, limits.free().await).is_some());
+        assert!(limits.admit(ip, Some(limits.free().await)).is_some());
         assert_eq!(limits.open(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_address_may_have_a_limit_of_its_own() {
+        let limits = Arc::new(Limits::new(10, 1, 1 << 20));
+        let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        limits.set_more(Arc::new(BTreeMap::from([(one, 2), (other, 0)])), UNLIMITED);
+        let _first = limits.admit(one, None).unwrap();
+        let _second = limits.admit(one, None).unwrap();
+        assert!(limits.admit(one, None).is_none());
+        assert!(limits.admit(other, None).is_none());
     }
 
     #[tokio::test]
@@ -144,13 +176,13 @@ mod tests {
         let ip = IpAddr::from([127, 0, 0, 1]);
         let mut places = Vec::new();
         for _ in 0..3 {
-            places.push(limits.admit(ip, limits.free().await).unwrap());
+            places.push(limits.admit(ip, Some(limits.free().await)).unwrap());
         }
         limits.set(1, 10);
         places.truncate(1);
         assert_eq!(limits.connections.available_permits(), 0);
         limits.set(2, 1);
-        assert!(limits.admit(ip, limits.free().await).is_none());
+        assert!(limits.admit(ip, Some(limits.free().await)).is_none());
         limits.set(5, 10);
         assert_eq!(limits.connections.available_permits(), 4);
         places.clear();

@@ -9,12 +9,12 @@ use bytestring::ByteString;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::connection;
-use super::limits::Place;
+use super::entrance::{Entrance, Places};
 use crate::api::Client;
 use crate::config::{ConfigError, Listener, LiveSettings, Settings};
 use crate::error::Error;
 use crate::node::Node;
-use crate::security::{ListenerSecurity, Principal};
+use crate::security::Principal;
 
 /// Between two looks for changed key stores.
 const FILE_CHECK: Duration = Duration::from_secs(1);
@@ -66,22 +66,22 @@ fn open(address: SocketAddr, settings: &Settings) -> io::Result<TcpListener> {
     socket.listen(settings.listen_backlog.max(1024))
 }
 
-/// Reads what the listeners are secured with, and has it checked and read anew when settings change.
-pub(crate) fn secure(doors: &[Door], live: &LiveSettings) -> Result<Vec<Arc<ListenerSecurity>>, ConfigError> {
+/// Reads what the listeners need, and has it checked when settings are to change.
+pub(crate) fn secure(doors: &[Door], live: &LiveSettings) -> Result<Vec<Arc<Entrance>>, ConfigError> {
     let settings = live.current();
     let mut all = Vec::with_capacity(doors.len());
     for door in doors {
-        let security = Arc::new(ListenerSecurity::read(door.listener.clone(), &settings)?);
-        live.register(security.clone());
-        all.push(security);
+        let entrance = Arc::new(Entrance::read(door.listener.clone(), &settings)?);
+        live.register(entrance.clone());
+        all.push(entrance);
     }
     Ok(all)
 }
 
 /// Takes over changed settings and changed files of keys and certificates until the node stops.
-pub(crate) async fn watch_files(all: Vec<Arc<ListenerSecurity>>, node: Arc<Node>) {
+pub(crate) async fn watch(all: Vec<Arc<Entrance>>, node: Arc<Node>) {
     let mut settings = node.live.watch();
-    let has_tls = all.iter().any(|security| security.listener.protocol.is_tls());
+    let has_tls = all.iter().any(|entrance| entrance.security.listener.protocol.is_tls());
     let mut ticks = tokio::time::interval(FILE_CHECK);
     loop {
         let changed = tokio::select! {
@@ -94,9 +94,11 @@ pub(crate) async fn watch_files(all: Vec<Arc<ListenerSecurity>>, node: Arc<Node>
         };
         let (now, all) = (settings.borrow_and_update().clone(), all.clone());
         let read = tokio::task::spawn_blocking(move || {
-            for security in all {
-                if changed || security.files_changed() {
-                    security.refresh(&now);
+            for entrance in all {
+                if changed {
+                    entrance.refresh(&now);
+                } else if entrance.security.files_changed() {
+                    entrance.security.refresh(&now);
                 }
             }
         });
@@ -107,11 +109,11 @@ pub(crate) async fn watch_files(all: Vec<Arc<ListenerSecurity>>, node: Arc<Node>
 }
 
 /// Accepts until the node stops.
-pub(crate) async fn run(door: Door, security: Arc<ListenerSecurity>, node: Arc<Node>) {
+pub(crate) async fn run(door: Door, entrance: Arc<Entrance>, node: Arc<Node>) {
     let listener: ByteString = door.listener.name.as_str().into();
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&door.socket, &node) => accepted,
+            accepted = accept(&door.socket, &entrance, &node) => accepted,
             () = node.tasks.stopping() => return,
         };
         let Some((stream, address, place)) = accepted else { continue };
@@ -122,10 +124,11 @@ pub(crate) async fn run(door: Door, security: Arc<ListenerSecurity>, node: Arc<N
             principal: Principal::anonymous(),
             listener: listener.clone(),
         };
-        let (connection_node, security) = (node.clone(), security.clone());
+        let (connection_node, entrance) = (node.clone(), entrance.clone());
         node.tasks.spawn(async move {
             // A future as large as a handler's frame stays off the listener's stack.
-            let ended = Box::pin(connection::serve(stream, client, &security, connection_node)).await;
+            let ended =
+                Box::pin(connection::serve(stream, client, &entrance.security, connection_node)).await;
             drop(place);
             if ended.is_fault() {
                 tracing::warn!(client = %address, reason = %ended, "connection closed");
@@ -136,11 +139,14 @@ pub(crate) async fn run(door: Door, security: Arc<ListenerSecurity>, node: Arc<N
     }
 }
 
-async fn accept(listener: &TcpListener, node: &Node) -> Option<(TcpStream, SocketAddr, Place)> {
-    let total = node.limits.free().await;
-    match listener.accept().await {
-        Ok((stream, address)) => {
-            let Some(place) = node.limits.admit(address.ip(), total) else {
+async fn accept(
+    listener: &TcpListener,
+    entrance: &Entrance,
+    node: &Node,
+) -> Option<(TcpStream, SocketAddr, Places)> {
+    match entrance.wait(&node.limits, listener.accept()).await {
+        Ok((stream, address, places)) => {
+            let Some(place) = places else {
                 tracing::warn!(client = %address, "connection refused: max.connections.per.ip is reached");
                 return None;
             };

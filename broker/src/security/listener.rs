@@ -36,6 +36,11 @@ impl<'a> ListenerSettings<'a> {
         }
     }
 
+    /// The value that is set for this listener alone.
+    pub fn find_own(&self, key: &str) -> Option<&'a str> {
+        self.settings.in_force.get(&format!("{}{key}", self.prefix))
+    }
+
     /// As [`Self::find`], with names that begin with a mechanism first.
     pub fn find_for(&self, mechanism: &str, key: &str) -> Option<(String, &'a str)> {
         self.find(&format!("{}.{key}", mechanism.to_ascii_lowercase())).or_else(|| self.find(key))

@@ -69,7 +69,7 @@ impl Broker {
         Self::start_with(&[])
     }
 
-    /// The same with more lines in `server.properties`.
+    /// The same with more lines in `server.properties`, where `{port}` stands for the port of the listener for clients.
     pub fn start_with(settings: &[(&str, &str)]) -> Result<Self> {
         let dir = TempDir::with_prefix("aqueduct-broker-")?;
         let port = free_port()?;
@@ -80,6 +80,7 @@ impl Broker {
             dir.path().join("data").display()
         );
         for (key, value) in settings {
+            let value = value.replace("{port}", &port.to_string()).replace("{controller}", "0");
             lines.push_str(&format!("{key}={value}\n"));
         }
         std::fs::write(dir.path().join("server.properties"), lines)?;

@@ -89,7 +89,8 @@ impl Kafka {
         Self::start_with(&[])
     }
 
-    /// The same with more lines in `server.properties`.
+    /// The same with more lines in `server.properties`, where `{port}` stands for the port of the listener for clients and
+    /// `{controller}` for that of the controller.
     pub fn start_with(settings: &[(&str, &str)]) -> Result<Self> {
         Self::start_as(settings, false)
     }
@@ -117,6 +118,8 @@ impl Kafka {
             dir.path().join("data").display()
         );
         for (key, value) in settings {
+            let value =
+                value.replace("{port}", &port.to_string()).replace("{controller}", &controller.to_string());
             lines.push_str(&format!("{key}={value}\n"));
         }
         let config = dir.path().join("server.properties");
@@ -175,5 +178,13 @@ impl Kafka {
 fn launch(dir: &Path, tuned: bool) -> Result<Process> {
     let mut command = if tuned { tuned_java("1g", "kafka.Kafka")? } else { java("512m", "kafka.Kafka")? };
     command.arg(dir.join("server.properties"));
+    // Kafka reads key sets from such places only as its machine has them named.
+    let settings = std::fs::read_to_string(dir.join("server.properties"))?;
+    let urls: Vec<&str> =
+        settings.lines().filter_map(|line| Some(line.split_once("jwks.endpoint.url=")?.1)).collect();
+    if !urls.is_empty() {
+        let allowed = format!("-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={}", urls.join(","));
+        command.env("JAVA_TOOL_OPTIONS", allowed);
+    }
     Process::start("Apache Kafka", &mut command, &dir.join("log"))
 }

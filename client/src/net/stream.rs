@@ -46,7 +46,7 @@ pub(super) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
 pub(super) fn explained(error: &rustls::Error) -> String {
     use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error as Tls};
     let remedy = match error {
-        Tls::InvalidCertificate(Certificate::UnknownIssuer) => {
+        Tls::InvalidCertificate(Certificate::UnknownIssuer | Certificate::BadSignature) => {
             "the broker's certificate is signed by nobody in the trust store: put its CA into ssl.truststore.location"
         }
         Tls::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {

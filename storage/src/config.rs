@@ -83,13 +83,18 @@ impl LogConfig {
     /// The jitter is a hash of the two, so that partitions created together do not roll together, and a restart changes
     /// nothing.
     pub(crate) fn roll_after_ms(&self, partition: &crate::TopicPartition, base_offset: i64) -> i64 {
-        let bound = self.segment_jitter_ms.min(self.segment_ms);
+        // Records of the active segment are not compacted, so it has to be closed in time for that.
+        let longest = match self.compact && self.max_compaction_lag_ms > 0 {
+            true => self.segment_ms.min(self.max_compaction_lag_ms),
+            false => self.segment_ms,
+        };
+        let bound = self.segment_jitter_ms.min(longest);
         if bound <= 0 {
-            return self.segment_ms;
+            return longest;
         }
         let name = format!("{partition}@{base_offset}");
         let hash =
             name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ b as u64).wrapping_mul(0x0100_0000_01b3));
-        self.segment_ms - (hash % bound as u64) as i64
+        longest - (hash % bound as u64) as i64
     }
 }

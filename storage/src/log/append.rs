@@ -53,10 +53,7 @@ impl Log {
         }
         let (head, header) = self.finish_header(&batch, &checked, leader_epoch)?;
         let rolled = self.write_batch(&mut writer, &head, &batch[HEADER_LEN..], &header, marker, now_ms)?;
-        if self.log_end_offset().0.saturating_sub(self.recovery_point().0) >= config.flush_messages {
-            writer.last_flush_ms = now_ms;
-            self.flush()?;
-        }
+        self.flush_if_many(&mut writer, config.flush_messages, now_ms)?;
         Ok(AppendInfo {
             first_offset: header.base_offset,
             last_offset: header.last_offset(),
@@ -108,7 +105,17 @@ impl Log {
             let (head, body) = batch.bytes.split_at(HEADER_LEN);
             self.write_batch(&mut writer, head, body, &header, marker, now_ms)?;
         }
+        self.flush_if_many(&mut writer, self.config().flush_messages, now_ms)?;
         Ok(self.log_end_offset())
+    }
+
+    /// Flushes if `most` records (`flush.messages`) are not on disk for certain.
+    fn flush_if_many(&self, writer: &mut Writer, most: i64, now_ms: i64) -> Result<(), Error> {
+        if self.log_end_offset().0.saturating_sub(self.recovery_point().0) >= most {
+            writer.last_flush_ms = now_ms;
+            self.flush()?;
+        }
+        Ok(())
     }
 
     /// The transaction marker that a control batch holds.

@@ -1,5 +1,9 @@
 mod admin;
+mod consumer;
+mod consumer_codes;
+mod consumer_model;
 mod joins;
+mod migration;
 mod model;
 mod offsets;
 mod reloads;

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use aqueduct_protocol::ErrorCode;
-use aqueduct_protocol::ids::Uuid;
+use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, Uuid};
 use bytes::Bytes;
 
 use crate::coordinator::groups::Groups;
 use crate::coordinator::*;
+use crate::metadata::{MetadataImage, PartitionImage, Record as MetadataRecord, TopicImage};
 
 pub const T0: i64 = 1_700_000_000_000;
 pub const SESSION_MS: i32 = 10_000;
@@ -23,6 +24,8 @@ pub struct Sim {
     /// Appends wait here while `hold` is set.
     pub held: VecDeque<(WriteId, Arc<[Record]>)>,
     pub hold: bool,
+    /// Whether appends are ending: those that follow from them are next.
+    releasing: bool,
     pub append_fails_with: Option<ErrorCode>,
 }
 
@@ -40,6 +43,7 @@ impl Sim {
             log: Vec::new(),
             held: VecDeque::new(),
             hold: false,
+            releasing: false,
             append_fails_with: None,
         };
         let effects = sim.groups.on_loaded(sim.now());
@@ -51,7 +55,9 @@ impl Sim {
     pub fn reloaded(&self, options: GroupOptions) -> Self {
         let mut sim = Self::with(options);
         sim.tick_ms = self.tick_ms;
+        sim.next_token = self.next_token;
         sim.groups = Groups::new(sim.groups.options.clone());
+        sim.groups.on_metadata(&self.groups.image, &[]);
         for record in &self.log {
             let (key, value) = (record.key().unwrap(), record.value().unwrap());
             let read = Record::decode(key, value).unwrap().unwrap();
@@ -83,13 +89,14 @@ impl Sim {
                 other => unreachable!("nothing here is part of a transaction: {other:?}"),
             }
         }
-        if !self.hold {
+        if !self.hold && !self.releasing {
             self.release();
         }
     }
 
     /// Lets the appends that are held end.
     pub fn release(&mut self) {
+        self.releasing = true;
         while let Some((write, records)) = self.held.pop_front() {
             let result = match self.append_fails_with {
                 Some(error) => Err(error),
@@ -101,6 +108,7 @@ impl Sim {
             let effects = self.groups.on_appended(self.now(), write, result);
             self.run(effects);
         }
+        self.releasing = false;
     }
 
     /// Lets time pass, deadline by deadline.
@@ -112,6 +120,39 @@ impl Sim {
             self.run(effects);
         }
         self.tick_ms = end;
+    }
+
+    /// Tells of topics: name and number of partitions.
+    pub fn topics(&mut self, topics: &[(&str, i32)]) {
+        let old = self.groups.image.clone();
+        let mut image = image(topics);
+        image.version = old.version + 1;
+        let image = Arc::new(image);
+        let same = |name: &str| old.topic(name) == image.topic(name);
+        let names = old.topics().chain(image.topics()).map(|topic| topic.name.to_string());
+        let changed: Vec<Arc<str>> = names.filter(|name| !same(name)).map(Into::into).collect();
+        self.groups.on_metadata(&image, &changed);
+    }
+
+    pub fn consumer_heartbeat(&mut self, asked: ConsumerHeartbeat) -> Token {
+        let token = self.token();
+        let asked = ConsumerHeartbeat { fresh: format!("fresh-{}", token.0), ..asked };
+        let effects = self.groups.on_consumer_heartbeat(self.now(), token, &asked);
+        self.run(effects);
+        token
+    }
+
+    /// The answer to a heartbeat that changes nothing that is not written at once.
+    pub fn beat(&mut self, asked: ConsumerHeartbeat) -> Result<ConsumerHeartbeatReply, ErrorCode> {
+        let token = self.consumer_heartbeat(asked);
+        match self.answer(token) {
+            Reply::ConsumerHeartbeat(reply) => reply.map_err(|refusal| refusal.code),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn described(&self) -> DescribedConsumerGroup {
+        self.groups.describe_consumer("g").flatten().expect("it is a consumer group")
     }
 
     pub fn answer(&mut self, token: Token) -> Reply {
@@ -346,5 +387,72 @@ pub fn at(topic: &str, partition: i32, offset: i64) -> CommitOffset {
         offset,
         leader_epoch: 2,
         metadata: None,
+    }
+}
+
+/// Topics whose ids are made of the last byte of their names.
+pub fn image(topics: &[(&str, i32)]) -> MetadataImage {
+    let mut image = MetadataImage::default();
+    for (name, count) in topics {
+        let partition = PartitionImage {
+            leader: BrokerId(1),
+            leader_epoch: LeaderEpoch(0),
+            partition_epoch: 0,
+            replicas: vec![BrokerId(1)],
+            isr: vec![BrokerId(1)],
+        };
+        let partitions = vec![partition; *count as usize];
+        image.apply(&MetadataRecord::Topic(TopicImage {
+            name: (*name).into(),
+            id: topic_id(name),
+            partitions,
+        }));
+    }
+    image
+}
+
+pub fn topic_id(name: &str) -> Uuid {
+    Uuid([name.as_bytes()[name.len() - 1]; 16])
+}
+
+/// What a member of the consumer protocol says when it joins.
+pub fn joins(member: &str, topics: &[&str]) -> ConsumerHeartbeat {
+    ConsumerHeartbeat {
+        topics: Some(topics.iter().map(|topic| Arc::from(*topic)).collect()),
+        rebalance_timeout_ms: REBALANCE_MS,
+        owned: Some(Vec::new()),
+        ..says(member, 0)
+    }
+}
+
+/// A heartbeat that says nothing new.
+pub fn says(member: &str, epoch: i32) -> ConsumerHeartbeat {
+    ConsumerHeartbeat {
+        group: "g".into(),
+        member_id: member.into(),
+        epoch,
+        rebalance_timeout_ms: -1,
+        client_id: "client".into(),
+        client_host: "/127.0.0.1".into(),
+        names_itself: true,
+        ..ConsumerHeartbeat::default()
+    }
+}
+
+/// A heartbeat that says what the member has.
+pub fn has(member: &str, epoch: i32, owned: &[(&str, &[i32])]) -> ConsumerHeartbeat {
+    let owned = owned.iter().map(|(topic, indexes)| (topic_id(topic), indexes.to_vec())).collect();
+    ConsumerHeartbeat { owned: Some(owned), ..says(member, epoch) }
+}
+
+pub fn parts(partitions: &[(&str, &[i32])]) -> AssignedPartitions {
+    partitions.iter().map(|(topic, indexes)| (topic_id(topic), indexes.iter().copied().collect())).collect()
+}
+
+impl Sim {
+    /// The epoch of a member of the consumer protocol.
+    pub fn described_epoch(&self, id: &str) -> i32 {
+        let group = self.groups.group("g").and_then(|group| group.as_consumer()).expect("a consumer group");
+        group.state.member(&id.into()).expect("a member").standing.epoch
     }
 }

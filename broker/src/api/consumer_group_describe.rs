@@ -104,7 +104,7 @@ fn member(version: i16, group: &DescribedConsumerGroup, member: &DescribedConsum
         client_id: own(&terms.client_id),
         client_host: own(&terms.client_host),
         subscribed_topic_names: terms.topics.iter().map(|topic| own(topic)).collect(),
-        subscribed_topic_regex: terms.pattern().map(|pattern| own(pattern)),
+        subscribed_topic_regex: terms.pattern.as_deref().map(own),
         assignment: assignment(group, &member.assigned),
         target_assignment: assignment(group, &member.target),
         member_type: match (version, &terms.classic) {

@@ -18,7 +18,7 @@ pub(crate) async fn handle(context: Context, request: DescribeGroupsRequest) -> 
         let name = own(&id);
         let found = match context.node.groups.shard(&name) {
             _ if !context.allows_group(Operation::Describe, &id) => Err(ErrorCode::GroupAuthorizationFailed),
-            Ok(shard) => shard.look(move |groups| groups.describe(&name)).await,
+            Ok(shard) => shard.look(move |groups| groups.describe(&name).ok_or(groups.contains(&name))).await,
             Err(code) => Err(code),
         };
         let mut group = describe(context.version, id, found);
@@ -30,10 +30,15 @@ pub(crate) async fn handle(context: Context, request: DescribeGroupsRequest) -> 
     DescribeGroupsResponse { throttle_time_ms: 0, groups }
 }
 
-fn describe(version: i16, id: ByteString, found: Result<Option<DescribedGroup>, ErrorCode>) -> ResponseGroup {
+/// `found` is the group, or whether there is one of another kind.
+fn describe(
+    version: i16,
+    id: ByteString,
+    found: Result<Result<DescribedGroup, bool>, ErrorCode>,
+) -> ResponseGroup {
     let blank = ResponseGroup { authorized_operations: OPERATIONS_NOT_ASKED, ..Default::default() };
     match found {
-        Ok(Some(group)) => ResponseGroup {
+        Ok(Ok(group)) => ResponseGroup {
             group_id: id,
             group_state: group.state.name().into(),
             protocol_type: own(&group.protocol_type),
@@ -41,11 +46,12 @@ fn describe(version: i16, id: ByteString, found: Result<Option<DescribedGroup>, 
             members: group.members.into_iter().map(member).collect(),
             ..blank
         },
-        Ok(None) => {
+        Ok(Err(is_other)) => {
             let unknown = version >= 6;
+            let what = if is_other { "is not a classic group" } else { "not found" };
             ResponseGroup {
                 error_code: if unknown { ErrorCode::GroupIdNotFound.code() } else { 0 },
-                error_message: unknown.then(|| format!("Group {id} not found.").into()),
+                error_message: unknown.then(|| format!("Group {id} {what}.").into()),
                 group_id: id,
                 group_state: GroupState::Dead.name().into(),
                 ..blank
@@ -89,14 +95,19 @@ mod tests {
             }],
         };
         for version in 0..=6 {
-            for found in [Ok(Some(group.clone())), Ok(None), Err(ErrorCode::NotCoordinator)] {
+            for found in
+                [Ok(Ok(group.clone())), Ok(Err(false)), Ok(Err(true)), Err(ErrorCode::NotCoordinator)]
+            {
                 let groups = vec![describe(version, "g".into(), found)];
                 DescribeGroupsResponse { throttle_time_ms: 0, groups }
                     .encode(&mut BytesMut::new(), version)
                     .unwrap();
             }
         }
-        assert_eq!(describe(5, "g".into(), Ok(None)).error_code, 0);
-        assert_eq!(describe(6, "g".into(), Ok(None)).error_message.as_deref(), Some("Group g not found."));
+        assert_eq!(describe(5, "g".into(), Ok(Err(false))).error_code, 0);
+        assert_eq!(
+            describe(6, "g".into(), Ok(Err(false))).error_message.as_deref(),
+            Some("Group g not found.")
+        );
     }
 }

@@ -96,6 +96,11 @@ impl Groups {
         })
     }
 
+    /// Whether there is a group of that name, of whatever kind.
+    pub fn contains(&self, id: &str) -> bool {
+        self.groups.contains_key(id)
+    }
+
     /// One classic group; `None` where there is none of that name.
     pub fn describe(&self, id: &str) -> Option<DescribedGroup> {
         self.groups.get(id).filter(|group| group.consumer.is_none()).map(Group::describe)

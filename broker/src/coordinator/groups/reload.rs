@@ -17,13 +17,8 @@ impl Groups {
     /// Takes a record of the log, in order; before anything else happens here.
     pub fn replay(&mut self, record: Record) {
         match record {
-            Record::Offset { ref group, .. } => {
-                let id = group.clone();
-                self.apply_offset(record);
-                if !self.open.holds_any(id.as_str()) && self.groups.get(&id).is_some_and(Group::is_blank) {
-                    self.forget(&id);
-                }
-            }
+            // A group that had an offset stays until it ends, even without any.
+            Record::Offset { .. } => self.apply_offset(record),
             Record::Consumer { group, entry } => self.replay_entry(group, entry),
             // The end of a classic group that has become a consumer group since.
             Record::Group { group, value: None }

@@ -209,7 +209,7 @@ impl Group {
         Ok(())
     }
 
-    /// LeaveGroup: one code for each member. Only members of the classic protocol leave this way.
+    /// LeaveGroup: one code for each member. An administrator may send members of the consumer protocol away with it.
     pub(in crate::coordinator::groups) fn consumer_classic_leave(
         &mut self,
         cx: &mut Context<'_>,
@@ -243,10 +243,7 @@ impl Group {
                 holder
             }
         };
-        match state.member(id) {
-            Some(member) if member.is_classic() => Ok(id.clone()),
-            _ => Err(ErrorCode::UnknownMemberId),
-        }
+        if state.member(id).is_some() { Ok(id.clone()) } else { Err(ErrorCode::UnknownMemberId) }
     }
 
     fn classic_member(&self, caller: &Caller) -> Result<(Member, ClassicTerms), ErrorCode> {

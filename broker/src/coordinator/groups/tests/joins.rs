@@ -311,3 +311,24 @@ fn leaving_is_answered_member_by_member() {
     let mut sim = Sim::new();
     assert_eq!(sim.leave(&[("x", None), ("y", None)]), [ErrorCode::UnknownMemberId; 2]);
 }
+
+#[test]
+fn ten_thousand_members_join_sync_and_fall_silent_without_a_stall() {
+    const MEMBERS: usize = 10_000;
+    let mut sim = Sim::with(GroupOptions { initial_rebalance_delay_ms: 1_000, ..GroupOptions::default() });
+    let started = std::time::Instant::now();
+    let old = || Join { needs_member_id: false, ..join("") };
+    let joins: Vec<_> = (0..MEMBERS).map(|_| sim.join(old())).collect();
+    assert!(sim.waits(joins[0]), "they are parked until the first rebalance is over");
+    sim.pass(2_000);
+    let members: Vec<_> = joins.into_iter().map(|token| sim.joined(token)).collect();
+    assert_eq!(members[0].members.len(), MEMBERS, "the first leads");
+    let syncs: Vec<_> = members[1..].iter().map(|member| sim.sync(sync(member))).collect();
+    sim.sync(assignment(&members[0]));
+    assert!(syncs.iter().all(|token| !sim.waits(*token)));
+    assert_eq!(sim.heartbeat(&members[MEMBERS - 1]), ErrorCode::None);
+    sim.pass(120_000);
+    assert_eq!(sim.state(), GroupState::Empty);
+    // A debug build on a busy machine takes a second or two; anything quadratic takes minutes.
+    assert!(started.elapsed() < std::time::Duration::from_secs(60), "{:?}", started.elapsed());
+}

@@ -57,6 +57,10 @@ struct World {
     asked: BTreeSet<Token>,
     /// How many members each generation has, as its leader was told.
     rosters: BTreeMap<i32, usize>,
+    /// That of the members that are there.
+    generation: i32,
+    /// How long the log was when it was last read anew.
+    read_to: usize,
 }
 
 impl World {
@@ -65,7 +69,7 @@ impl World {
             [None, Some("one"), None].map(|instance| Client { instance, ..Client::default() }).into();
         let options = GroupOptions { initial_rebalance_delay_ms: 3_000, ..GroupOptions::default() };
         let sim = Sim::with(options);
-        Self { sim, clients, asked: BTreeSet::new(), rosters: BTreeMap::new() }
+        Self { sim, clients, asked: BTreeSet::new(), rosters: BTreeMap::new(), generation: 0, read_to: 0 }
     }
 
     fn take(&mut self, step: &Step) {
@@ -157,22 +161,53 @@ impl World {
         }
     }
 
+    /// What members of a stable group were told is what a reload finds.
+    fn check_reload(&mut self) {
+        let settled = self.sim.held.is_empty() && self.sim.append_fails_with.is_none();
+        if !settled || self.read_to == self.sim.log.len() {
+            return;
+        }
+        self.read_to = self.sim.log.len();
+        let Some(ours) = self.sim.groups.describe("g").filter(|group| group.state == GroupState::Stable)
+        else {
+            return;
+        };
+        let fresh = self.sim.reloaded(GroupOptions::default());
+        let found = fresh.groups.describe("g").expect("it is in the log");
+        let told = |group: &DescribedGroup| -> BTreeMap<MemberId, bytes::Bytes> {
+            group.members.iter().map(|m| (m.id.clone(), m.assignment.clone())).collect()
+        };
+        assert_eq!((found.state, told(&found)), (ours.state, told(&ours)));
+        let generation = |sim: &Sim| sim.groups.group("g").map(|group| group.generation);
+        assert_eq!(generation(&fresh), generation(&self.sim));
+    }
+
     fn check(&mut self) {
+        self.check_reload();
         let Some(group) = self.sim.groups.group("g") else {
             // The next group of that name counts its generations anew.
             self.rosters.clear();
+            self.generation = 0;
             return;
         };
         let described = self.sim.groups.describe("g").expect("it exists");
         match described.state {
             GroupState::Empty => assert!(described.members.is_empty()),
             GroupState::Stable => {
+                assert!(!group.assigning, "its assignment is in the log");
                 assert!(described.members.iter().any(|m| Some(&m.id) == group.leader.as_ref()));
                 assert!(group.members().all(|m| m.syncing.is_none()), "nobody waits for an assignment");
                 assert!(group.protocol.is_some());
             }
             GroupState::CompletingRebalance => assert!(group.protocol.is_some() && group.leader.is_some()),
             GroupState::PreparingRebalance | GroupState::Dead => {}
+        }
+        if described.members.is_empty() {
+            self.generation = 0;
+        } else {
+            let generation = group.generation.0;
+            assert!(self.generation <= generation, "generations never go back while someone is there");
+            self.generation = generation;
         }
         assert_eq!(group.joining(), group.members().filter(|m| m.joining.is_some()).count());
         for member in group.members() {

@@ -107,6 +107,8 @@ macro_rules! row {
 }
 
 mod acls;
+mod add_offsets_to_txn;
+mod add_partitions_to_txn;
 mod alter_client_quotas;
 mod alter_configs;
 mod alter_partition_reassignments;
@@ -128,10 +130,13 @@ mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
 mod describe_log_dirs;
+mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
+mod describe_transactions;
 mod describe_user_scram_credentials;
 mod elect_leaders;
+mod end_txn;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -143,6 +148,7 @@ mod list_config_resources;
 mod list_groups;
 mod list_offsets;
 mod list_partition_reassignments;
+mod list_transactions;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
@@ -154,8 +160,10 @@ mod sasl_handshake;
 mod shared;
 mod sync_group;
 mod throttle;
+mod txn_offset_commit;
 mod unregister_broker;
 mod update_features;
+mod write_txn_markers;
 
 pub(crate) use shared::own;
 pub(crate) use throttle::Throttle;
@@ -183,6 +191,11 @@ pub(crate) const APIS: &[Row] = &[
     row!(DeleteRecordsRequest, 0..=2, delete_records),
     row!(InitProducerIdRequest, 0..=5, init_producer_id),
     row!(OffsetForLeaderEpochRequest, 2..=4, offset_for_leader_epoch),
+    row!(AddPartitionsToTxnRequest, 0..=5, add_partitions_to_txn),
+    row!(AddOffsetsToTxnRequest, 0..=4, add_offsets_to_txn),
+    row!(EndTxnRequest, 0..=5, end_txn),
+    row!(WriteTxnMarkersRequest, 1..=2, write_txn_markers, silent),
+    row!(TxnOffsetCommitRequest, 0..=5, txn_offset_commit),
     row!(DescribeAclsRequest, 1..=3, describe_acls),
     row!(CreateAclsRequest, 1..=3, create_acls),
     row!(DeleteAclsRequest, 1..=3, delete_acls),
@@ -204,7 +217,10 @@ pub(crate) const APIS: &[Row] = &[
     row!(DescribeQuorumRequest, 0..=2, describe_quorum, silent),
     row!(UpdateFeaturesRequest, 0..=2, update_features),
     row!(DescribeClusterRequest, 0..=2, describe_cluster),
+    row!(DescribeProducersRequest, 0..=0, describe_producers),
     row!(UnregisterBrokerRequest, 0..=0, unregister_broker),
+    row!(DescribeTransactionsRequest, 0..=0, describe_transactions),
+    row!(ListTransactionsRequest, 0..=2, list_transactions),
     row!(ConsumerGroupHeartbeatRequest, 0..=1, consumer_group_heartbeat),
     row!(ConsumerGroupDescribeRequest, 0..=1, consumer_group_describe),
     row!(ListConfigResourcesRequest, 0..=1, list_config_resources),

@@ -10,7 +10,7 @@ use crate::api::own;
 use crate::cleaner;
 use crate::clock::Clock;
 use crate::config::{ConfigError, Listener, LiveSettings, Properties, Settings};
-use crate::coordinator::Coordinator;
+use crate::coordinator::{Coordinator, MarkerWriter, ProducerIds, TransactionCoordinator};
 use crate::error::Error;
 use crate::fetch::sessions::Sessions;
 use crate::housekeeping;
@@ -20,7 +20,7 @@ use crate::metadata::{
 };
 use crate::metrics::Metrics;
 use crate::network::{self, Door, Limits};
-use crate::node::{Node, ProducerIds, random_uuid};
+use crate::node::{Node, random_uuid};
 use crate::partitions::{Directories, Partitions};
 use crate::quotas::{QuotaMetrics, Usage};
 use crate::security::Authorizer;
@@ -103,10 +103,18 @@ impl Broker {
             tasks.clone(),
             metrics.groups.clone(),
         );
+        let markers = MarkerWriter {
+            metadata: metadata.clone(),
+            partitions: partitions.clone(),
+            groups: groups.clone(),
+            clock: clock.clone(),
+        };
+        let ids = ProducerIds::new(metadata.clone(), tasks.clone());
+        let transactions = TransactionCoordinator::start(&settings, markers, ids, tasks.clone());
         let node = Arc::new(Node {
             groups,
             fetch_sessions: Sessions::new(settings.fetch_session_slots),
-            producer_ids: ProducerIds::default(),
+            transactions,
             authorizer: Authorizer::new(settings.authorizer.clone()),
             usage,
             limits: Arc::new(limits),
@@ -191,6 +199,7 @@ impl Handle {
         let metrics = &node.metrics;
         metrics.connections.set(node.limits.open() as i64);
         metrics.open_partitions.set(node.partitions.all_open().len() as i64);
+        metrics.late_transactions.set(late_transactions(node) as i64);
         metrics.topics.set(node.metadata.image().topics().count() as i64);
         metrics.fetch_sessions.set(node.fetch_sessions.count() as i64);
         metrics.encode()
@@ -245,6 +254,16 @@ fn open_metadata(
         .map_err(|source| MetadataError::Journal { path: dir.display().to_string(), source })?;
     refuse_foreign_logs(dir, directories)?;
     LocalMetadata::open(dir, cluster_id)
+}
+
+/// Partitions with a transaction that should have ended some time ago.
+fn late_transactions(node: &Node) -> usize {
+    /// What a coordinator may take to abort a transaction that has timed out.
+    const BUFFER_MS: i64 = 5 * 60_000;
+    let limit_ms = i64::from(node.settings.transactions.max_timeout_ms) + BUFFER_MS;
+    let now_ms = node.clock.now_ms();
+    let open = node.partitions.all_open();
+    open.iter().filter(|partition| partition.log.has_late_transaction(now_ms, limit_ms)).count()
 }
 
 fn warn_of_strays(directories: &Directories, metadata: &LocalMetadata) {

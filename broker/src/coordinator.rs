@@ -1,3 +1,5 @@
+//! The coordinators of groups and of transactions ([`transactions`]).
+//!
 //! The group coordinator: classic groups (consumers, Connect workers and any other protocol type), groups of the consumer
 //! protocol, and committed offsets.
 //!
@@ -22,6 +24,7 @@ mod service;
 mod shard;
 mod subscription;
 mod timers;
+mod transactions;
 
 pub(crate) use consumer::assignor::Assignor;
 pub(crate) use consumer::options::{ConsumerOptions, Migration};
@@ -33,13 +36,17 @@ pub(crate) use groups::{
     DescribedConsumerGroup, DescribedConsumerMember, DescribedGroup, DescribedMember, FetchedTopic, Groups,
     ListedGroup,
 };
-pub(crate) use ids::{Generation, GroupId, MemberId};
+pub(crate) use ids::{Generation, GroupId, MemberId, partition_of};
 pub(crate) use offsets::Committed;
 pub(crate) use record::Record;
 pub(crate) use request::{
     Caller, Commit, CommitOffset, FetchTopic, Join, Leave, Protocol, Sync, TransactionalCommit,
 };
 pub(crate) use service::Coordinator;
+pub(crate) use transactions::{
+    Add, Described, End, Filter, Init, Listed, MarkerWriter, NO_EPOCH, NO_ID, Place, ProducerIds, Speaker,
+    Support, TransactionCoordinator, TransactionState,
+};
 
 #[cfg(test)]
 pub(crate) use effect::{Effect, JoinMember, Token, WriteId};

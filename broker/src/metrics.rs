@@ -23,6 +23,7 @@ pub(crate) struct Metrics {
     pub fetch_failures: Counter,
     pub connections: Gauge,
     pub open_partitions: Gauge,
+    pub late_transactions: Gauge,
     pub topics: Gauge,
     pub fetch_sessions: Gauge,
     pub groups: GroupMetrics,
@@ -94,6 +95,11 @@ impl Metrics {
             "Partitions of Fetch requests that failed",
         );
         let open_partitions = gauge(server, "replicamanager_openpartitions", "Partitions whose log is open");
+        let late_transactions = gauge(
+            server,
+            "replicamanager_partitionswithlatetransactionscount",
+            "Partitions with a transaction that has been open for longer than any may be",
+        );
         let fetch_sessions =
             gauge(server, "fetchsessioncache_numincrementalfetchsessions", "Fetch sessions held");
         let topics = gauge(server, "replicamanager_topics", "Topics in the metadata");
@@ -111,6 +117,7 @@ impl Metrics {
             fetch_failures,
             connections,
             open_partitions,
+            late_transactions,
             topics,
             fetch_sessions,
             groups,

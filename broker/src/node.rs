@@ -4,18 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aqueduct_protocol::error_code::ErrorCode;
-use aqueduct_protocol::ids::{ProducerId, Uuid};
+use aqueduct_protocol::ids::Uuid;
 use bytestring::ByteString;
-use tokio::sync::Mutex;
 
 use crate::api::own;
 use crate::clock::Clock;
 use crate::config::{LiveSettings, Settings};
-use crate::coordinator::Coordinator;
+use crate::coordinator::{Coordinator, TransactionCoordinator};
 use crate::fetch::sessions::Sessions;
 use crate::loggers::Loggers;
 use crate::metadata::{
-    Command, EffectiveConfig, MetadataBackend, MetadataError, MetadataImage, Outcome, Placement, is_internal,
+    Command, EffectiveConfig, MetadataBackend, MetadataError, MetadataImage, Placement, is_internal,
 };
 use crate::metrics::Metrics;
 use crate::network::Limits;
@@ -40,7 +39,7 @@ pub(crate) struct Node {
     pub partitions: Arc<Partitions>,
     pub groups: Coordinator,
     pub fetch_sessions: Sessions,
-    pub producer_ids: ProducerIds,
+    pub transactions: TransactionCoordinator,
     pub authorizer: Authorizer,
     pub usage: Arc<Usage>,
     pub limits: Arc<Limits>,
@@ -118,31 +117,6 @@ pub(crate) fn random_uuid() -> Uuid {
         let id = Uuid(id);
         if !id.to_string().starts_with('-') {
             return id;
-        }
-    }
-}
-
-/// Hands out producer ids from blocks that are taken from the metadata.
-#[derive(Debug, Default)]
-pub(crate) struct ProducerIds(Mutex<std::ops::Range<i64>>);
-
-impl ProducerIds {
-    const BLOCK: i64 = 1000;
-
-    /// The next id that no producer has had.
-    pub async fn next(&self, metadata: &dyn MetadataBackend) -> Result<ProducerId, MetadataError> {
-        let mut block = self.0.lock().await;
-        if let Some(id) = block.next() {
-            return Ok(ProducerId(id));
-        }
-        let command = Command::AllocateProducerIds { count: Self::BLOCK };
-        match metadata.submit(vec![command]).await.pop() {
-            Some(Ok(Outcome::ProducerIds(first))) => {
-                *block = first + 1..first + Self::BLOCK;
-                Ok(ProducerId(first))
-            }
-            Some(Err(error)) => Err(error),
-            _ => Err(MetadataError::Stopping),
         }
     }
 }

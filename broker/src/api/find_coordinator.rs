@@ -1,13 +1,15 @@
-//! FindCoordinator (KIP-98, KIP-699, KIP-890), versions 0 to 6: where a group is coordinated. Transactions and share
-//! groups are not served.
+//! FindCoordinator (KIP-98, KIP-699, KIP-890), versions 0 to 6: where a group or a transactional id is coordinated.
+//! Share groups are not served.
 
 use aqueduct_protocol::error_code::ErrorCode;
+use aqueduct_protocol::ids::PartitionIndex;
 use aqueduct_protocol::messages::find_coordinator_response::Coordinator;
 use aqueduct_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use bytestring::ByteString;
 
 use super::Context;
-use crate::node::OFFSETS_TOPIC;
+use crate::coordinator::partition_of;
+use crate::node::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 use crate::security::{Operation, ResourceType};
 
 const GROUP: i8 = 0;
@@ -52,24 +54,21 @@ async fn find(context: &Context, key: ByteString, key_type: i8) -> Coordinator {
     if denial != ErrorCode::None {
         return failed(key, denial, Some(denial.message()));
     }
-    if key_type != GROUP {
-        let message = match key_type {
-            TRANSACTION => "this broker does not serve transactions",
-            2 => "this broker does not serve share groups",
-            _ => "unknown coordinator key type",
-        };
-        // Clients that speak the oldest versions retry what they do not know for as long as they may, but give up on this.
-        let code = match (key_type, context.version) {
-            (TRANSACTION, ..3) => ErrorCode::TransactionalIdAuthorizationFailed,
-            _ => ErrorCode::InvalidRequest,
-        };
-        return failed(key, code, Some(message));
-    }
-    if node.metadata.image().topic(OFFSETS_TOPIC).is_none() {
-        node.create_missing_topics(&[OFFSETS_TOPIC]).await;
+    let name = match key_type {
+        GROUP => OFFSETS_TOPIC,
+        TRANSACTION => TRANSACTIONS_TOPIC,
+        2 => return failed(key, ErrorCode::InvalidRequest, Some("this broker does not serve share groups")),
+        _ => return failed(key, ErrorCode::InvalidRequest, Some("unknown coordinator key type")),
+    };
+    if node.metadata.image().topic(name).is_none() {
+        node.create_missing_topics(&[name]).await;
     }
     let image = node.metadata.image();
-    let broker = image.topic(OFFSETS_TOPIC).and_then(|_| image.brokers.get(&node.settings.node_id));
+    let leader = image.topic(name).and_then(|topic| {
+        let index = partition_of(&key, topic.partitions.len() as i32);
+        topic.partition(PartitionIndex(index)).map(|partition| partition.leader)
+    });
+    let broker = leader.and_then(|leader| image.brokers.get(&leader));
     match broker.and_then(|broker| Some((broker.id, broker.endpoint(&context.client.listener)?))) {
         Some((id, endpoint)) => Coordinator {
             key,

@@ -1,6 +1,9 @@
 //! OffsetFetch (KIP-320, KIP-447, KIP-516, KIP-709, KIP-848), versions 1 to 10: committed offsets. One group before
 //! version 8, several since; named topics or all of them; topics by id since version 10.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use aqueduct_protocol::ErrorCode;
 use aqueduct_protocol::ids::Uuid;
 use aqueduct_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
@@ -20,7 +23,7 @@ pub(crate) async fn handle(context: Context, request: OffsetFetchRequest) -> Off
     if context.version >= 8 {
         let mut groups = Vec::with_capacity(request.groups.len());
         for group in request.groups {
-            groups.push(fetch(&context, group).await);
+            groups.push(fetch(&context, group, request.require_stable).await);
         }
         return OffsetFetchResponse { groups, ..Default::default() };
     }
@@ -35,12 +38,16 @@ pub(crate) async fn handle(context: Context, request: OffsetFetchRequest) -> Off
         topics.into_iter().map(topic).collect()
     });
     let asked = OffsetFetchRequestGroup { group_id: request.group_id, topics, ..Default::default() };
-    let group = fetch(&context, asked.clone()).await;
+    let group = fetch(&context, asked.clone(), request.require_stable).await;
     single(context.version, asked, group)
 }
 
 /// One group, in the form of version 8 and later.
-async fn fetch(context: &Context, asked: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+async fn fetch(
+    context: &Context,
+    asked: OffsetFetchRequestGroup,
+    require_stable: bool,
+) -> OffsetFetchResponseGroup {
     let image = context.node.metadata.image();
     let by_id = context.version >= 10;
     let OffsetFetchRequestGroup { group_id, topics: mut wanted, .. } = asked;
@@ -59,13 +66,17 @@ async fn fetch(context: &Context, asked: OffsetFetchRequestGroup) -> OffsetFetch
         Ok(shard) => {
             let look = move |groups: &Groups| {
                 groups.may_fetch(&group, member.as_ref(), epoch)?;
-                Ok(groups.fetch(&group, named.as_deref()))
+                let unstable = match require_stable {
+                    true => groups.unstable(&group, named.as_deref()),
+                    false => Default::default(),
+                };
+                Ok((groups.fetch(&group, named.as_deref()), unstable))
             };
             shard.look(look).await.and_then(|fetched| fetched)
         }
         Err(code) => Err(code),
     };
-    let fetched = match fetched {
+    let (fetched, unstable) = match fetched {
         Ok(fetched) => fetched,
         Err(code) => {
             return OffsetFetchResponseGroup { group_id, topics: Vec::new(), error_code: code.code() };
@@ -75,7 +86,7 @@ async fn fetch(context: &Context, asked: OffsetFetchRequestGroup) -> OffsetFetch
         !names_none || context.would_allow(Operation::Describe, ResourceType::Topic, &topic.name)
     };
     let shown = fetched.into_iter().filter(is_shown);
-    let mut topics: Vec<_> = shown.filter_map(|topic| found(&image, by_id, topic)).collect();
+    let mut topics: Vec<_> = shown.filter_map(|topic| found(&image, by_id, topic, &unstable)).collect();
     let unauthorized = ErrorCode::TopicAuthorizationFailed;
     topics.extend(denied.iter().map(|topic| failed_topic(topic, unauthorized)));
     if by_id {
@@ -113,7 +124,12 @@ fn current_id(image: &MetadataImage, name: &str) -> Uuid {
 }
 
 /// `None` for what the version cannot name: topics that are gone have no id.
-fn found(image: &MetadataImage, by_id: bool, topic: FetchedTopic) -> Option<OffsetFetchResponseTopics> {
+fn found(
+    image: &MetadataImage,
+    by_id: bool,
+    topic: FetchedTopic,
+    unstable: &HashSet<(Arc<str>, i32)>,
+) -> Option<OffsetFetchResponseTopics> {
     let id = current_id(image, &topic.name);
     if by_id && id.is_zero() {
         return None;
@@ -123,7 +139,14 @@ fn found(image: &MetadataImage, by_id: bool, topic: FetchedTopic) -> Option<Offs
         .partitions
         .iter()
         .filter(|(_, at)| at.as_ref().is_none_or(is_current))
-        .map(|(index, at)| partition(*index, at.as_ref()))
+        .map(|(index, at)| match unstable.contains(&(topic.name.clone(), *index)) {
+            // A transaction that has not ended may change it.
+            true => OffsetFetchResponsePartitions {
+                error_code: ErrorCode::UnstableOffsetCommit.code(),
+                ..partition(*index, None)
+            },
+            false => partition(*index, at.as_ref()),
+        })
         .collect();
     let (name, topic_id) = if by_id { (Default::default(), id) } else { (own(&topic.name), Uuid::ZERO) };
     Some(OffsetFetchResponseTopics { name, topic_id, partitions })

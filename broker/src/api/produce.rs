@@ -1,5 +1,7 @@
-//! Produce (KIP-98, KIP-467, KIP-516, KIP-951), versions 3 to 13; versions 0 to 2 are advertised because old librdkafka
+//! Produce (KIP-98, KIP-467, KIP-516, KIP-890, KIP-951), versions 3 to 13; versions 0 to 2 are advertised because old librdkafka
 //! looks for them before it compresses, and refused.
+
+mod guards;
 
 use std::sync::Arc;
 
@@ -12,16 +14,17 @@ use aqueduct_protocol::messages::produce_response::{
 use aqueduct_protocol::messages::{ProduceRequest, ProduceResponse};
 use aqueduct_protocol::records::{Compression, LENGTH_PREFIX, RecordBatch};
 use aqueduct_protocol::{Decode, frame};
-use aqueduct_storage::{AppendInfo, Error, Fault, Origin};
+use aqueduct_storage::{AppendInfo, Error, Fault, Terms};
 use bytes::{Bytes, BytesMut};
 
+use self::guards::Guards;
 use super::{Answer, Context, HandlerFuture, Refusal, Work};
 use crate::metadata::{MetadataImage, TopicImage};
 use crate::partition::Partition;
 use crate::partitions::Closed;
 use crate::quotas::QuotaKey;
 use crate::recompress::recompress;
-use crate::security::Operation;
+use crate::security::{Operation, ResourceType};
 
 /// Versions from which zstd may be used.
 const ZSTD_SINCE: i16 = 7;
@@ -64,27 +67,37 @@ pub(crate) fn serve(context: Context, mut body: Bytes) -> HandlerFuture {
 
 async fn handle(context: &Context, request: ProduceRequest) -> ProduceResponse {
     let image = context.node.metadata.image();
-    let whole = refusal_of_all(&request);
+    let mut whole = refusal_of_all(context, &request);
     let allowed: Vec<bool> = request.topic_data.iter().map(|data| may_write(context, &image, data)).collect();
     let closed = closed(context, &image, &request, &allowed);
     context.node.partitions.open_at_once(closed).await;
+    let guards = match whole {
+        Some(_) => Guards::default(),
+        None => Guards::obtain(context, &image, &request, &allowed).await.unwrap_or_else(|code| {
+            whole = Some((code, None));
+            Guards::default()
+        }),
+    };
     let mut responses = Vec::with_capacity(request.topic_data.len());
     for (topic, allowed) in request.topic_data.into_iter().zip(allowed) {
         let refused = whole.or((!allowed).then_some((ErrorCode::TopicAuthorizationFailed, None)));
-        responses.push(produce_topic(context, &image, topic, refused).await);
+        responses.push(produce_topic(context, &image, topic, refused, &guards).await);
     }
     ProduceResponse { responses, ..Default::default() }
 }
 
 /// What is wrong with the request as a whole.
-fn refusal_of_all(request: &ProduceRequest) -> Option<(ErrorCode, Option<&'static str>)> {
-    if request.transactional_id.is_some() {
-        return Some((ErrorCode::InvalidRequest, Some("this broker does not serve transactions")));
-    }
+fn refusal_of_all(context: &Context, request: &ProduceRequest) -> Option<(ErrorCode, Option<&'static str>)> {
     let mut partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
     if partitions.any(|partition| partition.records.as_deref().is_some_and(is_transactional)) {
         let code = ErrorCode::TransactionalIdAuthorizationFailed;
-        return Some((code, Some("transactional records in a request without a transactional id")));
+        match request.transactional_id.as_deref() {
+            Some(id) if context.allows(Operation::Write, ResourceType::TransactionalId, id) => {}
+            Some(_) => return Some((code, None)),
+            None => {
+                return Some((code, Some("transactional records in a request without a transactional id")));
+            }
+        }
     }
     if !matches!(request.acks, -1..=1) {
         return Some((ErrorCode::InvalidRequiredAcks, Some("acks must be -1, 0 or 1")));
@@ -128,6 +141,7 @@ async fn produce_topic(
     image: &MetadataImage,
     data: TopicProduceData,
     refused: Option<(ErrorCode, Option<&'static str>)>,
+    guards: &Guards,
 ) -> TopicProduceResponse {
     let by_id = context.version >= IDS_SINCE;
     let topic = find(image, context, &data);
@@ -136,7 +150,10 @@ async fn produce_topic(
         let index = partition.index;
         let response = match (refused, topic) {
             (Some((code, why)), _) => failed(index, code, why.map(str::to_owned)),
-            (None, Some(topic)) => produce_partition(context, topic, partition).await,
+            (None, Some(topic)) => match guards.terms(topic.id, index) {
+                Ok(terms) => produce_partition(context, topic, partition, terms).await,
+                Err(code) => failed(index, code, None),
+            },
             (None, None) if by_id => failed(index, ErrorCode::UnknownTopicId, None),
             (None, None) => failed(index, ErrorCode::UnknownTopicOrPartition, None),
         };
@@ -152,6 +169,7 @@ async fn produce_partition(
     context: &Context,
     topic: &Arc<TopicImage>,
     data: PartitionProduceData,
+    terms: Terms,
 ) -> PartitionProduceResponse {
     let index = data.index;
     let partition = match context.node.partitions.get(topic, PartitionIndex(index)).await {
@@ -184,7 +202,7 @@ async fn produce_partition(
         }
     }
     let size = records.len();
-    match partition.append(records, Origin::Client) {
+    match partition.append(records, terms) {
         Ok(info) => {
             if !info.duplicate {
                 context.node.metrics.messages_in.inc_by(count.max(0) as u64);

@@ -153,6 +153,8 @@ pub const KEYS: &[Key] = &[
     fixed("transaction.abort.timed.out.transaction.cleanup.interval.ms", Int, "10000", AtLeast(1), "Time between two looks for transactions that have timed out."),
     fixed("transaction.remove.expired.transaction.cleanup.interval.ms", Int, "3600000", AtLeast(1), "Time between two looks for transactional ids to forget."),
     fixed("transaction.partition.verification.enable", Boolean, "true", Any, "Whether records of a transaction are taken only where the coordinator knows of the partition."),
+    fixed("add.partitions.to.txn.retry.backoff.ms", Int, "20", AtLeast(1), "Time after which a partition is added to a transaction again, where the one before is not over yet."),
+    fixed("add.partitions.to.txn.retry.backoff.max.ms", Int, "100", AtLeast(0), "Time within which that is tried, before the producer has to."),
     fixed("transaction.state.log.num.partitions", Int, "50", AtLeast(1), "Partitions of __transaction_state. Not to be changed once it exists."),
     fixed("transaction.state.log.replication.factor", Short, "3", AtLeast(1), "Replicas of __transaction_state; no more than there are brokers when it is created."),
     fixed("transaction.state.log.min.isr", Int, "2", AtLeast(1), "min.insync.replicas of __transaction_state; no more than it has replicas when it is created."),

@@ -17,8 +17,6 @@ const fn key(name: &'static str, kind: Kind, default: Option<&'static str>) -> K
 
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
-    key("add.partitions.to.txn.retry.backoff.max.ms", Int, Some("100")),
-    key("add.partitions.to.txn.retry.backoff.ms", Int, Some("20")),
     key("alter.config.policy.class.name", Class, None),
     key("alter.log.dirs.replication.quota.window.num", Int, Some("11")),
     key("alter.log.dirs.replication.quota.window.size.seconds", Int, Some("1")),

@@ -76,6 +76,10 @@ pub struct TransactionSettings {
     /// Between two looks for ids to forget.
     pub expiry_check_interval: Duration,
     pub verify_partitions: bool,
+    /// Between two attempts to add a partition while the transaction before is not over yet.
+    pub add_retry_backoff: Duration,
+    /// How long that is tried.
+    pub add_retry_limit: Duration,
     pub partitions: i32,
     pub replication_factor: i16,
     pub min_isr: i32,
@@ -241,6 +245,10 @@ impl Settings {
                     .millis("transaction.abort.timed.out.transaction.cleanup.interval.ms"),
                 expiry_check_interval: read
                     .millis("transaction.remove.expired.transaction.cleanup.interval.ms"),
+                add_retry_backoff: read.millis("add.partitions.to.txn.retry.backoff.ms"),
+                add_retry_limit: Duration::from_millis(
+                    read.int("add.partitions.to.txn.retry.backoff.max.ms") as u64,
+                ),
                 verify_partitions: read.boolean("transaction.partition.verification.enable"),
                 partitions: read.int("transaction.state.log.num.partitions"),
                 replication_factor: read.int("transaction.state.log.replication.factor") as i16,

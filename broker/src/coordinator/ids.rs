@@ -62,6 +62,10 @@ text!(
     /// `group.instance.id`: the name under which a static member comes back after a restart.
     InstanceId
 );
+text!(
+    /// `transactional.id`.
+    TransactionalId
+);
 
 /// Number of a group's rebalance; -1 where a client has none, 0 before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,7 +92,7 @@ impl fmt::Display for Generation {
     }
 }
 
-/// The partition of `__consumer_offsets` whose leader coordinates `group`: Java's string hash over UTF-16 units, with the
+/// The partition of `__consumer_offsets` or `__transaction_state` whose leader coordinates a group or an id: Java's string hash over UTF-16 units, with the
 /// sign bit cleared, modulo the number of partitions.
 pub fn partition_of(group: &str, partitions: i32) -> i32 {
     let hash =

@@ -198,6 +198,15 @@ pub(super) enum LoadError {
 
 /// Feeds `groups` with all that the partition holds, reading about `buffer` bytes at a time.
 pub(super) async fn load(log: &dyn StateLog, buffer: usize, groups: &mut Groups) -> Result<(), LoadError> {
+    replay(log, buffer, |batch, from| take(batch, from, groups)).await
+}
+
+/// Gives every batch that the log holds to `take`, with the offset below which its records are not wanted.
+pub(super) async fn replay(
+    log: &dyn StateLog,
+    buffer: usize,
+    mut take: impl FnMut(&RecordBatch, Offset) -> Result<(), RecordError>,
+) -> Result<(), LoadError> {
     let (mut at, end) = (log.start_offset(), log.end_offset());
     while at < end {
         let bytes = log.read(at, buffer).await.map_err(|code| LoadError::Read { at: at.0, code })?;
@@ -208,7 +217,7 @@ pub(super) async fn load(log: &dyn StateLog, buffer: usize, groups: &mut Groups)
             if batch.header.next_offset() <= at {
                 continue;
             }
-            take(&batch, at, groups).map_err(|source| LoadError::Damaged { at: at.0, source })?;
+            take(&batch, at).map_err(|source| LoadError::Damaged { at: at.0, source })?;
             at = batch.header.next_offset();
         }
         if at == before {

@@ -89,6 +89,27 @@ impl Coordinator {
         }
     }
 
+    /// The shard of one partition.
+    ///
+    /// # Errors
+    /// As [`Coordinator::shard`].
+    pub fn shard_of(&self, index: i32) -> Result<Shard, ErrorCode> {
+        let image = self.shared.metadata.image();
+        let topic = image.topic(OFFSETS_TOPIC).ok_or(ErrorCode::NotCoordinator)?;
+        match topic.partition(PartitionIndex(index)) {
+            Some(partition) if partition.leader == self.shared.node_id => {
+                Ok(self.lead(topic.id, index, true))
+            }
+            _ => Err(ErrorCode::NotCoordinator),
+        }
+    }
+
+    /// The partition that a group belongs to, where there is one.
+    pub fn partition_of(&self, group: &str) -> Option<i32> {
+        let image = self.shared.metadata.image();
+        image.topic(OFFSETS_TOPIC).map(|topic| partition_of(group, topic.partitions.len() as i32))
+    }
+
     /// Every shard that may have groups.
     pub fn shards(&self) -> Vec<Shard> {
         self.shared.shards.lock().values().cloned().collect()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::fetch_plan::{FetchPartition, Records};
 use aqueduct_protocol::ids::{LeaderEpoch, Offset};
-use aqueduct_protocol::messages::fetch_response::EpochEndOffset;
+use aqueduct_protocol::messages::fetch_response::{AbortedTransaction, EpochEndOffset};
 use aqueduct_storage::{Error, Slice, if_cached};
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
@@ -40,6 +40,8 @@ pub(crate) struct Outcome {
     /// The end that was in force when it was read.
     end: Offset,
     slice: Option<Slice>,
+    /// Aborted transactions that the records may belong to.
+    aborted: Vec<AbortedTransaction>,
 }
 
 /// Reads the partitions of one request, again and again while it waits.
@@ -126,6 +128,7 @@ impl Reader {
             committed_only: self.committed_only,
             end,
             slice: None,
+            aborted: Vec::new(),
         };
         if position.last_fetched_epoch >= 0 {
             match diverging(partition, position) {
@@ -138,6 +141,15 @@ impl Reader {
         let limit = usize::try_from(position.max_bytes).unwrap_or(0).min(left);
         match partition.read(Offset(position.fetch_offset), limit, end, bytes_so_far == 0) {
             Ok(slice) => {
+                if self.committed_only && !slice.is_empty() {
+                    match log.aborted_transactions(Offset(position.fetch_offset), end) {
+                        Ok(aborted) => outcome.aborted = aborted.iter().map(wire).collect(),
+                        Err(error) => {
+                            tracing::error!(partition = %log.partition(), %error, "aborted transactions cannot be read");
+                            return Some(Outcome::failed(partition.code(&error)));
+                        }
+                    }
+                }
                 outcome.slice = (!slice.is_empty()).then_some(slice);
                 Some(outcome)
             }
@@ -150,6 +162,10 @@ impl Reader {
             }
         }
     }
+}
+
+fn wire(aborted: &aqueduct_storage::AbortedTransaction) -> AbortedTransaction {
+    AbortedTransaction { producer_id: aborted.producer_id.0, first_offset: aborted.first_offset.0 }
 }
 
 /// Where the reader's history parts from the log's, if it does.
@@ -182,6 +198,7 @@ impl Outcome {
             committed_only: false,
             end: Offset(-1),
             slice: None,
+            aborted: Vec::new(),
         }
     }
 
@@ -224,7 +241,7 @@ impl Outcome {
             last_stable_offset: self.last_stable_offset,
             log_start_offset: self.log_start,
             // Where nothing is known of the partition, Kafka's answer is empty rather than null.
-            aborted_transactions: (self.committed_only || self.is_unknown()).then(Vec::new),
+            aborted_transactions: (self.committed_only || self.is_unknown()).then_some(self.aborted),
             ..Default::default()
         };
         if let Some((epoch, end)) = self.diverging {

@@ -1,0 +1,52 @@
+//! WriteTxnMarkers (KIP-98, KIP-890), versions 1 and 2: a transaction coordinator, or an administrator, ends transactions
+//! in the partitions that this broker leads.
+
+use aqueduct_protocol::error_code::ErrorCode;
+use aqueduct_protocol::ids::{ProducerEpoch, ProducerId};
+use aqueduct_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
+use aqueduct_protocol::messages::write_txn_markers_response::{
+    WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
+};
+use aqueduct_protocol::messages::{WriteTxnMarkersRequest, WriteTxnMarkersResponse};
+
+use super::Context;
+use crate::coordinator::Marker;
+use crate::security::Operation;
+
+pub(crate) async fn handle(context: Context, request: WriteTxnMarkersRequest) -> WriteTxnMarkersResponse {
+    let allowed =
+        context.would_allow_cluster(Operation::Alter) || context.allows_cluster(Operation::ClusterAction);
+    let mut markers = Vec::with_capacity(request.markers.len());
+    for writable in request.markers {
+        let marker = Marker {
+            producer: ProducerId(writable.producer_id),
+            epoch: ProducerEpoch(writable.producer_epoch),
+            committed: writable.transaction_result,
+            coordinator_epoch: writable.coordinator_epoch,
+            transaction_version: writable.transaction_version.into(),
+        };
+        markers.push(write(&context, writable, marker, allowed).await);
+    }
+    WriteTxnMarkersResponse { markers }
+}
+
+async fn write(
+    context: &Context,
+    writable: WritableTxnMarker,
+    marker: Marker,
+    allowed: bool,
+) -> WritableTxnMarkerResult {
+    let mut topics = Vec::with_capacity(writable.topics.len());
+    for WritableTxnMarkerTopic { name, partition_indexes } in writable.topics {
+        let mut partitions = Vec::with_capacity(partition_indexes.len());
+        for partition_index in partition_indexes {
+            let code = match allowed {
+                true => context.node.transactions.markers().write(&name, partition_index, marker).await,
+                false => ErrorCode::ClusterAuthorizationFailed,
+            };
+            partitions.push(WritableTxnMarkerPartitionResult { partition_index, error_code: code.code() });
+        }
+        topics.push(WritableTxnMarkerTopicResult { name, partitions });
+    }
+    WritableTxnMarkerResult { producer_id: writable.producer_id, topics }
+}

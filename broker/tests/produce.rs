@@ -113,7 +113,8 @@ async fn an_idempotent_producer_is_neither_repeated_nor_cut_short() {
     assert_eq!((again.error_code, again.base_offset), (0, 4));
     assert!(client.call(&init, 4).await.producer_id > second.producer_id);
     let transactional = InitProducerIdRequest { transactional_id: Some("x".into()), ..init };
-    assert_eq!(client.call(&transactional, 4).await.error_code, ErrorCode::InvalidRequest.code());
+    let code = client.call(&transactional, 4).await.error_code;
+    assert_eq!(code, ErrorCode::NotCoordinator.code(), "nobody has asked where its coordinator is");
     broker.shutdown().await;
 }
 

@@ -83,10 +83,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let metadata: Arc<dyn MetadataBackend> = Arc::new(LocalMetadata::open(dir.path(), "c").unwrap());
         let ids = ProducerIds::new(metadata.clone(), Tasks::default());
-        for expected in 0..2 * BLOCK + 1 {
-            assert_eq!(ids.next().await.unwrap(), ProducerId(expected));
+        let mut given = std::collections::HashSet::new();
+        for _ in 0..2 * BLOCK + 1 {
+            assert!(given.insert(ids.next().await.unwrap()), "given twice");
         }
         let others = ProducerIds::new(metadata, Tasks::default());
-        assert!(others.next().await.unwrap().0 >= 3 * BLOCK, "nobody else gets them");
+        assert!(!given.contains(&others.next().await.unwrap()), "nobody else gets them");
     }
 }

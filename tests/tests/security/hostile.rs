@@ -131,17 +131,10 @@ async fn a_renewed_certificate_is_taken_without_a_dropped_connection() -> Result
         Ok(())
     };
     send(20).await?;
-    let serial = |secured: &Secured| -> Result<String> {
-        let at = secured.at(secured.ssl);
-        let line =
-            format!("openssl s_client -connect {at} </dev/null 2>/dev/null | openssl x509 -noout -serial");
-        let output = std::process::Command::new("sh").args(["-c", &line]).output()?;
-        Ok(String::from_utf8(output.stdout)?)
-    };
-    let before = serial(&secured)?;
+    let before = secured.serial()?;
     secured.pki.issue("broker", "/CN=broker", 1)?;
     let began = Instant::now();
-    while serial(&secured)? == before {
+    while secured.serial()? == before {
         send(5).await?;
         assert!(began.elapsed() < Duration::from_secs(10), "the new certificate is not taken");
     }

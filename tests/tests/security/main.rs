@@ -4,7 +4,9 @@ mod hostile;
 mod own_client;
 mod pki;
 mod stock;
+mod worker;
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -90,5 +92,14 @@ impl Secured {
     /// `localhost:PORT`.
     pub fn at(&self, port: u16) -> String {
         format!("localhost:{port}")
+    }
+
+    /// Serial number of the certificate that the TLS listener shows.
+    pub fn serial(&self) -> Result<String> {
+        let at = self.at(self.ssl);
+        let line =
+            format!("openssl s_client -connect {at} </dev/null 2>/dev/null | openssl x509 -noout -serial");
+        let output = Command::new("sh").args(["-c", &line]).output()?;
+        Ok(String::from_utf8(output.stdout)?)
     }
 }

@@ -18,7 +18,8 @@ fn stock_clients_come_in_by_every_door_and_only_with_the_right_key() -> Result<(
     java_over_sasl_ssl(&secured)?;
     java_over_mutual_tls(&secured)?;
     kcat_by_every_door(&secured)?;
-    kafka_python(&secured)
+    kafka_python(&secured)?;
+    keys_change_by_configuration(&secured)
 }
 
 fn create_bob(secured: &Secured) -> Result<()> {
@@ -206,5 +207,26 @@ fn kafka_python(secured: &Secured) -> Result<()> {
     let output = Command::new(python).args(["-c", &program]).output()?;
     let told = text_of("kafka-python", &output)?;
     assert_eq!(told.lines().collect::<Vec<_>>(), ["3", "one", "two", "three", "four"]);
+    Ok(())
+}
+
+/// The key store of a listener is a dynamic setting: one that cannot be read is refused.
+fn keys_change_by_configuration(secured: &Secured) -> Result<()> {
+    secured.pki.issue("second", "/CN=second", 1)?;
+    let bootstrap = secured.server.bootstrap();
+    let alter = |location: &str| {
+        let setting = format!("listener.name.ssl.ssl.keystore.location={location}");
+        let of = ["--bootstrap-server", &bootstrap, "--entity-type", "brokers", "--entity-name", "1"];
+        tool(CONFIGS, &[&of[..], &["--alter", "--add-config", &setting]].concat())
+    };
+    let before = secured.serial()?;
+    let refused = format!("{:#}", alter("/no/such/store.p12").unwrap_err());
+    assert!(refused.contains("/no/such/store.p12"), "{refused}");
+    assert_eq!(secured.serial()?, before);
+    alter(&secured.pki.file("second.p12"))?;
+    let began = std::time::Instant::now();
+    while secured.serial()? == before {
+        anyhow::ensure!(began.elapsed().as_secs() < 10, "the new key store is not taken");
+    }
     Ok(())
 }

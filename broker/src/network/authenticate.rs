@@ -132,7 +132,7 @@ enum State {
     Handshake,
     Exchange {
         mechanism: ByteString,
-        exchange: Exchange,
+        exchange: Box<Exchange>,
         /// Whether messages come as SaslAuthenticate requests; else they are frames by themselves.
         framed: bool,
     },
@@ -177,6 +177,7 @@ impl Authenticator<'_> {
         self.send(stream, &answer, key, version, header.correlation_id).await?;
         match exchange {
             Some(exchange) => {
+                let exchange = Box::new(exchange);
                 self.state = State::Exchange { mechanism, exchange, framed: version > 0 };
                 Ok(())
             }
@@ -214,7 +215,7 @@ impl Authenticator<'_> {
         &mut self,
         mut bytes: Bytes,
         mechanism: ByteString,
-        mut exchange: Exchange,
+        mut exchange: Box<Exchange>,
         framed: bool,
         stream: &mut Stream,
     ) -> Result<Option<Session>, Ended> {

@@ -103,7 +103,7 @@ fn java_over_sasl_ssl(secured: &Secured) -> Result<()> {
         "org.apache.kafka.tools.TopicCommand",
         &["--bootstrap-server", &at, "--command-config", &wrong, "--list"],
     );
-    let text = format!("{:#}", refused.unwrap_err());
+    let text = format!("{:#}", refused.expect_err("a wrong password"));
     let said = "Authentication failed during authentication due to invalid credentials with SASL mechanism SCRAM-SHA-512";
     assert!(text.contains(said), "{text}");
     Ok(())
@@ -220,7 +220,7 @@ fn keys_change_by_configuration(secured: &Secured) -> Result<()> {
         tool(CONFIGS, &[&of[..], &["--alter", "--add-config", &setting]].concat())
     };
     let before = secured.serial()?;
-    let refused = format!("{:#}", alter("/no/such/store.p12").unwrap_err());
+    let refused = format!("{:#}", alter("/no/such/store.p12").expect_err("no such file"));
     assert!(refused.contains("/no/such/store.p12"), "{refused}");
     assert_eq!(secured.serial()?, before);
     alter(&secured.pki.file("second.p12"))?;

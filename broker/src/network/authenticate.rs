@@ -16,6 +16,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 use tokio::net::TcpStream;
 
+use super::Limits;
 use super::connection::Ended;
 use super::frames::FrameReader;
 use super::stream::Stream;
@@ -40,13 +41,14 @@ pub(super) async fn begin(
     stream: TcpStream,
     client: Client,
     setup: &Setup,
+    strangers: &Limits,
     node: &Arc<Node>,
 ) -> Result<(Stream, FrameReader, Session), Ended> {
     if setup.tls.is_none() && setup.sasl.is_none() {
         let reader = FrameReader::new(node.settings.request_max_bytes);
         return Ok((Stream::Plain(stream), reader, Session::plain(Arc::new(client))));
     }
-    let begun = tokio::time::timeout(LIMIT, secured(stream, client, setup, node)).await;
+    let begun = tokio::time::timeout(LIMIT, secured(stream, client, setup, strangers, node)).await;
     begun.unwrap_or(Err(Ended::TooSlow { limit: LIMIT }))
 }
 
@@ -54,6 +56,7 @@ async fn secured(
     stream: TcpStream,
     mut client: Client,
     setup: &Setup,
+    strangers: &Limits,
     node: &Arc<Node>,
 ) -> Result<(Stream, FrameReader, Session), Ended> {
     let mut stream = match &setup.tls {
@@ -76,7 +79,7 @@ async fn secured(
     let mut authenticator =
         Authenticator { sasl, node, client: Arc::new(client), previous: None, state: State::Handshake };
     loop {
-        let frame = reader.next(&mut stream, &node.limits).await?.ok_or(Ended::ByClient)?;
+        let frame = reader.next(&mut stream, strangers).await?.ok_or(Ended::ByClient)?;
         if let Some(session) = authenticator.take(frame.bytes, &mut stream).await? {
             reader.set_limit(node.settings.request_max_bytes);
             return Ok((stream, reader, session));

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::authenticate::{self, Session};
+use super::entrance::Entrance;
 use super::frames::{Frame, FrameError, FrameReader};
 use super::send;
 use super::stream::Stream;
@@ -63,7 +64,7 @@ impl Ended {
     /// Whether the client did something that it should not do.
     pub fn is_fault(&self) -> bool {
         match self {
-            Self::ByClient | Self::Stopping | Self::Idle | Self::Write(_) => false,
+            Self::ByClient | Self::Stopping | Self::Idle | Self::Write(_) | Self::Expired => false,
             Self::Frame(error) => matches!(error, FrameError::Size { .. }),
             _ => true,
         }
@@ -71,15 +72,11 @@ impl Ended {
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(
-    stream: TcpStream,
-    client: Client,
-    security: &ListenerSecurity,
-    node: Arc<Node>,
-) -> Ended {
+pub(super) async fn serve(stream: TcpStream, client: Client, entrance: &Entrance, node: Arc<Node>) -> Ended {
+    let security = &entrance.security;
     let setup = security.current();
     let begun = tokio::select! {
-        begun = Box::pin(authenticate::begin(stream, client, &setup, &node)) => begun,
+        begun = Box::pin(authenticate::begin(stream, client, &setup, &entrance.strangers, &node)) => begun,
         () = node.tasks.stopping() => return Ended::Stopping,
     };
     let (mut stream, mut reader, mut session) = match begun {

@@ -10,6 +10,9 @@ use super::limits::Place;
 use crate::config::{ConfigError, Listener, Reconfigurable, Settings};
 use crate::security::{ListenerSecurity, ListenerSettings};
 
+/// Bytes of large requests before authentication.
+const STRANGERS: usize = 16 << 20;
+
 /// One listener's way in.
 #[derive(Debug)]
 pub(crate) struct Entrance {
@@ -18,6 +21,8 @@ pub(crate) struct Entrance {
     own: Arc<Limits>,
     /// `max.connection.creation.rate` of the listener.
     pace: Mutex<Pace>,
+    /// Memory of those that have not said yet who they are: they must not take that of clients.
+    pub strangers: Limits,
     /// Other brokers come in by it, so that clients of other listeners must not fill the broker up.
     is_reserved: bool,
 }
@@ -39,6 +44,7 @@ impl Entrance {
             security: ListenerSecurity::read(listener, settings)?,
             own: Arc::new(Limits::new(most, usize::MAX, 0)),
             pace: Mutex::new(Pace::new(rate, Instant::now())),
+            strangers: Limits::new(0, 0, STRANGERS),
             is_reserved,
         })
     }

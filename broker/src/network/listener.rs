@@ -127,8 +127,7 @@ pub(crate) async fn run(door: Door, entrance: Arc<Entrance>, node: Arc<Node>) {
         let (connection_node, entrance) = (node.clone(), entrance.clone());
         node.tasks.spawn(async move {
             // A future as large as a handler's frame stays off the listener's stack.
-            let ended =
-                Box::pin(connection::serve(stream, client, &entrance.security, connection_node)).await;
+            let ended = Box::pin(connection::serve(stream, client, &entrance, connection_node)).await;
             drop(place);
             if ended.is_fault() {
                 tracing::warn!(client = %address, reason = %ended, "connection closed");

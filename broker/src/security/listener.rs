@@ -83,8 +83,13 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Tls {
-    fn read(settings: &ListenerSettings<'_>) -> Result<Self, Error> {
-        let options = TlsOptions::read(&|key| settings.find(key).map(|(_, value)| value.to_owned()))?;
+    fn read(settings: &ListenerSettings<'_>, is_sasl: bool) -> Result<Self, Error> {
+        let value = |key: &str| match key {
+            // Clients that say by SASL who they are need no certificate, unless this very listener wants one.
+            "ssl.client.auth" if is_sasl => settings.find_own(key).map(str::to_owned),
+            _ => settings.find(key).map(|(_, value)| value.to_owned()),
+        };
+        let options = TlsOptions::read(&value)?;
         let rules = Rules::parse(&settings.text("ssl.principal.mapping.rules"))?;
         // Taken before the files are read, so that a change in between is seen as one.
         let stamps = stamps(&options);
@@ -167,7 +172,7 @@ impl ListenerSecurity {
         let view = ListenerSettings::new(settings, listener);
         let named = |error: Error| ConfigError::Conflict(format!("listener {}: {error}", listener.name));
         let tls = match listener.protocol.is_tls() {
-            true => Some(Tls::read(&view).map_err(named)?),
+            true => Some(Tls::read(&view, listener.protocol.is_sasl()).map_err(named)?),
             false => None,
         };
         let sasl = match listener.protocol.is_sasl() {
@@ -184,5 +189,63 @@ impl ListenerSecurity {
 impl Reconfigurable for ListenerSecurity {
     fn validate(&self, next: &Settings) -> Result<(), ConfigError> {
         Self::setup(&self.listener, next, Some(&self.current())).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Properties;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<ListenerSecurity, ConfigError> {
+        let mut file = Properties::default();
+        file.set("node.id", "1").set("listeners", "SASL_PLAINTEXT://127.0.0.1:0");
+        for (key, value) in pairs {
+            file.set(key, value);
+        }
+        let settings = Settings::read(file)?;
+        ListenerSecurity::read(settings.listeners.bound[0].clone(), &settings)
+    }
+
+    #[test]
+    fn a_listeners_own_settings_count_before_those_of_all() {
+        let users = |name: &str| {
+            format!("org.apache.kafka.common.security.plain.PlainLoginModule required user_{name}=\"p\";")
+        };
+        let security = read(&[
+            ("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256"),
+            ("plain.sasl.jaas.config", &users("all")),
+            ("listener.name.sasl_plaintext.plain.sasl.jaas.config", &users("own")),
+            ("connections.max.reauth.ms", "1000"),
+            ("listener.name.sasl_plaintext.scram-sha-256.connections.max.reauth.ms", "2000"),
+        ])
+        .unwrap();
+        let setup = security.current();
+        let sasl = setup.sasl.as_ref().unwrap();
+        assert_eq!(sasl.plain.keys().collect::<Vec<_>>(), ["own"]);
+        assert_eq!(
+            (sasl.max_reauth_ms("PLAIN"), sasl.max_reauth_ms("SCRAM-SHA-256")),
+            (Some(1000), Some(2000))
+        );
+        assert_eq!(sasl.max_reauth_ms("OAUTHBEARER"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_offered_is_refused() {
+        let message = |pairs: &[(&str, &str)]| read(pairs).unwrap_err().to_string();
+        assert!(message(&[]).contains("GSSAPI is not supported"));
+        assert!(message(&[("sasl.enabled.mechanisms", "PLAIN")]).contains("PlainLoginModule required"));
+        let oauth = ("sasl.enabled.mechanisms", "OAUTHBEARER");
+        assert!(message(&[oauth]).contains("sasl.oauthbearer.jwks.endpoint.url"));
+        let handler = (
+            "listener.name.sasl_plaintext.oauthbearer.sasl.server.callback.handler.class",
+            "com.example.Own",
+        );
+        assert!(message(&[oauth, handler]).contains("com.example.Own cannot be loaded"));
+        let jaas = (
+            "oauthbearer.sasl.jaas.config",
+            "a.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"x\";",
+        );
+        assert!(read(&[oauth, jaas]).is_ok(), "tokens without a signature were asked for");
     }
 }

@@ -161,3 +161,63 @@ fn unsecured(jaas: Option<&Jaas>) -> Option<Map<String, Value>> {
 fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn tokens_come_for_client_credentials_and_are_kept() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/token", listener.local_addr().unwrap());
+        let issuer = tokio::spawn(async move {
+            let mut asked = Vec::new();
+            for (status, body) in [("401 No", "{}"), ("200 OK", "PLACE")] {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let mut request = vec![0; 4096];
+                let mut read = 0;
+                while !request[..read].ends_with(b"scope=write") {
+                    read += socket.read(&mut request[read..]).await.unwrap();
+                }
+                asked.push(String::from_utf8_lossy(&request[..read]).into_owned());
+                let claims = Map::from_iter([("exp".to_owned(), (now_ms() / 1000 + 600).into())]);
+                let token = serde_json::json!({"access_token": jwt::unsecured(&claims)}).to_string();
+                let body = body.replace("PLACE", &token);
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                    body.len()
+                );
+                socket.write_all(answer.as_bytes()).await.unwrap();
+            }
+            asked
+        });
+        let jaas = "a.OAuthBearerLoginModule required clientId=\"me\" clientSecret=\"geheim\" scope=\"write\" extension_x=\"1\";";
+        let jaas = Jaas::parse("sasl.jaas.config", jaas).unwrap();
+        let get = |key: &str| (key == "sasl.oauthbearer.token.endpoint.url").then_some(url.as_str());
+        let tokens = Tokens::read(Some(&jaas), &get).unwrap();
+        let refused = tokens.message().await.unwrap_err();
+        assert!(refused.contains("401") && !refused.contains("geheim"), "{refused}");
+        let first = tokens.message().await.unwrap();
+        assert!(String::from_utf8_lossy(&first).contains("\u{1}x=1\u{1}"));
+        assert_eq!(tokens.message().await.unwrap(), first, "it still lasts");
+        let asked = issuer.await.unwrap();
+        // The name and secret in the form of basic authentication.
+        assert!(asked[1].to_ascii_lowercase().contains("authorization: basic bwu6z2vozwlt"), "{}", asked[1]);
+        assert!(asked[1].contains("grant_type=client_credentials&scope=write"), "{}", asked[1]);
+    }
+
+    #[tokio::test]
+    async fn tokens_without_a_signature_are_made_of_options() {
+        let jaas = "a.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"me\" unsecuredLoginListClaim_scope=\"|a|b\";";
+        let jaas = Jaas::parse("sasl.jaas.config", jaas).unwrap();
+        let tokens = Tokens::read(Some(&jaas), &|_| None).unwrap();
+        let message = tokens.message().await.unwrap();
+        let token = oauth::parse(&message).unwrap().token;
+        let token = jwt::Token::parse(token.expose()).unwrap();
+        let identity = token.check(&jwt::Rules::default(), now_ms()).unwrap();
+        assert!(token.is_unsecured() && identity.subject == "me" && identity.scopes.len() == 2);
+    }
+}

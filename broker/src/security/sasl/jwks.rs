@@ -109,3 +109,46 @@ impl Jwks {
         KeySet::parse(&text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn keys(id: &str) -> String {
+        format!(r#"{{"keys":[{{"kty":"RSA","kid":"{id}","n":"AQAB","e":"AQAB"}}]}}"#)
+    }
+
+    #[tokio::test]
+    async fn keys_are_asked_for_when_they_are_old_or_one_lacks_but_not_all_the_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let location = format!("http://{}/keys", listener.local_addr().unwrap());
+        let issuer = tokio::spawn(async move {
+            for body in [keys("a"), keys("b"), "garbage".to_owned()] {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let _ = socket.read(&mut [0; 4096]).await.unwrap();
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                socket.write_all((head + &body).as_bytes()).await.unwrap();
+            }
+        });
+        let jwks = Jwks::open(JwksOptions { location, refresh_ms: 60_000, retry_ms: 100 }).unwrap();
+        let has = async |id: &str, now_ms: i64| jwks.keys(Some(id), now_ms).await.has(Some(id));
+        assert!(has("a", 1_000).await, "the first time");
+        assert!(!has("b", 2_000).await, "too soon to ask again");
+        assert!(has("b", 7_000).await, "a key was lacking");
+        assert!(has("b", 70_000).await, "what cannot be read leaves the keys as they are");
+        issuer.await.unwrap();
+    }
+
+    #[test]
+    fn places_are_checked_at_the_start() {
+        let open = |location: &str| {
+            Jwks::open(JwksOptions { location: location.into(), refresh_ms: 1, retry_ms: 1 }).map(drop)
+        };
+        assert!(open("file:///no/such/file").unwrap_err().to_string().contains("cannot be read"));
+        assert!(open("ftp://x").unwrap_err().to_string().contains("https://"));
+    }
+}

@@ -3,6 +3,7 @@
 //! [`Core`](core::Core) decides and does nothing; [`Driver`](driver::Driver) carries it out; [`Herder`] is the handle that
 //! REST and embedders hold.
 
+mod auto_restart;
 mod commands;
 mod core;
 mod driver;
@@ -12,6 +13,7 @@ mod restart;
 mod validate;
 
 pub(crate) use self::core::Core;
+pub(crate) use auto_restart::{AutoRestarts, Planned, RestartPolicy};
 pub(crate) use driver::{Driver, GroupEvent};
 pub(crate) use handle::Shared;
 pub use handle::{Health, Herder, NewConnector};

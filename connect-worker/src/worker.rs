@@ -8,14 +8,14 @@ use std::time::Duration;
 use aqueduct_client::{Client, ClientConfig};
 use aqueduct_connect_api::Plugin;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Mode, WorkerConfig};
 use crate::error::{Error, Result};
 use crate::group::{Group, GroupShared};
-use crate::herder::{Driver, Herder, Shared};
+use crate::herder::{AutoRestarts, Driver, Herder, RestartPolicy, Shared};
 use crate::metrics::WorkerMetrics;
 use crate::store::{ConfigStore, OffsetsStore, StatusStore, TopicSpec};
 use crate::task::TaskEnvironment;
@@ -58,6 +58,8 @@ impl Worker {
             worker_id: worker_id.clone(),
             generation: AtomicI32::new(0),
             metrics: WorkerMetrics::default(),
+            restarts: Mutex::new(AutoRestarts::new(RestartPolicy::read(&config))),
+            failed: Notify::new(),
         });
         let shared = Arc::new(Shared {
             config: configs.clone(),

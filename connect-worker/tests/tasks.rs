@@ -124,10 +124,14 @@ async fn tasks_on_a_cluster() -> Result<()> {
     let handle = worker(&bootstrap).await?;
     let herder = handle.herder();
 
+    let doomed =
+        [("connector.class", "test.Numbers"), ("topic", "doomed"), ("count", "10"), ("fail.at", "5")];
+    create(&herder, "doomed", &doomed).await?;
     poison_records_end_in_the_dead_letter_topic(&bootstrap, &herder, dir.path()).await?;
     without_tolerance_the_task_fails_and_says_where(&herder, dir.path()).await?;
     a_sink_that_is_away_gets_the_same_batch_again(&bootstrap, &herder, dir.path()).await?;
     a_panic_fails_the_task_alone(&bootstrap, &herder, dir.path()).await?;
+    a_failed_task_is_started_again(&herder).await?;
     a_source_goes_on_after_a_failure(&bootstrap, &herder).await?;
     too_many_tasks_fail_the_connector(&herder).await?;
     topics_are_created_by_rules(&bootstrap, &herder).await?;
@@ -239,6 +243,17 @@ async fn a_panic_fails_the_task_alone(bootstrap: &str, herder: &Herder, dir: &Pa
     assert!(trace.contains("panics-0") && trace.contains("no taste for this"), "{trace}");
     assert!(task_is("RUNNING")(&herder.status("away")?), "others go on");
     herder.delete("panics").await?;
+    Ok(())
+}
+
+/// One that failed at the start of the test, while the others ran.
+async fn a_failed_task_is_started_again(herder: &Herder) -> Result<()> {
+    let again = |state: &ConnectorState| {
+        let trace = state.tasks.first().and_then(|task| task.state.trace.as_deref()).unwrap_or_default();
+        trace.contains("starts it again in 20s, time 2 in a row") && trace.contains("doomed")
+    };
+    wait_for(herder, "doomed", again).await?;
+    herder.delete("doomed").await?;
     Ok(())
 }
 

@@ -311,6 +311,23 @@ fn table(mode: Mode) -> ConfigDef {
         millis("metrics.sample.window.ms", "30000", "Window of sampled metrics."),
         with("metrics.num.samples", Int, "2", "Number of windows of sampled metrics."),
         with("metrics.recording.level", String, "INFO", "Level of metrics that are kept."),
+        with(
+            "aqueduct.task.restart.enabled",
+            Boolean,
+            "true",
+            "Whether failed tasks are started again on their own.",
+        ),
+        millis(
+            "aqueduct.task.restart.backoff.ms",
+            "10000",
+            "Pause before the first restart; it doubles with each failure in a row.",
+        ),
+        millis("aqueduct.task.restart.backoff.max.ms", "300000", "Longest pause before a restart."),
+        millis(
+            "aqueduct.task.restart.reset.ms",
+            "600000",
+            "A task that ran for so long starts over with the first pause.",
+        ),
         millis("session.timeout.ms", "10000", "After this long without heartbeat a worker counts as dead."),
         millis("heartbeat.interval.ms", "3000", "Time between heartbeats."),
     ];

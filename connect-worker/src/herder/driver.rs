@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aqueduct_connect_api::ConfigMap;
 use futures_util::future::join_all;
@@ -79,6 +79,7 @@ impl Driver {
     /// Runs until told to stop, then stops everything.
     pub async fn run(mut self) {
         let config = self.shared.config.clone();
+        let environment = self.shared.environment.clone();
         let mut key_check = tokio::time::interval(KEY_CHECK);
         loop {
             tokio::select! {
@@ -88,6 +89,7 @@ impl Driver {
                 () = config.changed() => {}
                 Some(configs) = self.task_configs.recv() => self.publish_tasks(configs).await,
                 Some(request) = self.requests.recv(), if self.joined => self.on_request(request).await,
+                () = environment.restart_due() => self.restart_failed().await,
                 _ = key_check.tick(), if self.joined => self.renew_session_key().await,
             }
             self.follow_changes().await;
@@ -219,6 +221,12 @@ impl Driver {
     }
 
     async fn stop_tasks(&mut self, ids: &[TaskId]) {
+        self.end_tasks(ids).await;
+        let mut restarts = self.shared.environment.restarts.lock();
+        ids.iter().for_each(|id| restarts.forget(id));
+    }
+
+    async fn end_tasks(&mut self, ids: &[TaskId]) {
         let timeout = self.graceful_timeout();
         let handles: Vec<TaskHandle> = ids.iter().filter_map(|id| self.tasks.remove(id)).collect();
         handles.iter().for_each(TaskHandle::begin_stop);
@@ -296,6 +304,30 @@ impl Driver {
             self.start_connector(name, None);
         }
         tasks.iter().for_each(|id| self.start_task(id));
+    }
+
+    /// Starts tasks again whose pause after a failure is over.
+    async fn restart_failed(&mut self) {
+        let now = Instant::now();
+        let due = self.shared.environment.restarts.lock().take_due(now);
+        let (mut ready, mut waiting) = (Vec::new(), Vec::new());
+        for id in due.into_iter().filter(|id| self.tasks.contains_key(id)) {
+            let target = self.shared.config.read(|state| state.target_state(&id.connector));
+            if target == Some(TargetState::Started) { ready.push(id) } else { waiting.push(id) }
+        }
+        {
+            let mut restarts = self.shared.environment.restarts.lock();
+            waiting.iter().for_each(|id| restarts.later(id, now));
+        }
+        if ready.is_empty() {
+            return;
+        }
+        self.end_tasks(&ready).await;
+        for id in &ready {
+            tracing::info!(task = %id, "failed task is started again");
+            self.report_restarting(Subject::Task(id.clone())).await;
+            self.start_task(id);
+        }
     }
 
     /// Writes task configurations where they differ from those in force. Only the worker that runs the connector makes

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aqueduct_client::{Client, ClientConfig};
 use aqueduct_connect_api::{ConfigMap, Error as PluginError, Factory, Plugin, Result as PluginResult};
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::sink::SinkRunner;
 use super::source::SourceRunner;
 use crate::config::{ClientKind, ConnectorSettings, WorkerConfig, client_properties, connector_plugin};
+use crate::herder::{AutoRestarts, Planned};
 use crate::ids::{RunState, TargetState, TaskId};
 use crate::metrics::{TaskMetrics, WorkerMetrics};
 use crate::status::{Status, Subject};
@@ -28,6 +30,9 @@ pub struct TaskEnvironment {
     /// Generation of the group that the worker is in.
     pub generation: AtomicI32,
     pub metrics: WorkerMetrics,
+    /// Failed tasks that are to be started again, and the word that there is another one.
+    pub restarts: Mutex<AutoRestarts>,
+    pub failed: Notify,
 }
 
 impl TaskEnvironment {
@@ -39,6 +44,29 @@ impl TaskEnvironment {
             worker_id: self.worker_id.clone(),
             generation: self.generation.load(Ordering::Relaxed),
             version: version.map(str::to_owned),
+        }
+    }
+
+    fn plan_restart(&self, id: &TaskId, ran: Duration) -> Option<Planned> {
+        let planned = self.restarts.lock().failed(id, ran, Instant::now());
+        self.failed.notify_one();
+        planned
+    }
+
+    /// Returns when a failed task is due to be started again.
+    pub async fn restart_due(&self) {
+        loop {
+            let next = self.restarts.lock().next();
+            let due = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => return,
+                () = self.failed.notified() => {}
+            }
         }
     }
 
@@ -64,9 +92,19 @@ impl TaskEnvironment {
         let class = connector.get("connector.class").cloned().unwrap_or_default();
         let task = tokio::spawn(start.run());
         let abort = task.abort_handle();
-        let supervisor = tokio::spawn(supervise(self.clone(), id, class, task));
+        let supervisor = tokio::spawn(supervise(self.clone(), id, class, task, stop.clone()));
         TaskHandle { stop, target, abort, supervisor }
     }
+}
+
+/// What a status says of a restart that is to come.
+fn restart_note(id: &TaskId, planned: Planned) -> String {
+    let Planned { pause, attempt } = planned;
+    format!(
+        "\n\tThe worker starts it again in {pause:?}, time {attempt} in a row; POST /connectors/{}/tasks/{}/restart does it now, \
+         aqueduct.task.restart.enabled=false turns this off",
+        id.connector, id.task
+    )
 }
 
 /// Waits for a task's end and says how it ended.
@@ -75,7 +113,9 @@ async fn supervise(
     id: TaskId,
     class: String,
     task: JoinHandle<PluginResult<()>>,
+    stop: CancellationToken,
 ) {
+    let started = Instant::now();
     let failure = match task.await {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(format!("{}\n\tin task {id} of {class}", error.trace())),
@@ -94,7 +134,13 @@ async fn supervise(
     };
     environment.metrics.forget_task(&id);
     let status = match failure {
-        Some(trace) => {
+        Some(mut trace) => {
+            // One that fails while it is being stopped has had its last word.
+            if !stop.is_cancelled()
+                && let Some(planned) = environment.plan_restart(&id, started.elapsed())
+            {
+                trace.push_str(&restart_note(&id, planned));
+            }
             tracing::error!(task = %id, trace, "task failed");
             let version = Plugin::connector(class.trim()).map(|plugin| plugin.version);
             environment.status_of(RunState::Failed, Some(trace), version)

@@ -38,10 +38,17 @@ fn fill(log: &Log, codec: Compression, size: usize, times: u64, total: usize) ->
     Ok(written)
 }
 
+/// Seconds of processor time that this process has taken.
+fn cpu() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
 fn run(codec: Compression, size: usize, times: u64, total: usize) -> Result<(), Error> {
     let dir = tempfile::tempdir().expect("a temporary directory can be made");
     let config = LogConfig {
-        segment_bytes: 64 << 20,
+        segment_bytes: 8 << 20,
         min_cleanable_dirty_ratio: 0.0,
         compact: true,
         delete: false,
@@ -51,15 +58,16 @@ fn run(codec: Compression, size: usize, times: u64, total: usize) -> Result<(), 
     let log = Log::create(dir.path(), &TopicPartition::new("bench", 0), None, config, NOW)?;
     fill(&log, codec, size, times, total)?;
     let cleanable = log.cleanable(None, NOW)?;
-    let started = Instant::now();
+    let (started, before) = (Instant::now(), cpu());
     let cleaned = log.clean(&cleanable, &LIMITS, NOW, &mut |_| true)?;
-    let took = started.elapsed().as_secs_f64();
+    let (took, used) = (started.elapsed().as_secs_f64(), cpu() - before);
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     println!(
-        "{:<26} {:>7.0} MiB/s cleaned  {:>6.2} M records/s  {:>5.1} % kept",
+        "{:<26} {:>7.0} MiB/s cleaned  {:>6.2} M records/s  {:>6.2} CPU s/GiB  {:>5.1} % kept",
         format!("{codec} {size} B, {times} of a key"),
         mib(cleaned.bytes_read) / took,
         cleaned.records_read as f64 / took / 1e6,
+        used * 1024.0 / mib(cleaned.bytes_read),
         cleaned.records_written as f64 * 100.0 / cleaned.records_read as f64,
     );
     Ok(())

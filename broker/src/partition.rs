@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::{LeaderEpoch, Offset, Uuid};
-use aqueduct_storage::{AppendInfo, Error, Log, Slice, Terms};
+use aqueduct_storage::{AbortedTransaction, AppendInfo, Error, Log, Slice, Terms};
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -128,6 +128,21 @@ impl Partition {
             return Err(Error::Closed { partition: self.log.partition().clone() });
         }
         self.log.read(offset, max_bytes, end, at_least_one).inspect_err(|error| self.judge(error))
+    }
+
+    /// The same, with the transactions in them that were aborted; see [`Log::read_with_aborted`].
+    pub fn read_with_aborted(
+        &self,
+        offset: Offset,
+        max_bytes: usize,
+        end: Offset,
+        at_least_one: bool,
+    ) -> Result<(Slice, Vec<AbortedTransaction>), Error> {
+        if self.is_offline() {
+            return Err(Error::Closed { partition: self.log.partition().clone() });
+        }
+        let read = self.log.read_with_aborted(offset, max_bytes, end, at_least_one);
+        read.inspect_err(|error| self.judge(error))
     }
 
     /// Has `waiter` woken by appends. The caller looks at the end once more afterwards.

@@ -139,17 +139,14 @@ impl Reader {
         }
         let left = self.max_bytes.saturating_sub(bytes_so_far);
         let limit = usize::try_from(position.max_bytes).unwrap_or(0).min(left);
-        match partition.read(Offset(position.fetch_offset), limit, end, bytes_so_far == 0) {
-            Ok(slice) => {
-                if self.committed_only && !slice.is_empty() {
-                    match log.aborted_transactions(Offset(position.fetch_offset), end) {
-                        Ok(aborted) => outcome.aborted = aborted.iter().map(wire).collect(),
-                        Err(error) => {
-                            tracing::error!(partition = %log.partition(), %error, "aborted transactions cannot be read");
-                            return Some(Outcome::failed(partition.code(&error)));
-                        }
-                    }
-                }
+        let (offset, at_least_one) = (Offset(position.fetch_offset), bytes_so_far == 0);
+        let read = match self.committed_only {
+            true => partition.read_with_aborted(offset, limit, end, at_least_one),
+            false => partition.read(offset, limit, end, at_least_one).map(|slice| (slice, Vec::new())),
+        };
+        match read {
+            Ok((slice, aborted)) => {
+                outcome.aborted = aborted.iter().map(wire).collect();
                 outcome.slice = (!slice.is_empty()).then_some(slice);
                 Some(outcome)
             }

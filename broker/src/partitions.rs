@@ -40,6 +40,16 @@ type Slot = Arc<OnceCell<Arc<Partition>>>;
 /// A partition whose log is not open.
 pub(crate) type Closed = (Arc<TopicImage>, PartitionIndex);
 
+/// The directory of a deleted partition.
+#[derive(Debug, Clone)]
+struct Doomed {
+    /// When it may be removed.
+    due_ms: i64,
+    delay_ms: i64,
+    directory: usize,
+    path: std::path::PathBuf,
+}
+
 /// The registry of open partitions.
 pub(crate) struct Partitions {
     settings: Arc<Settings>,
@@ -47,8 +57,8 @@ pub(crate) struct Partitions {
     directories: Arc<Directories>,
     clock: Clock,
     open: RwLock<HashMap<(Uuid, i32), Slot>>,
-    /// Directories of deleted partitions, with the time from which they may be removed.
-    doomed: Mutex<Vec<(i64, usize, std::path::PathBuf)>>,
+    /// Directories of deleted partitions, still to be removed.
+    doomed: Mutex<Vec<Doomed>>,
     /// After a crash, whether every log has been recovered since; only then may the next start trust them all.
     recovered: AtomicBool,
     /// No directory is left.
@@ -181,7 +191,10 @@ impl Partitions {
             removed.iter().for_each(|partition| partition.delete());
             in_parallel(&this.directories.of_topic(id), |(partition, directory)| {
                 match this.directories.rename_for_delete(*directory, partition) {
-                    Ok(path) => this.doomed.lock().push((now_ms + delay_ms, *directory, path)),
+                    Ok(path) => {
+                        let due_ms = now_ms.saturating_add(delay_ms);
+                        this.doomed.lock().push(Doomed { due_ms, delay_ms, directory: *directory, path });
+                    }
                     Err(error) => {
                         tracing::warn!(%partition, %error, "directory of a deleted partition stays")
                     }
@@ -194,14 +207,16 @@ impl Partitions {
     /// Removes files that are due. Blocks.
     pub fn reap(&self, now_ms: i64) {
         let mut due = Vec::new();
-        self.doomed.lock().retain(|entry| {
-            let is_due = entry.0 <= now_ms;
+        self.doomed.lock().retain_mut(|doomed| {
+            // A clock that was set back must not keep it for as long as it was ahead.
+            doomed.due_ms = doomed.due_ms.min(now_ms.saturating_add(doomed.delay_ms));
+            let is_due = doomed.due_ms <= now_ms;
             if is_due {
-                due.push(entry.clone());
+                due.push(doomed.clone());
             }
             !is_due
         });
-        for (_, directory, path) in due {
+        for Doomed { directory, path, .. } in due {
             if let Err(error) = self.directories.remove(directory, &path) {
                 tracing::warn!(path = %path.display(), %error, "deleted directory is not removed");
             }

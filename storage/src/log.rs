@@ -291,6 +291,8 @@ impl Log {
     pub fn flush_if_due(&self, now_ms: i64) -> Result<(), Error> {
         let due = self.config().flush_ms;
         let mut writer = self.writer.lock();
+        // A clock that was set back must not put it off for as long as it was ahead.
+        writer.last_flush_ms = writer.last_flush_ms.min(now_ms);
         if now_ms.saturating_sub(writer.last_flush_ms) >= due {
             writer.last_flush_ms = now_ms;
             drop(writer);

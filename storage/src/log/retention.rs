@@ -57,7 +57,10 @@ impl Log {
     /// Unlinks files that were removed from the log at least `file.delete.delay.ms` before. Returns how many.
     pub fn reap(&self, now_ms: i64) -> Result<usize, Error> {
         let mut due = Vec::new();
+        // A clock that was set back must not keep them for as long as it was ahead.
+        let latest = now_ms.saturating_add(self.config().file_delete_delay_ms);
         self.doomed.lock().retain_mut(|doomed| {
+            doomed.due_ms = doomed.due_ms.min(latest);
             // One reference is ours; a reader that has another may still open an index.
             let is_due = doomed.due_ms <= now_ms && Arc::strong_count(&doomed.segment) == 1;
             if is_due {

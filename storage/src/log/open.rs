@@ -70,15 +70,22 @@ impl Log {
         let name = dir.file_name().and_then(|n| n.to_str()).and_then(TopicPartition::parse);
         let partition = name.ok_or_else(|| Error::BadDirectoryName { path: dir.to_owned() })?;
         let epochs = LeaderEpochs::load(dir.join(LEADER_EPOCHS))?;
-        let mut loader =
-            Loader { dir, partition: &partition, config: &config, now_ms, epochs, first_recovered: None };
+        let mut loader = Loader {
+            dir,
+            partition: &partition,
+            config: &config,
+            now_ms,
+            epochs,
+            names: Vec::new(),
+            first_recovered: None,
+        };
         let (mut segments, mut end) = loader.load(&recovery)?;
         let producers_from = loader.first_recovered.unwrap_or(end).min(end);
         if segments.is_empty() {
             segments.push(Segment::create(dir, recovery.log_start, &config, now_ms)?);
             end = recovery.log_start;
         }
-        let mut epochs = loader.epochs;
+        let (mut epochs, names) = (loader.epochs, loader.names);
         let start = recovery.log_start.max(segments[0].base_offset);
         let cut = epochs.truncate_end(end);
         if epochs.truncate_start(start) || cut {
@@ -98,8 +105,8 @@ impl Log {
             log.recovery_point.store(recovery.recovery_point.min(end).0, Ordering::Release);
         }
         log.is_new.store(!recovery.clean && recovery.recovery_point <= start, Ordering::Release);
-        log.load_producers(&mut log.writer.lock(), producers_from)?;
-        log.remove_stray_snapshots()?;
+        log.load_producers(&mut log.writer.lock(), producers_from, &names)?;
+        log.remove_stray_snapshots(&names)?;
         Ok(log)
     }
 

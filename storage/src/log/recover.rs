@@ -21,6 +21,8 @@ pub(super) struct Loader<'a> {
     pub(super) config: &'a LogConfig,
     pub(super) now_ms: i64,
     pub(super) epochs: LeaderEpochs,
+    /// The files of the directory.
+    pub(super) names: Vec<String>,
     /// Base of the first segment that was not taken as it is.
     pub(super) first_recovered: Option<Offset>,
 }
@@ -28,7 +30,16 @@ pub(super) struct Loader<'a> {
 impl Loader<'_> {
     /// The sound segments in order, and the offset after the last of them. None if the log must start over.
     pub(super) fn load(&mut self, recovery: &Recovery) -> Result<(Vec<Segment>, Offset), Error> {
-        self.finish_replacements()?;
+        // Listed once, where there are thousands of logs to open.
+        self.names = files::names(self.dir)?;
+        if self
+            .names
+            .iter()
+            .any(|name| [files::CLEANED, files::SWAP, files::DELETED].iter().any(|s| name.ends_with(s)))
+        {
+            self.finish_replacements()?;
+            self.names = files::names(self.dir)?;
+        }
         let bases = self.sweep()?;
         let mut segments = Vec::with_capacity(bases.len());
         let mut sane = Vec::with_capacity(bases.len());
@@ -76,7 +87,7 @@ impl Loader<'_> {
     /// Completes or undoes what compaction was about when it was stopped: `.swap` files replace the segments that they
     /// were made from, unless some of their kind are still `.cleaned`.
     fn finish_replacements(&self) -> Result<(), Error> {
-        let names = files::names(self.dir)?;
+        let names = &self.names;
         let with = |suffix: &str| -> Vec<(Offset, &str)> {
             let found =
                 names.iter().filter_map(|name| Some((files::parse(name.strip_suffix(suffix)?)?.0, &**name)));
@@ -101,7 +112,7 @@ impl Loader<'_> {
             }
         }
         if let Some((low, high)) = replaced {
-            for name in &names {
+            for name in names {
                 let kinds = [files::LOG, files::OFFSET_INDEX, files::TIME_INDEX, files::TXN_INDEX];
                 if let Some((base, kind)) = files::parse(name)
                     && kinds.contains(&kind)
@@ -133,8 +144,7 @@ impl Loader<'_> {
 
     /// Removes indexes without a log and unfinished writes; returns the base offsets of the segments.
     fn sweep(&self) -> Result<BTreeSet<Offset>, Error> {
-        let names = files::names(self.dir)?;
-        let parsed = || names.iter().filter_map(|name| Some((files::parse(name)?, name)));
+        let parsed = || self.names.iter().filter_map(|name| Some((files::parse(name)?, name)));
         let bases: BTreeSet<Offset> =
             parsed().filter(|((_, kind), _)| *kind == files::LOG).map(|((base, _), _)| base).collect();
         for ((base, kind), name) in parsed() {
@@ -246,9 +256,14 @@ impl Loader<'_> {
 
 impl Log {
     /// Loads the producers from the newest sound snapshot at or before `newest`, and reads the log from there on.
-    pub(super) fn load_producers(&self, writer: &mut Writer, newest: Offset) -> Result<(), Error> {
+    pub(super) fn load_producers(
+        &self,
+        writer: &mut Writer,
+        newest: Offset,
+        names: &[String],
+    ) -> Result<(), Error> {
         let view = self.view.read().clone();
-        let (found, producers) = self.newest_snapshot(newest, view.end)?;
+        let (found, producers) = self.newest_snapshot(newest, view.end, names)?;
         writer.producers = producers;
         writer.snapshot_at = found;
         let mut from = found.unwrap_or(Offset(0));
@@ -278,7 +293,12 @@ impl Log {
     }
 
     /// Removes snapshots of former shutdowns: only those where a segment begins, and the newest, are of use.
-    pub(super) fn remove_stray_snapshots(&self) -> Result<(), Error> {
+    pub(super) fn remove_stray_snapshots(&self, names: &[String]) -> Result<(), Error> {
+        let is_snapshot =
+            |name: &&String| files::parse(name).is_some_and(|(_, kind)| kind == files::SNAPSHOT);
+        if names.iter().filter(is_snapshot).count() <= 1 {
+            return Ok(());
+        }
         let view = self.view.read().clone();
         let names = files::names(&self.dir)?;
         let snapshots: Vec<_> = names
@@ -297,8 +317,13 @@ impl Log {
     }
 
     /// The newest snapshot at or before `newest` that can be read; damaged ones and those behind `end` are removed.
-    fn newest_snapshot(&self, newest: Offset, end: Offset) -> Result<(Option<Offset>, Producers), Error> {
-        for name in files::names(&self.dir)?.iter().rev() {
+    fn newest_snapshot(
+        &self,
+        newest: Offset,
+        end: Offset,
+        names: &[String],
+    ) -> Result<(Option<Offset>, Producers), Error> {
+        for name in names.iter().rev() {
             let Some((at, files::SNAPSHOT)) = files::parse(name) else { continue };
             if newest < at && at <= end {
                 continue;

@@ -79,7 +79,7 @@ impl Log {
                 files::remove(&self.dir.join(name))?;
             }
         }
-        self.load_producers(writer, end)?;
+        self.load_producers(writer, end, &files::names(&self.dir)?)?;
         snapshot::write(&self.dir, end, &writer.producers)?;
         writer.snapshot_at = Some(end);
         Ok(())

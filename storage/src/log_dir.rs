@@ -68,7 +68,10 @@ impl LogDir {
 
     /// Gives the directory up, so that another process (or this one, anew) may have it. After this nothing may be written.
     pub fn release(&self) {
-        self.lock.lock().take();
+        if let Some(lock) = self.lock.lock().take() {
+            // Closing alone would leave it to a child that was just forked and has not come to its own program yet.
+            let _ = rustix::fs::flock(&lock, FlockOperation::Unlock);
+        }
     }
 
     /// Looks whether the directory can still be listed, read and written.

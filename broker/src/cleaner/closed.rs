@@ -67,9 +67,9 @@ fn is_due(directory: &Path, clean_to: Option<Offset>, config: &TopicConfig, now_
     }
     segments.sort_unstable();
     // The active segment stays as it is.
-    segments.pop();
+    let active = segments.pop().map_or(i64::MAX, |segment| segment.0);
     let clean_to = clean_to.unwrap_or(Offset(0)).0;
-    let next = segments.iter().skip(1).map(|segment| segment.0).chain([i64::MAX]);
+    let next = segments.iter().skip(1).map(|segment| segment.0).chain([active]);
     let dirty: Vec<_> =
         segments.iter().zip(next).filter(|(_, next)| *next > clean_to).map(|(s, _)| s).collect();
     let total: u64 = segments.iter().map(|segment| segment.1).sum();

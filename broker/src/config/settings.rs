@@ -304,6 +304,7 @@ impl Reader<'_> {
             session_timeout_limits,
             heartbeat_interval_ms,
             heartbeat_interval_limits,
+            node_id: BrokerId(-1),
             assignment_interval_ms,
             assignment_interval_limits,
             max_size: self.int("group.consumer.max.size") as usize,

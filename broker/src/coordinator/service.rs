@@ -8,6 +8,7 @@ use aqueduct_protocol::ids::{BrokerId, PartitionIndex, Uuid};
 use aqueduct_protocol::records::Compression;
 use parking_lot::Mutex;
 
+use super::consumer::options::ConsumerOptions;
 use super::groups::Groups;
 use super::ids::partition_of;
 use super::options::GroupOptions;
@@ -56,7 +57,7 @@ impl Coordinator {
         };
         let shared = Shared {
             node_id: settings.node_id,
-            options: options(&settings.groups),
+            options: options(&settings.groups, settings.node_id),
             around,
             metadata,
             partitions,
@@ -210,7 +211,7 @@ fn changed(before: &MetadataImage, now: &MetadataImage) -> Vec<Arc<str>> {
         .collect()
 }
 
-fn options(settings: &GroupSettings) -> GroupOptions {
+fn options(settings: &GroupSettings, node_id: BrokerId) -> GroupOptions {
     GroupOptions {
         min_session_timeout_ms: settings.min_session_timeout_ms,
         max_session_timeout_ms: settings.max_session_timeout_ms,
@@ -219,7 +220,7 @@ fn options(settings: &GroupSettings) -> GroupOptions {
         offset_metadata_max: settings.offset_metadata_max_bytes,
         offsets_retention_ms: settings.offsets_retention_ms,
         retention_check_interval_ms: settings.offsets_check_interval.as_millis() as i64,
-        consumer: settings.consumer.clone(),
+        consumer: ConsumerOptions { node_id, ..settings.consumer.clone() },
         ..GroupOptions::default()
     }
 }

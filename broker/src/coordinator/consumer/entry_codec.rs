@@ -356,6 +356,32 @@ mod tests {
         }
     }
 
+    /// Key and value as Apache Kafka 4.3.1 writes them.
+    const KAFKAS: [(&str, &str); 7] = [
+        ("000300026731", "0000000000020100084297d0a9dbccf45b"),
+        ("00050002673200027331", "00000269000670726f62650b2f3132372e302e302e310203743101000003e80001000100"),
+        ("000500026734000172", "000000000670726f62650b2f3132372e302e302e310104742e2a000003e80001000100"),
+        ("000600026731", "000000000002010008000001a1fdd51e58"),
+        ("00070002673100026d32", "0000022b4463378592427aa94fb3f3983ec4f40300000002000000030000"),
+        (
+            "00080002673100026d31",
+            "0000000000020000000000022b4463378592427aa94fb3f3983ec4f4050000000000000001000000020000000301001105000000020000000200000002000000020100",
+        ),
+        ("0010000267340003742e2a", "000002037431000000000000064c000001a1fdd5234b00"),
+    ];
+
+    #[test]
+    fn kafkas_own_records_are_read_and_written_byte_for_byte() {
+        let bytes = |hex: &str| -> Bytes {
+            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+        };
+        for (key, value) in KAFKAS {
+            let record = Record::decode(bytes(key), Some(bytes(value))).unwrap().expect("a known type");
+            assert_eq!(record.key().unwrap(), bytes(key), "{record:?}");
+            assert_eq!(record.value().unwrap(), Some(bytes(value)), "{record:?}");
+        }
+    }
+
     #[test]
     fn partitions_without_epochs_count_as_got_in_the_members_epoch() {
         let value = ConsumerGroupCurrentMemberAssignmentValue {

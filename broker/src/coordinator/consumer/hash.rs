@@ -48,3 +48,45 @@ fn put_text(bytes: &mut Vec<u8>, text: &str) {
     }
     bytes.extend(i32::to_le_bytes(units));
 }
+
+#[cfg(test)]
+mod tests {
+    use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, Uuid};
+
+    use super::*;
+    use crate::metadata::{PartitionImage, Record};
+
+    fn image(topics: &[(&str, &str, usize)]) -> MetadataImage {
+        let mut image = MetadataImage::default();
+        for (name, id, count) in topics {
+            let partition = PartitionImage {
+                leader: BrokerId(1),
+                leader_epoch: LeaderEpoch(0),
+                partition_epoch: 0,
+                replicas: vec![BrokerId(1)],
+                isr: vec![BrokerId(1)],
+            };
+            let id = Uuid::parse(id).unwrap();
+            let partitions = vec![partition; *count];
+            image.apply(&Record::Topic(TopicImage { name: (*name).into(), id, partitions }));
+        }
+        image
+    }
+
+    /// What Apache Kafka 4.3.1 wrote for the same topics.
+    #[test]
+    fn hashes_are_those_of_kafka() {
+        let image = image(&[
+            ("t1", "K0RjN4WSQnqpT7PzmD7E9A", 4),
+            ("__consumer_offsets", "MxDdW2UHQxedkfUOamB6IQ", 4),
+        ]);
+        let hash = |names: &[&str]| {
+            let names: Vec<Arc<str>> = names.iter().map(|name| Arc::from(*name)).collect();
+            topics_hash(&image, names.iter())
+        };
+        assert_eq!(hash(&["t1"]), 4798533355942245467);
+        assert_eq!(hash(&["nope", "t1"]), 4798533355942245467);
+        assert_eq!(hash(&["__consumer_offsets", "t1"]), -5461587367178368385);
+        assert_eq!(hash(&["nope"]), 0);
+    }
+}

@@ -1,5 +1,7 @@
 //! What can be set about consumer groups: for the broker, and for each group within the broker's limits.
 
+use aqueduct_protocol::ids::BrokerId;
+
 use super::assignor::Assignor;
 use crate::metadata::{MetadataImage, Resource};
 
@@ -19,7 +21,9 @@ pub struct ConsumerOptions {
     pub heartbeat_interval_ms: i32,
     /// `group.consumer.min.heartbeat.interval.ms`, `group.consumer.max.heartbeat.interval.ms`
     pub heartbeat_interval_limits: (i32, i32),
-    /// `group.consumer.assignment.interval.ms`
+    /// The broker that coordinates: what is set for it at run time counts.
+    pub node_id: BrokerId,
+    /// `group.consumer.assignment.interval.ms`, as the file has it.
     pub assignment_interval_ms: i32,
     /// `group.consumer.min.assignment.interval.ms`, `group.consumer.max.assignment.interval.ms`
     pub assignment_interval_limits: (i32, i32),
@@ -72,6 +76,7 @@ impl Default for ConsumerOptions {
             session_timeout_limits: (45_000, 60_000),
             heartbeat_interval_ms: 5_000,
             heartbeat_interval_limits: (5_000, 15_000),
+            node_id: BrokerId(-1),
             assignment_interval_ms: 1_000,
             assignment_interval_limits: (0, 15_000),
             max_size: i32::MAX as usize,
@@ -106,10 +111,19 @@ impl ConsumerOptions {
             ),
             assignment_interval_ms: read(
                 ASSIGNMENT_INTERVAL,
-                self.assignment_interval_ms,
+                self.assignment_interval(image),
                 self.assignment_interval_limits,
             ),
         }
+    }
+
+    /// The broker's interval: set for this broker, for all of them, or in the file.
+    fn assignment_interval(&self, image: &MetadataImage) -> i32 {
+        let set = |id: Option<BrokerId>| {
+            let values = image.config(&Resource::Broker(id))?;
+            values.get("group.consumer.assignment.interval.ms")?.trim().parse().ok()
+        };
+        set(Some(self.node_id)).or_else(|| set(None)).unwrap_or(self.assignment_interval_ms)
     }
 
     /// Names of the assignors, with commas between them.

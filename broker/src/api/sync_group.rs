@@ -11,6 +11,11 @@ use crate::coordinator::{Caller, Generation, Reply, Sync, SyncReply};
 use crate::security::Operation;
 
 pub(crate) async fn handle(context: Context, request: SyncGroupRequest) -> SyncGroupResponse {
+    // Asked for before anything else since it must be there.
+    if context.version >= 5 && (request.protocol_type.is_none() || request.protocol_name.is_none()) {
+        let error_code = ErrorCode::InconsistentGroupProtocol.code();
+        return SyncGroupResponse { error_code, ..Default::default() };
+    }
     let allowed = context.allows_group(Operation::Read, &request.group_id);
     let sync = read(request);
     let reply = match context.node.groups.shard(sync.group.as_str()) {

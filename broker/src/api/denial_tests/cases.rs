@@ -28,7 +28,7 @@ pub(super) fn all(id: Uuid) -> Vec<Case> {
         case(JoinGroupRequest { group_id: "secret-other".into(), session_timeout_ms: 10_000, rebalance_timeout_ms: 10_000, protocol_type: "consumer".into(), protocols: vec![join_group_request::JoinGroupRequestProtocol { name: "range".into(), metadata: Bytes::new() }], ..Default::default() }, Code(GroupAuthorizationFailed)),
         case(HeartbeatRequest { group_id: GROUP.into(), ..Default::default() }, Code(GroupAuthorizationFailed)),
         case(LeaveGroupRequest { group_id: GROUP.into(), ..Default::default() }, Code(GroupAuthorizationFailed)),
-        case(SyncGroupRequest { group_id: GROUP.into(), ..Default::default() }, Code(GroupAuthorizationFailed)),
+        case(SyncGroupRequest { group_id: GROUP.into(), protocol_type: Some("consumer".into()), protocol_name: Some("range".into()), ..Default::default() }, Code(GroupAuthorizationFailed)),
         case(DescribeGroupsRequest { groups: vec![GROUP.into()], include_authorized_operations: true }, Code(GroupAuthorizationFailed)),
         case(ListGroupsRequest::default(), Hidden),
         case(ApiVersionsRequest { client_software_name: "test".into(), client_software_version: "1".into(), ..Default::default() }, Open),

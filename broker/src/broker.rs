@@ -18,7 +18,7 @@ use crate::loggers::{LogLevels, Loggers};
 use crate::metadata::{
     BrokerImage, Command, Endpoint, JOURNAL_FILE_NAME, LocalMetadata, MetadataBackend, MetadataError,
 };
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::network::{self, Door, Limits};
 use crate::node::{Node, random_uuid};
 use crate::partitions::{Directories, Partitions};
@@ -136,6 +136,7 @@ impl Broker {
         }
         node.tasks.spawn(network::watch(entrances, node.clone()));
         housekeeping::start(&node);
+        metrics::start(&node);
         cleaner::start(&node);
         tracing::info!(node = node.settings.node_id.0, "broker has started");
         Ok(Handle { addresses, node })
@@ -202,7 +203,7 @@ impl Handle {
         metrics.late_transactions.set(late_transactions(node) as i64);
         metrics.topics.set(node.metadata.image().topics().count() as i64);
         metrics.fetch_sessions.set(node.fetch_sessions.count() as i64);
-        metrics.encode()
+        metrics::write(node, metrics.encode())
     }
 
     /// Resolves when the node has been told to stop.

@@ -1,6 +1,11 @@
 //! What the node counts. Handles are registered once; counting allocates nothing.
 
-use std::time::Duration;
+mod gauges;
+mod histogram;
+mod lag;
+mod stages;
+mod text;
+mod traffic;
 
 use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
@@ -11,6 +16,10 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::api::APIS;
 use crate::cleaner::CleanerMetrics;
+
+pub(crate) use gauges::{start, write};
+pub(crate) use stages::{Times, with_parked};
+pub(crate) use traffic::Traffic;
 
 /// Handles of everything that is counted, and the registry that an exporter reads.
 pub(crate) struct Metrics {
@@ -28,6 +37,12 @@ pub(crate) struct Metrics {
     pub fetch_sessions: Gauge,
     pub groups: GroupMetrics,
     pub cleaner: CleanerMetrics,
+    /// Fetches that wait for records.
+    pub fetches_parked: stages::Purgatory,
+    /// Members that wait for others.
+    pub rebalances_parked: stages::Purgatory,
+    busy: gauges::Busy,
+    lags: lag::Lags,
 }
 
 /// What the group coordinator counts.
@@ -42,13 +57,13 @@ impl GroupMetrics {
     fn register(registry: &mut Registry) -> Self {
         let this = Self::default();
         let name = "groupmetadatamanager_numgroups";
-        registry.register(name, "Groups that this broker coordinates", this.groups.clone());
+        registry.register(name, "kafka.server:type=group-coordinator-metrics,name=group-count. Groups that this broker coordinates", this.groups.clone());
         let name = "groupcoordinatormetrics_offsetcommits";
-        registry.register(name, "Offsets of partitions that were committed", this.offset_commits.clone());
+        registry.register(name, "kafka.server:type=group-coordinator-metrics,name=offset-commit-count. Offsets of partitions that were committed", this.offset_commits.clone());
         let name = "groupcoordinatormetrics_groupcompletedrebalances";
         registry.register(
             name,
-            "Generations that got their assignment, or became empty",
+            "kafka.server:type=group-coordinator-metrics,name=group-completed-rebalance-count. Generations that got their assignment, or became empty",
             this.rebalances.clone(),
         );
         this
@@ -64,6 +79,8 @@ struct RequestCounters {
     request_bytes: Counter,
     response_bytes: Counter,
     micros: Counter,
+    name: &'static str,
+    stages: stages::Stages,
 }
 
 impl Metrics {
@@ -80,30 +97,48 @@ impl Metrics {
             registry.register(name, help, gauge.clone());
             gauge
         };
-        let messages_in = counter(server, "brokertopicmetrics_messagesin", "Records appended for clients");
-        let bytes_in =
-            counter(server, "brokertopicmetrics_bytesin", "Bytes of record batches appended for clients");
-        let bytes_out = counter(server, "brokertopicmetrics_bytesout", "Bytes of records sent to consumers");
+        let messages_in = counter(
+            server,
+            "brokertopicmetrics_messagesin",
+            "kafka.server:type=BrokerTopicMetrics,name=MessagesInPerSec. Records appended for clients",
+        );
+        let bytes_in = counter(
+            server,
+            "brokertopicmetrics_bytesin",
+            "kafka.server:type=BrokerTopicMetrics,name=BytesInPerSec. Bytes of record batches appended for clients",
+        );
+        let bytes_out = counter(
+            server,
+            "brokertopicmetrics_bytesout",
+            "kafka.server:type=BrokerTopicMetrics,name=BytesOutPerSec. Bytes of records sent to consumers",
+        );
         let produce_failures = counter(
             server,
             "brokertopicmetrics_failedproducerequests",
-            "Partitions of Produce requests that failed",
+            "kafka.server:type=BrokerTopicMetrics,name=FailedProduceRequestsPerSec. Partitions of Produce requests that failed",
         );
         let fetch_failures = counter(
             server,
             "brokertopicmetrics_failedfetchrequests",
-            "Partitions of Fetch requests that failed",
+            "kafka.server:type=BrokerTopicMetrics,name=FailedFetchRequestsPerSec. Partitions of Fetch requests that failed",
         );
         let open_partitions = gauge(server, "replicamanager_openpartitions", "Partitions whose log is open");
         let late_transactions = gauge(
             server,
             "replicamanager_partitionswithlatetransactionscount",
-            "Partitions with a transaction that has been open for longer than any may be",
+            "kafka.server:type=ReplicaManager,name=PartitionsWithLateTransactionsCount. Partitions with a transaction that has been open for longer than any may be",
         );
-        let fetch_sessions =
-            gauge(server, "fetchsessioncache_numincrementalfetchsessions", "Fetch sessions held");
+        let fetch_sessions = gauge(
+            server,
+            "fetchsessioncache_numincrementalfetchsessions",
+            "kafka.server:type=FetchSessionCache,name=NumIncrementalFetchSessions. Fetch sessions held",
+        );
         let topics = gauge(server, "replicamanager_topics", "Topics in the metadata");
-        let connections = gauge(server, "socketserver_connections", "Open client connections");
+        let connections = gauge(
+            server,
+            "socketserver_connections",
+            "kafka.server:type=socket-server-metrics,name=connection-count. Open client connections",
+        );
         let requests = Requests::register(registry.sub_registry_with_prefix("network"));
         let groups = GroupMetrics::register(registry.sub_registry_with_prefix("coordinator_group"));
         let cleaner = CleanerMetrics::register(registry.sub_registry_with_prefix("log"));
@@ -122,6 +157,10 @@ impl Metrics {
             fetch_sessions,
             groups,
             cleaner,
+            fetches_parked: Default::default(),
+            rebalances_parked: Default::default(),
+            busy: Default::default(),
+            lags: Default::default(),
         }
     }
 
@@ -146,9 +185,21 @@ impl Requests {
         let request_bytes: Family<Labels, Counter> = Family::default();
         let response_bytes: Family<Labels, Counter> = Family::default();
         let micros: Family<Labels, Counter> = Family::default();
-        registry.register("requestmetrics_requests", "Requests answered", count.clone());
-        registry.register("requestmetrics_requestbytes", "Bytes of requests", request_bytes.clone());
-        registry.register("requestmetrics_responsebytes", "Bytes of responses", response_bytes.clone());
+        registry.register(
+            "requestmetrics_requests",
+            "kafka.network:type=RequestMetrics,name=RequestsPerSec,request=... Requests answered",
+            count.clone(),
+        );
+        registry.register(
+            "requestmetrics_requestbytes",
+            "kafka.network:type=RequestMetrics,name=RequestBytes,request=... Bytes of requests",
+            request_bytes.clone(),
+        );
+        registry.register(
+            "requestmetrics_responsebytes",
+            "kafka.network:type=RequestMetrics,name=ResponseBytes,request=... Bytes of responses",
+            response_bytes.clone(),
+        );
         registry.register_with_unit(
             "requestmetrics_time",
             "Time from a request to its answer, waiting included",
@@ -163,19 +214,27 @@ impl Requests {
                 request_bytes: request_bytes.get_or_create(&labels).clone(),
                 response_bytes: response_bytes.get_or_create(&labels).clone(),
                 micros: micros.get_or_create(&labels).clone(),
+                name: row.name,
+                stages: Default::default(),
             }
         };
         Self(APIS.iter().map(of).collect())
     }
 
     /// Counts one request.
-    pub fn record(&self, key: i16, request_bytes: usize, response_bytes: usize, time: Duration) {
+    pub fn record(&self, key: i16, request_bytes: usize, response_bytes: usize, times: Times) {
         let Ok(at) = self.0.binary_search_by_key(&key, |counters| counters.key) else { return };
         let counters = &self.0[at];
         counters.count.inc();
         counters.request_bytes.inc_by(request_bytes as u64);
         counters.response_bytes.inc_by(response_bytes as u64);
-        counters.micros.inc_by(time.as_micros() as u64);
+        counters.micros.inc_by((times.queued + times.handled).as_micros() as u64);
+        counters.stages.record(times);
+    }
+
+    /// The times of every API, by its name.
+    fn stages(&self) -> impl Iterator<Item = (&'static str, &stages::Stages)> + Clone {
+        self.0.iter().map(|counters| (counters.name, &counters.stages))
     }
 }
 
@@ -187,7 +246,9 @@ mod tests {
     fn counters_show_in_the_text() {
         let metrics = Metrics::new();
         metrics.messages_in.inc_by(3);
-        metrics.requests.record(3, 10, 20, Duration::from_micros(5));
+        let time = std::time::Duration::from_micros(5);
+        let times = Times { queued: time, handled: time, parked: time, answer_queued: time, sent: time };
+        metrics.requests.record(3, 10, 20, times);
         let text = metrics.encode();
         assert!(text.contains("kafka_server_brokertopicmetrics_messagesin_total 3"), "{text}");
         assert!(

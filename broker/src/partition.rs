@@ -13,6 +13,7 @@ use parking_lot::RwLock;
 
 use crate::clock::Clock;
 use crate::fetch::waiters::{Seat, Waiter, Waiters};
+use crate::metrics::Traffic;
 use crate::partitions::Health;
 use crate::recompress::Target;
 use crate::state_log::StateLog;
@@ -29,6 +30,8 @@ pub(crate) struct Partition {
     health: Arc<Health>,
     compression: RwLock<Option<Target>>,
     waiters: Waiters,
+    /// What went in and out since it was opened.
+    pub traffic: Traffic,
     deleted: AtomicBool,
     /// Its directory failed, or a write did so that the log has to be recovered.
     offline: AtomicBool,
@@ -54,6 +57,7 @@ impl Partition {
             health,
             compression: RwLock::default(),
             waiters: Waiters::default(),
+            traffic: Traffic::default(),
             deleted: AtomicBool::new(false),
             offline: AtomicBool::new(false),
             clock,

@@ -72,7 +72,10 @@ impl Handled {
                 return FetchPlan { throttle_time_ms, session_id: session.id(), ..Default::default() };
             }
         }
-        for outcome in &outcomes {
+        for (target, outcome) in targets.iter().zip(&outcomes) {
+            if let Ok(partition) = &target.partition {
+                partition.traffic.fetched(outcome.length() as u64, outcome.is_error());
+            }
             node.metrics.bytes_out.inc_by(outcome.length() as u64);
             if outcome.is_error() {
                 node.metrics.fetch_failures.inc();
@@ -139,11 +142,12 @@ async fn read_or_wait(
         if !reader.is_current(&outcomes) {
             continue;
         }
+        let parked = context.node.metrics.fetches_parked.park();
         let woken = tokio::select! {
             woken = timeout_at(deadline, waiter.woken()) => woken.is_ok(),
             () = context.node.tasks.stopping() => false,
         };
-        drop(waiting);
+        drop((waiting, parked));
         if !woken {
             return (reader, outcomes);
         }

@@ -15,11 +15,13 @@ pub(crate) async fn handle(context: Context, request: JoinGroupRequest) -> JoinG
     let member_id = own(&request.member_id);
     let allowed = context.allows_group(Operation::Read, &request.group_id);
     let join = read(&context, request);
+    let parked = context.node.metrics.rebalances_parked.park();
     let reply = match context.node.groups.shard(join.group.as_str()) {
         _ if !allowed => Err(ErrorCode::GroupAuthorizationFailed),
         Ok(shard) => shard.ask(move |groups, now, token| groups.on_join(now, token, &join)).await,
         Err(code) => Err(code),
     };
+    drop(parked);
     let reply = match reply {
         Ok(Reply::Join(reply)) => reply,
         Ok(_) => JoinReply::error(ErrorCode::UnknownServerError, (&*member_id).into()),

@@ -204,13 +204,17 @@ async fn produce_partition(
     let size = records.len();
     match partition.append(records, terms) {
         Ok(info) => {
-            if !info.duplicate {
+            if info.duplicate {
+                partition.traffic.produced(Ok(0), 0);
+            } else {
                 context.node.metrics.messages_in.inc_by(count.max(0) as u64);
                 context.node.metrics.bytes_in.inc_by(size as u64);
+                partition.traffic.produced(Ok(count.max(0) as u64), size as u64);
             }
             appended(index, info)
         }
         Err(error) => {
+            partition.traffic.produced(Err(()), size as u64);
             if matches!(error, Error::Closed { .. }) && !partition.is_offline() {
                 context.node.partitions.reopen(&partition);
             }

@@ -18,11 +18,13 @@ pub(crate) async fn handle(context: Context, request: SyncGroupRequest) -> SyncG
     }
     let allowed = context.allows_group(Operation::Read, &request.group_id);
     let sync = read(request);
+    let parked = context.node.metrics.rebalances_parked.park();
     let reply = match context.node.groups.shard(sync.group.as_str()) {
         _ if !allowed => Err(ErrorCode::GroupAuthorizationFailed),
         Ok(shard) => shard.ask(move |groups, now, token| groups.on_sync(now, token, &sync)).await,
         Err(code) => Err(code),
     };
+    drop(parked);
     let reply = match reply {
         Ok(Reply::Sync(reply)) => reply,
         Ok(_) => SyncReply::error(ErrorCode::UnknownServerError),

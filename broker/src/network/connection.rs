@@ -17,6 +17,7 @@ use super::frames::{Frame, FrameError, FrameReader};
 use super::send;
 use super::stream::Stream;
 use crate::api::{self, Answer, Client, Context, Refusal, Throttle};
+use crate::metrics;
 use crate::node::Node;
 use crate::security::ListenerSecurity;
 use crate::security::sasl::Verdict;
@@ -206,9 +207,11 @@ async fn handle(
         request_bytes,
         throttle: throttle.clone(),
     };
-    let answer = (row.handle)(context, bytes).await;
+    let begun = Instant::now();
+    let (answer, parked) = metrics::with_parked((row.handle)(context, bytes)).await;
     drop(memory);
-    let handled = started.elapsed();
+    let handled = Instant::now();
+    let sending = Instant::now();
     let sent = match answer {
         Ok(Answer::Frame(frame)) => {
             let length = frame.len();
@@ -227,6 +230,13 @@ async fn handle(
         }
         Ended::Write(error)
     })?;
-    node.metrics.requests.record(key, request_bytes, response_bytes, handled);
+    let times = metrics::Times {
+        queued: begun - started,
+        handled: handled - begun,
+        parked,
+        answer_queued: sending - handled,
+        sent: sending.elapsed(),
+    };
+    node.metrics.requests.record(key, request_bytes, response_bytes, times);
     Ok(())
 }

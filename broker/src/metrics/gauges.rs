@@ -1,0 +1,214 @@
+//! What is read off the node when somebody asks for its metrics.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::text::Text;
+use super::{lag, stages, traffic};
+use crate::node::Node;
+use crate::partition::Partition;
+
+/// Partitions whose logs are told one by one, the largest first.
+const MOST_PARTITIONS: usize = 2000;
+
+/// What the threads had done when somebody asked last.
+#[derive(Debug, Default)]
+pub(crate) struct Busy(Mutex<Option<(Instant, Duration)>>);
+
+impl Busy {
+    /// The share of time, since it was asked last, that the threads were idle.
+    fn idle(&self) -> Option<f64> {
+        let runtime = tokio::runtime::Handle::try_current().ok()?.metrics();
+        let workers = runtime.num_workers();
+        let busy: Duration = (0..workers).map(|worker| runtime.worker_total_busy_duration(worker)).sum();
+        let now = Instant::now();
+        let (since, before) = self.0.lock().replace((now, busy))?;
+        let could = (now - since).as_secs_f64() * workers as f64;
+        Some((1.0 - busy.saturating_sub(before).as_secs_f64() / could.max(1e-9)).clamp(0.0, 1.0))
+    }
+}
+
+/// Everything, after the counters that are kept in `before`.
+pub(crate) fn write(node: &Node, before: String) -> String {
+    let mut text = Text::default();
+    replicas(node, &mut text);
+    controller(node, &mut text);
+    threads(node, &mut text);
+    let open = node.partitions.all_open();
+    let of_topic = |partition: &'_ std::sync::Arc<Partition>| partition.log.partition().topic.clone();
+    let named: Vec<_> = open.iter().map(|partition| (of_topic(partition), partition)).collect();
+    traffic::write(named.iter().map(|(topic, partition)| (&**topic, &partition.traffic)), &mut text);
+    logs(&open, &mut text);
+    stages::write(node.metrics.requests.stages(), &mut text);
+    node.metrics.lags.write(&mut text);
+    text.finish(before)
+}
+
+/// Begins what has to be done beside: the lag of groups.
+pub(crate) fn start(node: &std::sync::Arc<Node>) {
+    node.tasks.spawn(lag::follow(node.clone()));
+}
+
+fn replicas(node: &Node, text: &mut Text) {
+    let image = node.metadata.image();
+    let effective = node.effective(&image);
+    let id = node.settings.node_id;
+    let (mut leaders, mut replicas, mut under_replicated) = (0, 0, 0);
+    let (mut under_min, mut at_min, mut offline) = (0, 0, 0);
+    let row = crate::config::topic_keys::find("min.insync.replicas").expect("a key of the table");
+    for topic in image.topics() {
+        let min = effective.topic_value(&topic.name, row).0.trim().parse::<usize>().unwrap_or(1);
+        for (index, partition) in topic.partitions.iter().enumerate() {
+            if !partition.replicas.contains(&id) {
+                continue;
+            }
+            replicas += 1;
+            let index = aqueduct_protocol::ids::PartitionIndex(index as i32);
+            if image.directories.is_offline(topic.id, index, id) {
+                offline += 1;
+                continue;
+            }
+            if partition.leader != id {
+                continue;
+            }
+            leaders += 1;
+            let min = min.min(partition.replicas.len());
+            under_replicated += u64::from(partition.isr.len() < partition.replicas.len());
+            under_min += u64::from(partition.isr.len() < min);
+            at_min += u64::from(partition.isr.len() == min);
+        }
+    }
+    let mut gauge = |name: &str, doc: &str, value: u64| {
+        let help = format!("kafka.server:type=ReplicaManager,name={name}. {doc}");
+        text.gauge(
+            &format!("kafka_server_replicamanager_{}", name.to_ascii_lowercase()),
+            &help,
+            value as f64,
+        );
+    };
+    gauge("LeaderCount", "Partitions that this broker leads", leaders);
+    gauge("PartitionCount", "Partitions of which this broker has a replica", replicas);
+    gauge("OfflineReplicaCount", "Replicas in log directories that failed", offline);
+    gauge("UnderReplicatedPartitions", "Partitions with replicas that are behind", under_replicated);
+    gauge(
+        "UnderMinIsrPartitionCount",
+        "Partitions with fewer in-sync replicas than min.insync.replicas",
+        under_min,
+    );
+    gauge("AtMinIsrPartitionCount", "Partitions with just min.insync.replicas in-sync replicas", at_min);
+    gauge("ReassigningPartitions", "Partitions that are being moved between brokers", 0);
+    let all = node.partitions.directories().len();
+    // What is not told yet is not known to have failed.
+    let online = image.directories.online(id).map_or(all, |online| online.len());
+    text.gauge(
+        "kafka_log_logmanager_offlinelogdirectorycount",
+        "kafka.log:type=LogManager,name=OfflineLogDirectoryCount. Log directories that failed",
+        all.saturating_sub(online) as f64,
+    );
+}
+
+fn controller(node: &Node, text: &mut Text) {
+    let image = node.metadata.image();
+    let id = node.settings.node_id;
+    let (mut topics, mut partitions, mut offline, mut imbalanced) = (0u64, 0u64, 0u64, 0u64);
+    for topic in image.topics() {
+        topics += 1;
+        for (index, partition) in topic.partitions.iter().enumerate() {
+            partitions += 1;
+            let index = aqueduct_protocol::ids::PartitionIndex(index as i32);
+            let lost = partition.leader == id && image.directories.is_offline(topic.id, index, id);
+            offline += u64::from(partition.leader.0 < 0 || lost);
+            imbalanced += u64::from(partition.replicas.first() != Some(&partition.leader));
+        }
+    }
+    let mut gauge = |name: &str, doc: &str, value: u64| {
+        let help = format!("kafka.controller:type=KafkaController,name={name}. {doc}");
+        text.gauge(
+            &format!("kafka_controller_kafkacontroller_{}", name.to_ascii_lowercase()),
+            &help,
+            value as f64,
+        );
+    };
+    gauge("ActiveControllerCount", "1 on the node that leads the metadata quorum", 1);
+    gauge("ActiveBrokerCount", "Brokers that are registered and not fenced", image.brokers.len() as u64);
+    gauge("FencedBrokerCount", "Brokers that are registered and fenced", 0);
+    gauge("GlobalTopicCount", "Topics of the cluster", topics);
+    gauge("GlobalPartitionCount", "Partitions of the cluster", partitions);
+    gauge("OfflinePartitionsCount", "Partitions without a leader that works", offline);
+    gauge(
+        "PreferredReplicaImbalanceCount",
+        "Partitions that another than their first replica leads",
+        imbalanced,
+    );
+    text.gauge(
+        "kafka_server_kafkaserver_brokerstate",
+        "kafka.server:type=KafkaServer,name=BrokerState. 3 running, 7 shutting down",
+        if node.tasks.is_stopping() { 7.0 } else { 3.0 },
+    );
+}
+
+fn threads(node: &Node, text: &mut Text) {
+    // One set of threads reads requests and handles them.
+    if let Some(idle) = node.metrics.busy.idle() {
+        let both = [
+            (
+                "kafka_server_kafkarequesthandlerpool_requesthandleravgidlepercent",
+                "kafka.server:type=KafkaRequestHandlerPool,name=RequestHandlerAvgIdlePercent. Share of time that threads were idle since it was asked last",
+            ),
+            (
+                "kafka_network_socketserver_networkprocessoravgidlepercent",
+                "kafka.network:type=SocketServer,name=NetworkProcessorAvgIdlePercent. The same, as requests are read and handled by the same threads",
+            ),
+        ];
+        both.iter().for_each(|(name, help)| text.gauge(name, help, idle));
+    }
+    text.family(
+        "kafka_server_delayedoperationpurgatory_purgatorysize",
+        "gauge",
+        "kafka.server:type=DelayedOperationPurgatory,name=PurgatorySize,delayedOperation=... Requests that wait for something",
+    );
+    text.sample("", &[("delayedOperation", "Fetch")], node.metrics.fetches_parked.size() as f64);
+    text.sample("", &[("delayedOperation", "Rebalance")], node.metrics.rebalances_parked.size() as f64);
+}
+
+fn logs(open: &[std::sync::Arc<Partition>], text: &mut Text) {
+    let mut told: Vec<_> = open.iter().filter(|partition| !partition.is_deleted()).collect();
+    told.sort_by_key(|partition| std::cmp::Reverse(partition.log.size()));
+    told.truncate(MOST_PARTITIONS);
+    let by_name: BTreeMap<_, _> =
+        told.iter().map(|partition| (partition.log.partition().clone(), partition)).collect();
+    let mut family = |name: &str, help: &str, value: fn(&Partition) -> u64| {
+        text.family(name, "gauge", help);
+        for (name, partition) in &by_name {
+            let index = name.partition.0.to_string();
+            text.sample("", &[("topic", &name.topic), ("partition", &index)], value(partition) as f64);
+        }
+    };
+    family(
+        "kafka_log_log_size",
+        "kafka.log:type=Log,name=Size,topic=...,partition=... Bytes of a log; the largest are told",
+        |partition| partition.log.size(),
+    );
+    family(
+        "kafka_log_log_numlogsegments",
+        "kafka.log:type=Log,name=NumLogSegments,topic=...,partition=... Segments of a log",
+        |partition| partition.log.segments() as u64,
+    );
+    family(
+        "kafka_log_log_logstartoffset",
+        "kafka.log:type=Log,name=LogStartOffset,topic=...,partition=... First offset of a log",
+        |partition| partition.log.log_start_offset().0.max(0) as u64,
+    );
+    family(
+        "kafka_log_log_logendoffset",
+        "kafka.log:type=Log,name=LogEndOffset,topic=...,partition=... Offset after the last record of a log",
+        |partition| partition.log.log_end_offset().0.max(0) as u64,
+    );
+    family(
+        "kafka_cluster_partition_laststableoffsetlag",
+        "kafka.cluster:type=Partition,name=LastStableOffsetLag,topic=...,partition=... Records that transactions under way hold back",
+        |partition| (partition.log.high_watermark().0 - partition.log.last_stable_offset().0).max(0) as u64,
+    );
+}

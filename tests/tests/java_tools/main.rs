@@ -2,6 +2,7 @@
 
 mod admin;
 mod clients;
+mod cluster;
 mod dump_log;
 mod groups;
 mod records;

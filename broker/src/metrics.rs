@@ -17,7 +17,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::api::APIS;
 use crate::cleaner::CleanerMetrics;
 
-pub(crate) use gauges::{start, write};
+pub(crate) use gauges::{flushed, start, write};
 pub(crate) use stages::{Times, with_parked};
 pub(crate) use traffic::Traffic;
 

@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 
 use crate::clock::Clock;
 use crate::fetch::waiters::{Seat, Waiter, Waiters};
-use crate::metrics::Traffic;
+use crate::metrics::{self, Traffic};
 use crate::partitions::Health;
 use crate::recompress::Target;
 use crate::state_log::StateLog;
@@ -95,7 +95,7 @@ impl Partition {
         if info.rolled {
             let partition = self.clone();
             tokio::task::spawn_blocking(move || {
-                if let Err(error) = partition.log.flush_closed_segments() {
+                if let Err(error) = metrics::flushed(|| partition.log.flush_closed_segments()) {
                     partition.judge(&error);
                     tracing::warn!(partition = %partition.log.partition(), %error, "closed segment is not flushed");
                 }

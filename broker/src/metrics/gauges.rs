@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::histogram::Histogram;
 use super::text::Text;
 use super::{lag, stages, traffic};
 use crate::node::Node;
@@ -12,6 +13,17 @@ use crate::partition::Partition;
 
 /// Partitions whose logs are told one by one, the largest first.
 const MOST_PARTITIONS: usize = 2000;
+
+/// Times of forcing segments to disk, of this process.
+static FLUSHES: Histogram = Histogram::new();
+
+/// Runs what forces segments to disk, and counts how long it took.
+pub(crate) fn flushed<T>(flush: impl FnOnce() -> T) -> T {
+    let started = Instant::now();
+    let done = flush();
+    FLUSHES.record(started.elapsed());
+    done
+}
 
 /// What the threads had done when somebody asked last.
 #[derive(Debug, Default)]
@@ -41,6 +53,7 @@ pub(crate) fn write(node: &Node, before: String) -> String {
     let named: Vec<_> = open.iter().map(|partition| (of_topic(partition), partition)).collect();
     traffic::write(named.iter().map(|(topic, partition)| (&**topic, &partition.traffic)), &mut text);
     logs(&open, &mut text);
+    flushes(&mut text);
     stages::write(node.metrics.requests.stages(), &mut text);
     node.metrics.lags.write(&mut text);
     text.finish(before)
@@ -171,6 +184,21 @@ fn threads(node: &Node, text: &mut Text) {
     );
     text.sample("", &[("delayedOperation", "Fetch")], node.metrics.fetches_parked.size() as f64);
     text.sample("", &[("delayedOperation", "Rebalance")], node.metrics.rebalances_parked.size() as f64);
+}
+
+fn flushes(text: &mut Text) {
+    let snapshot = FLUSHES.snapshot();
+    text.family(
+        "kafka_log_logflushstats_logflushrateandtimems",
+        "summary",
+        "kafka.log:type=LogFlushStats,name=LogFlushRateAndTimeMs. Milliseconds of forcing segments to disk",
+    );
+    for quantile in ["0.5", "0.99"] {
+        let share = quantile.parse().unwrap_or(0.5);
+        text.sample("", &[("quantile", quantile)], snapshot.quantile(share) as f64 / 1000.0);
+    }
+    text.sample("_sum", &[], snapshot.micros as f64 / 1000.0);
+    text.sample("_count", &[], snapshot.count as f64);
 }
 
 fn logs(open: &[std::sync::Arc<Partition>], text: &mut Text) {

@@ -43,10 +43,10 @@ pub struct Args {
     /// Start with the first records at or after a time: milliseconds since 1970 or 2024-05-31T12:00:00Z.
     #[arg(long)]
     from_time: Option<String>,
-    /// Stop before this offset, in each partition.
+    /// Stop before this offset, or where the partition ended when it started.
     #[arg(long)]
     to_offset: Option<i64>,
-    /// Stop before this time, in each partition.
+    /// Stop before this time, or where the partition ended when it started.
     #[arg(long)]
     to_time: Option<String>,
     /// Stop where the partitions ended when it started.
@@ -249,7 +249,7 @@ async fn ends(
     partitions: &[TopicPartition],
 ) -> Result<HashMap<TopicPartition, Offset>> {
     let mut ends = HashMap::new();
-    if args.exit_at_end || args.to_time.is_some() {
+    if args.exit_at_end || args.to_time.is_some() || args.to_offset.is_some() {
         ends = consumer.offsets(partitions, OffsetSpec::Latest).await?;
     }
     if let Some(text) = &args.to_time {

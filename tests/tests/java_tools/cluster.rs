@@ -17,7 +17,8 @@ on_both!(
 
 fn the_quorum_and_features_are_described(server: &Server) -> Result<()> {
     let quorum = |args: &[&str]| {
-        let args = [&["--bootstrap-server", &server.bootstrap(), "describe"], args].concat();
+        let bootstrap = server.bootstrap();
+        let args = [&["--bootstrap-server", &bootstrap, "describe"], args].concat();
         aqueduct_tests::kafka::tool("org.apache.kafka.tools.MetadataQuorumCommand", &args)
     };
     let printed = quorum(&["--status"])?;
@@ -32,7 +33,8 @@ fn the_quorum_and_features_are_described(server: &Server) -> Result<()> {
     assert!(printed.lines().any(|line| line.starts_with('1') && line.contains("Leader")), "{printed}");
 
     let features = |args: &[&str]| {
-        let args = [&["--bootstrap-server", &server.bootstrap()], args].concat();
+        let bootstrap = server.bootstrap();
+        let args = [&["--bootstrap-server", &bootstrap], args].concat();
         aqueduct_tests::kafka::tool("org.apache.kafka.tools.FeatureCommand", &args)
     };
     let printed = features(&["describe"])?;

@@ -5,6 +5,8 @@ use std::process::Command;
 
 use anyhow::Result;
 use aqueduct_tests::install::{run, workspace};
+use aqueduct_tests::server::{Kind, Server};
+use aqueduct_tests::suites;
 
 use crate::{fuzz, protocol, setup};
 
@@ -20,6 +22,16 @@ pub struct BenchArgs {
     /// The benchmark's name and its options.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
+}
+
+#[derive(clap::Args)]
+pub struct CompatArgs {
+    /// Run on Apache Kafka and keep what it gives as what is expected of ours.
+    #[arg(long)]
+    record: bool,
+    /// Records in each of franz-go's long tests, which take 500,000 where nothing is said.
+    #[arg(long, default_value_t = 500_000)]
+    records: u32,
 }
 
 /// Installs what tests need and runs them, and the fuzzer for a bounded time.
@@ -60,6 +72,25 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
         ["run", "--release", "--quiet", "--package", "aqueduct-bench", "--"],
         args.rest.iter().map(AsRef::as_ref),
     )
+}
+
+/// Runs the test suites of others' clients in full.
+pub fn compat(args: &CompatArgs) -> Result<()> {
+    setup::run()?;
+    cargo(["build", "--package", "aqueduct-cli"], [])?;
+    let kind = if args.record { Kind::ApacheKafka } else { Kind::Aqueduct };
+    let started = std::time::Instant::now();
+    let mut runs = vec![suites::kafka_python(kind)?];
+    let server = Server::start_with(kind, suites::FRANZ_GO_SETTINGS)?;
+    runs.push(suites::franz_go(&server, args.records)?);
+    for run in &runs {
+        println!("{}", run.summary());
+        if args.record {
+            run.record()?;
+        }
+    }
+    println!("{:.0?}", started.elapsed());
+    runs.iter().try_for_each(suites::Run::judge)
 }
 
 fn cargo<'a, const N: usize>(args: [&str; N], rest: impl IntoIterator<Item = &'a OsStr>) -> Result<()> {

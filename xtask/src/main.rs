@@ -22,6 +22,8 @@ enum Task {
     Bench(check::BenchArgs),
     /// Feed every decoder of outside bytes with inputs that a coverage-guided fuzzer finds.
     Fuzz(fuzz::Args),
+    /// Run the test suites of others' clients in full, on our broker or on Apache Kafka.
+    Compat(check::CompatArgs),
     /// Regenerate the wire messages from Kafka's schemas.
     Protocol(protocol::Args),
 }
@@ -34,6 +36,7 @@ fn main() -> anyhow::Result<()> {
         Task::Fix => check::fix(),
         Task::Bench(args) => check::bench(&args),
         Task::Fuzz(args) => fuzz::run(&args),
+        Task::Compat(args) => check::compat(&args),
         Task::Protocol(args) => protocol::run(args),
     }
 }

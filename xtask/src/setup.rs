@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use aqueduct_tests::install::{self, home, maven, on_path, workspace};
+use aqueduct_tests::suites;
 
 use crate::protocol;
 
@@ -18,6 +19,7 @@ pub fn run() -> Result<()> {
     python()?;
     node()?;
     go()?;
+    suites()?;
     Ok(())
 }
 
@@ -171,4 +173,15 @@ fn go() -> Result<()> {
                 .current_dir(&source),
         )
     })
+}
+
+/// Test suites of others' clients, which run against our broker.
+fn suites() -> Result<()> {
+    let dir = home().join("kafka-python");
+    let version = fs::read_to_string(workspace().join("tests/python/requirements.txt"))?
+        + &fs::read_to_string(workspace().join("tests/compat/kafka-python/service.py"))?;
+    once(&dir, &version, || suites::install_kafka_python(&dir, &home().join("python/bin/pip")))?;
+    let dir = home().join("go-tests");
+    let version = fs::read_to_string(workspace().join("tests/go/go.sum"))?;
+    once(&dir, &version, || suites::install_franz_go(&dir))
 }

@@ -1,0 +1,147 @@
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.BufferedReader;
+import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
+import java.io.InputStreamReader;
+import java.io.OutputStream;
+import java.io.PrintStream;
+import java.io.PrintWriter;
+import java.io.StringWriter;
+import java.lang.reflect.Field;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Method;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.concurrent.locks.LockSupport;
+import org.apache.kafka.common.utils.Exit;
+
+/**
+ * Runs the main methods of Kafka's tools one after the other in one JVM, since starting one for each takes longer than most
+ * of them do. Each line of input is {"class", "args", "input"}, each line of output {"code", "output"}; the code of a tool
+ * that does not end in time is "timeout".
+ */
+public final class Tools {
+    private static final long LIMIT_SECONDS = 60;
+
+    /** What the tool that runs prints; both of its streams, in order. */
+    private static volatile ByteArrayOutputStream printed = new ByteArrayOutputStream();
+
+    /** A tool in its own thread. */
+    private static final class Run {
+        final CompletableFuture<Integer> code = new CompletableFuture<>();
+        final List<Runnable> hooks = new ArrayList<>();
+        Thread thread;
+    }
+
+    private static volatile Run current;
+
+    public static void main(String[] ignored) throws Exception {
+        PrintStream answers = System.out;
+        PrintStream stream = new PrintStream(new OutputStream() {
+            @Override
+            public void write(int b) {
+                printed.write(b);
+            }
+
+            @Override
+            public void write(byte[] bytes, int from, int count) {
+                printed.write(bytes, from, count);
+            }
+        }, true, StandardCharsets.UTF_8);
+        BufferedReader steps = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+        System.setOut(stream);
+        System.setErr(stream);
+        Exit.setExitProcedure((code, message) -> leave(code));
+        Exit.setHaltProcedure((code, message) -> leave(code));
+        Exit.setShutdownHookAdder((name, hook) -> current.hooks.add(hook));
+        ObjectMapper json = new ObjectMapper();
+        for (String line = steps.readLine(); line != null; line = steps.readLine()) {
+            JsonNode step = json.readTree(line);
+            String code = run(step);
+            String text = printed.toString(StandardCharsets.UTF_8);
+            answers.println(json.writeValueAsString(json.createObjectNode().put("code", code).put("output", text)));
+            answers.flush();
+        }
+        Runtime.getRuntime().halt(0);
+    }
+
+    /** A tool that ends the program ends its own thread: what follows such a call is never run. */
+    private static void leave(int code) {
+        Run run = current;
+        if (run.code.isDone()) {
+            return;
+        }
+        if (Thread.currentThread() == run.thread) {
+            // As when a program ends: hooks run, and nothing of the tool goes on.
+            runHooks(run);
+            run.code.complete(code);
+            while (true) {
+                LockSupport.park();
+            }
+        }
+        run.code.complete(code);
+    }
+
+    private static void runHooks(Run run) {
+        for (Runnable hook : run.hooks) {
+            try {
+                Thread thread = new Thread(hook);
+                thread.setDaemon(true);
+                thread.start();
+                thread.join(10_000);
+            } catch (InterruptedException e) {
+                return;
+            }
+        }
+    }
+
+    private static String run(JsonNode step) throws Exception {
+        List<String> args = new ArrayList<>();
+        step.get("args").forEach(arg -> args.add(arg.asText()));
+        printed = new ByteArrayOutputStream();
+        System.setIn(new ByteArrayInputStream(step.get("input").asText().getBytes(StandardCharsets.UTF_8)));
+        Class<?> tool = Class.forName(step.get("class").asText());
+        reset(tool);
+        Method main = tool.getMethod("main", String[].class);
+        Run run = new Run();
+        current = run;
+        run.thread = new Thread(() -> {
+            try {
+                main.invoke(null, (Object) args.toArray(new String[0]));
+                runHooks(run);
+                run.code.complete(0);
+            } catch (InvocationTargetException e) {
+                StringWriter text = new StringWriter();
+                e.getCause().printStackTrace(new PrintWriter(text));
+                System.err.print("Exception in thread \"main\" " + text);
+                run.code.complete(1);
+            } catch (ReflectiveOperationException e) {
+                run.code.completeExceptionally(e);
+            }
+        });
+        run.thread.setDaemon(true);
+        run.thread.start();
+        try {
+            return String.valueOf(run.code.get(LIMIT_SECONDS, TimeUnit.SECONDS));
+        } catch (TimeoutException e) {
+            runHooks(run);
+            run.code.complete(-1);
+            return "timeout";
+        }
+    }
+
+    /** The console consumer counts over all of its runs. */
+    private static void reset(Class<?> tool) throws IllegalAccessException {
+        for (Field field : tool.getDeclaredFields()) {
+            if (field.getName().equals("messageCount")) {
+                field.setAccessible(true);
+                field.setInt(null, 0);
+            }
+        }
+    }
+}

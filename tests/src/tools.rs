@@ -4,6 +4,7 @@
 //! `{bootstrap}` stands for the broker, `{dir}` for a folder of the script. After a command may stand
 //! `<text`, a line of its input, and `drop PATTERN -- reason`, which leaves out the lines that match. `differs -- reason`
 //! says that its output is another on each broker, and why. `file NAME TEXT` writes a file into `{dir}`.
+//! `replace PATTERN => TEXT -- reason` changes the lines of all commands that follow.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -56,6 +57,7 @@ struct Step {
     input: String,
     files: Vec<(String, String)>,
     drop: Vec<Regex>,
+    replace: Vec<(Regex, String)>,
     differs: bool,
 }
 
@@ -96,6 +98,9 @@ pub fn run(script: &Path, server: &Server) -> Result<Vec<Seen>> {
             .replace(&*server.data().to_string_lossy(), "DATA")
             .replace(&*dir.path().to_string_lossy(), "DIR");
         let mut lines = comparable(&output, server.port());
+        for (pattern, by) in &step.replace {
+            lines.iter_mut().for_each(|line| *line = pattern.replace_all(line, by).into_owned());
+        }
         lines.retain(|line| !step.drop.iter().any(|drop| drop.is_match(line)));
         lines.sort();
         lines.insert(0, format!("exit code {code}"));
@@ -132,11 +137,17 @@ pub fn differences(ours: &[Seen], theirs: &[Seen]) -> String {
 
 fn parse(text: &str) -> Result<Vec<Step>> {
     let mut steps: Vec<Step> = Vec::new();
-    let mut files = Vec::new();
+    let (mut files, mut replace) = (Vec::new(), Vec::new());
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         if let Some(file) = line.strip_prefix("file ") {
             let (name, text) = file.split_once(' ').context("file NAME TEXT")?;
             files.push((name.to_owned(), text.to_owned()));
+            continue;
+        }
+        if let Some(rest) = line.strip_prefix("replace ") {
+            let (rule, _) = rest.split_once(" -- ").with_context(|| format!("no reason: {line}"))?;
+            let (pattern, by) = rule.split_once(" => ").context("replace PATTERN => TEXT")?;
+            replace.push((Regex::new(pattern)?, by.to_owned()));
             continue;
         }
         let of_last = steps.last_mut().filter(|_| files.is_empty());
@@ -151,7 +162,8 @@ fn parse(text: &str) -> Result<Vec<Step>> {
             of_last.context("differs without a command")?.differs = true;
         } else {
             let files = std::mem::take(&mut files);
-            steps.push(Step { line: line.to_owned(), files, ..Step::default() });
+            let replace = replace.clone();
+            steps.push(Step { line: line.to_owned(), files, replace, ..Step::default() });
         }
     }
     ensure!(files.is_empty(), "a file without a command that uses it");

@@ -4,7 +4,7 @@
 //! `{bootstrap}` stands for the broker, `{dir}` for a folder of the script. After a command may stand
 //! `<text`, a line of its input, and `drop PATTERN -- reason`, which leaves out the lines that match. `differs -- reason`
 //! says that its output is another on each broker, and why. `file NAME TEXT` writes a file into `{dir}`.
-//! `replace PATTERN => TEXT -- reason` changes the lines of all commands that follow.
+//! `limit SECONDS` is for a tool that does not end by itself. `replace PATTERN => TEXT -- reason` changes the lines of all commands that follow.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -50,6 +50,9 @@ const TOOLS: &[(&str, &str, bool)] = &[
     ("verifiable-producer", "org.apache.kafka.tools.VerifiableProducer", true),
 ];
 
+/// What is taken for a tool that hangs.
+const LIMIT_SECONDS: u64 = 60;
+
 /// A command of a script.
 #[derive(Debug, Default)]
 struct Step {
@@ -59,6 +62,7 @@ struct Step {
     drop: Vec<Regex>,
     replace: Vec<(Regex, String)>,
     differs: bool,
+    limit: Option<u64>,
 }
 
 /// What a command of a script gave.
@@ -93,7 +97,7 @@ pub fn run(script: &Path, server: &Server) -> Result<Vec<Seen>> {
         if *takes_server && !words.iter().any(|word| word == "--bootstrap-server") {
             words.extend(["--bootstrap-server".to_owned(), server.bootstrap()]);
         }
-        let (code, output) = driver.run(class, &words, &step.input)?;
+        let (code, output) = driver.run(class, &words, &step)?;
         let output = output
             .replace(&*server.data().to_string_lossy(), "DATA")
             .replace(&*dir.path().to_string_lossy(), "DIR");
@@ -158,6 +162,8 @@ fn parse(text: &str) -> Result<Vec<Step>> {
         } else if let Some(rest) = line.strip_prefix("drop ") {
             let (pattern, _) = rest.split_once(" -- ").with_context(|| format!("no reason: {line}"))?;
             of_last.context("drop without a command")?.drop.push(Regex::new(pattern)?);
+        } else if let Some(seconds) = line.strip_prefix("limit ") {
+            of_last.context("limit without a command")?.limit = Some(seconds.parse()?);
         } else if line.starts_with("differs -- ") {
             of_last.context("differs without a command")?.differs = true;
         } else {
@@ -210,10 +216,10 @@ fn comparable(output: &str, port: u16) -> Vec<String> {
     .into_iter()
     .map(|(pattern, by)| (Regex::new(pattern).expect("a pattern"), by))
     .collect();
-    let address = format!(":{port}");
+    let port = Regex::new(&format!("\\b{port}\\b")).expect("a number");
     let mut lines = Vec::new();
     for line in output.lines().filter(|line| !line.starts_with("\tat ") && !line.starts_with("\t... ")) {
-        let mut line = line.replace(&address, ":PORT");
+        let mut line = port.replace_all(line, "PORT").into_owned();
         for (pattern, by) in &patterns {
             line = pattern.replace_all(&line, *by).into_owned();
         }
@@ -249,8 +255,9 @@ impl Driver {
         Ok(Self { child, input, output })
     }
 
-    fn run(&mut self, class: &str, args: &[String], input: &str) -> Result<(String, String)> {
-        let step = json!({"class": class, "args": args, "input": input});
+    fn run(&mut self, class: &str, args: &[String], step: &Step) -> Result<(String, String)> {
+        let limit = step.limit.unwrap_or(LIMIT_SECONDS);
+        let step = json!({"class": class, "args": args, "input": step.input, "limit": limit});
         writeln!(self.input, "{step}")?;
         let mut line = String::new();
         ensure!(self.output.read_line(&mut line)? > 0, "{class} {args:?}: the JVM of the tools ended");

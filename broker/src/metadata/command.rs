@@ -300,7 +300,7 @@ fn place(
         return Err(Rejection::new(
             ErrorCode::InvalidReplicationFactor,
             format!(
-                "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be reached because only {} broker(s) are registered.",
+                "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be reached because only {} broker(s) are registered or some brokers have all their log directories cordoned.",
                 brokers.len()
             ),
         ));

@@ -22,12 +22,10 @@ import org.apache.kafka.common.utils.Exit;
 
 /**
  * Runs the main methods of Kafka's tools one after the other in one JVM, since starting one for each takes longer than most
- * of them do. Each line of input is {"class", "args", "input"}, each line of output {"code", "output"}; the code of a tool
- * that does not end in time is "timeout".
+ * of them do. Each line of input is {"class", "args", "input", "limit"}, each line of output {"code", "output"}; the code of a tool
+ * that does not end within its limit of seconds is "timeout".
  */
 public final class Tools {
-    private static final long LIMIT_SECONDS = 60;
-
     /** What the tool that runs prints; both of its streams, in order. */
     private static volatile ByteArrayOutputStream printed = new ByteArrayOutputStream();
 
@@ -127,7 +125,7 @@ public final class Tools {
         run.thread.setDaemon(true);
         run.thread.start();
         try {
-            return String.valueOf(run.code.get(LIMIT_SECONDS, TimeUnit.SECONDS));
+            return String.valueOf(run.code.get(step.get("limit").asLong(), TimeUnit.SECONDS));
         } catch (TimeoutException e) {
             runHooks(run);
             run.code.complete(-1);

@@ -1,13 +1,11 @@
 //! What a config key is: its type, default, allowed values and whether it may change at run time.
 
-use std::fmt;
-
 /// A configuration that cannot be used. The message names the key, the value and what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// A value that its key does not allow.
-    #[error("invalid value {value} for configuration {key}: {allowed}")]
+    #[error("Invalid value {value} for configuration {key}: {allowed}")]
     Invalid { key: String, value: String, allowed: String },
     /// A key that has no default and no value.
     #[error("missing required configuration {key}: {why}")]
@@ -81,16 +79,15 @@ pub enum Check {
     NotEmpty,
 }
 
-impl fmt::Display for Check {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Check {
+    /// Why this number is not allowed, in Kafka's words, which its tools show.
+    fn refuses(self, number: i64) -> Option<String> {
         match self {
-            Self::Any => Ok(()),
-            Self::AtLeast(low) => write!(f, "must be at least {low}"),
-            Self::Between(low, high) => write!(f, "must be between {low} and {high}"),
-            Self::Fraction(low, high) => write!(f, "must be between {low} and {high}"),
-            Self::OneOf(words) => write!(f, "must be one of {}", words.join(", ")),
-            Self::EachOf(words) => write!(f, "must be a list of {}", words.join(", ")),
-            Self::NotEmpty => f.write_str("must not be empty"),
+            Self::AtLeast(low) | Self::Between(low, _) if number < low => {
+                Some(format!("Value must be at least {low}"))
+            }
+            Self::Between(_, high) if number > high => Some(format!("Value must be no more than {high}")),
+            _ => None,
         }
     }
 }
@@ -121,45 +118,44 @@ impl Key {
         let parsed = match self.kind {
             Kind::Boolean => match value.trim().to_ascii_lowercase().as_str() {
                 "true" | "false" => return Ok(()),
-                _ => return wrong("must be true or false".into()),
+                _ => return wrong("Expected value to be either true or false".into()),
             },
-            Kind::Short => number(i16::MIN as i64, i16::MAX as i64, "must be a 16-bit number"),
-            Kind::Int => number(i32::MIN as i64, i32::MAX as i64, "must be a 32-bit number"),
-            Kind::Long => number(i64::MIN, i64::MAX, "must be a 64-bit number"),
+            Kind::Short => number(i16::MIN as i64, i16::MAX as i64, "Not a number of type SHORT"),
+            Kind::Int => number(i32::MIN as i64, i32::MAX as i64, "Not a number of type INT"),
+            Kind::Long => number(i64::MIN, i64::MAX, "Not a number of type LONG"),
             Kind::Double => {
                 let Ok(n) = value.trim().parse::<f64>() else {
-                    return wrong("must be a number".into());
+                    return wrong("Not a number of type DOUBLE".into());
                 };
                 return match self.check {
-                    Check::Fraction(low, high) if !(low..=high).contains(&n) => wrong(self.check.to_string()),
+                    Check::Fraction(low, _) if n < low => wrong(format!("Value must be at least {low:?}")),
+                    Check::Fraction(_, high) if n > high => {
+                        wrong(format!("Value must be no more than {high:?}"))
+                    }
                     _ => Ok(()),
                 };
             }
             Kind::List | Kind::String | Kind::Class | Kind::Password => return self.validate_words(value),
         };
-        match (parsed, self.check) {
-            (Err(what), _) => wrong(what),
-            (Ok(n), Check::AtLeast(low)) if n < low => wrong(self.check.to_string()),
-            (Ok(n), Check::Between(low, high)) if n < low || n > high => wrong(self.check.to_string()),
-            _ => Ok(()),
+        match parsed.map(|number| self.check.refuses(number)) {
+            Err(what) | Ok(Some(what)) => wrong(what),
+            Ok(None) => Ok(()),
         }
     }
 
     fn validate_words(&self, value: &str) -> Result<(), ConfigError> {
-        let fine = match self.check {
-            Check::OneOf(words) => words.contains(&value.trim()),
-            Check::EachOf(words) => list(value).iter().all(|word| words.contains(word)),
-            Check::NotEmpty => !value.trim().is_empty(),
-            _ => true,
+        let one_of = |words: &[&str]| format!("String must be one of: {}", words.join(", "));
+        let (wrong, allowed) = match self.check {
+            Check::OneOf(words) if !words.contains(&value.trim()) => (value, one_of(words)),
+            Check::EachOf(words) => match list(value).into_iter().find(|word| !words.contains(word)) {
+                Some(word) => (word, one_of(words)),
+                None => return Ok(()),
+            },
+            Check::NotEmpty if value.trim().is_empty() => (value, "String must be non-empty".to_owned()),
+            _ => return Ok(()),
         };
-        if fine {
-            return Ok(());
-        }
-        Err(ConfigError::Invalid {
-            key: self.name.into(),
-            value: if self.kind == Kind::Password { "[hidden]".into() } else { value.into() },
-            allowed: self.check.to_string(),
-        })
+        let value = if self.kind == Kind::Password { "[hidden]" } else { wrong };
+        Err(ConfigError::Invalid { key: self.name.into(), value: value.into(), allowed })
     }
 }
 
@@ -191,7 +187,7 @@ mod tests {
     #[test]
     fn an_error_names_key_value_and_what_is_allowed() {
         let error = key(Kind::Int, Check::AtLeast(1)).validate("-4").unwrap_err();
-        assert_eq!(error.to_string(), "invalid value -4 for configuration k: must be at least 1");
+        assert_eq!(error.to_string(), "Invalid value -4 for configuration k: Value must be at least 1");
         let secret = key(Kind::Password, Check::NotEmpty).validate(" ").unwrap_err();
         assert!(secret.to_string().contains("[hidden]"));
     }

@@ -58,7 +58,7 @@ pub const KEYS: &[TopicKey] = &[
     row("cleanup.policy", List, "delete", Check::EachOf(&["compact", "delete"]), &[("log.cleanup.policy", Unit::Same)], "What happens to old records: delete, compact or both."),
     row("compression.gzip.level", Int, "-1", Between(-1, 9), &[("compression.gzip.level", Unit::Same)], "Level of gzip."),
     row("compression.lz4.level", Int, "9", Between(1, 17), &[("compression.lz4.level", Unit::Same)], "Level of lz4."),
-    row("compression.type", Text, "producer", OneOf(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]), &[("compression.type", Unit::Same)], "Compression of the log; producer keeps what was sent."),
+    row("compression.type", Text, "producer", OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), &[("compression.type", Unit::Same)], "Compression of the log; producer keeps what was sent."),
     row("compression.zstd.level", Int, "3", Between(-131_072, 22), &[("compression.zstd.level", Unit::Same)], "Level of zstd."),
     row("delete.retention.ms", Long, "86400000", AtLeast(0), &[("log.cleaner.delete.retention.ms", Unit::Same)], "Time that a tombstone stays in a compacted topic."),
     row("file.delete.delay.ms", Long, "60000", AtLeast(0), &[("log.segment.delete.delay.ms", Unit::Same)], "Time between marking a file as deleted and removing it."),
@@ -103,12 +103,19 @@ pub fn validate(overrides: &BTreeMap<ByteString, ByteString>) -> Result<(), Conf
         };
         row.key.validate(value)?;
     }
+    let tiered = overrides.get("remote.storage.enable");
+    if tiered.is_some_and(|value| value.trim().eq_ignore_ascii_case("true")) {
+        return Err(ConfigError::Conflict(
+            "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage."
+                .to_owned(),
+        ));
+    }
     let number = |name: &str| overrides.get(name).and_then(|value| value.trim().parse::<i64>().ok());
     if let (Some(min), Some(max)) = (number("min.compaction.lag.ms"), number("max.compaction.lag.ms"))
         && min > max
     {
         return Err(ConfigError::Conflict(format!(
-            "conflict between min.compaction.lag.ms ({min}) and max.compaction.lag.ms ({max}): the first must not be larger"
+            "conflict topic config setting min.compaction.lag.ms ({min}) > max.compaction.lag.ms ({max})"
         )));
     }
     Ok(())

@@ -98,8 +98,11 @@ impl EffectiveConfig<'_> {
         for (name, _) in units.iter().skip(1) {
             self.push_set(name, Unit::Same, &mut found);
         }
-        if let Some(default) = key.default {
-            found.push(Synonym { name: key.name, value: Some(default.to_owned()), source: Source::Default });
+        let others = units.iter().skip(1).filter_map(|(name, _)| broker_keys::find_known(name));
+        for Key { name, default, .. } in std::iter::once(key).chain(others) {
+            if let Some(default) = default {
+                found.push(Synonym { name, value: Some((*default).to_owned()), source: Source::Default });
+            }
         }
         found
     }

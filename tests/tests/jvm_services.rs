@@ -66,7 +66,7 @@ fn files_exactly_once(kind: Kind) -> Result<()> {
     let text = "org.apache.kafka.connect.storage.StringConverter";
     let source = json!({
         "connector.class": "org.apache.kafka.connect.file.FileStreamSourceConnector", "file": input,
-        "topic": "c-lines", "value.converter": text, "exactly.once.support": "required", "batch.size": "50",
+        "topic": "c-lines", "value.converter": text, "exactly.once.support": "required",
     });
     let sink = json!({
         "connector.class": "org.apache.kafka.connect.file.FileStreamSinkConnector", "file": output,
@@ -79,7 +79,15 @@ fn files_exactly_once(kind: Kind) -> Result<()> {
     api.put("lines-out", &sink)?;
     let lines = || Ok::<_, anyhow::Error>(fs::read_to_string(&output).unwrap_or_default().lines().count());
     let reached = wait("500 lines", || Ok(lines()? >= 500));
-    reached.with_context(|| format!("{}\n{}", api.states("lines-out").unwrap_or_default(), worker.process().log_tail()))?;
+    reached.with_context(|| {
+        let read = read_topic(&server.bootstrap(), "c-lines").map(|records| records.len());
+        let states = ["lines-in", "lines-out"].map(|name| api.states(name).unwrap_or_default());
+        format!(
+            "{states:?}, {read:?} lines in the topic, {:?} in the file\n{}",
+            lines(),
+            worker.process().log()
+        )
+    })?;
 
     write!(file, "{}", (500..3000).map(line).collect::<String>())?;
     std::thread::sleep(Duration::from_millis(1200));

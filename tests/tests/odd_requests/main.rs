@@ -1,0 +1,183 @@
+//! Every API in every version is asked the same odd things of our broker and of Apache Kafka's: nothing, null, twice the
+//! same, numbers below zero and far too large, names of nobody, frames cut short. The answers must be the same.
+
+mod read;
+mod schema;
+mod write;
+
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use aqueduct_tests::kafka::tool;
+use aqueduct_tests::server::{Kind, Server};
+
+use read::response;
+use schema::{Message, apis};
+use write::{Chance, request};
+
+/// Requests for each version of an API.
+const ROUNDS: u32 = 12;
+
+/// APIs whose answers tell of the broker itself, and are compared elsewhere or by none.
+const LEFT_OUT: &[&str] = &[
+    // The list of APIs and features: `connection` of the wire tests.
+    "ApiVersions",
+    // Which loggers there are, and every config of each: the wire tests and the tools' scripts.
+    "DescribeConfigs",
+    // Sizes and free space.
+    "DescribeLogDirs",
+    // Offsets of the metadata's own log.
+    "DescribeQuorum",
+];
+
+const SETTINGS: &[(&str, &str)] = &[
+    ("transaction.state.log.num.partitions", "5"),
+    ("num.partitions", "1"),
+    ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+    ("super.users", "User:ANONYMOUS"),
+];
+
+#[test]
+fn odd_requests_get_the_same_answers() -> Result<()> {
+    let servers =
+        [Server::start_with(Kind::Aqueduct, SETTINGS)?, Server::start_with(Kind::ApacheKafka, SETTINGS)?];
+    let mut sockets = [Socket::open(&servers[0])?, Socket::open(&servers[1])?];
+    let only = std::env::var("ODD_API").ok();
+    let (mut differences, mut asked) = (String::new(), 0);
+    for (number, api) in apis()?.iter().enumerate() {
+        if LEFT_OUT.contains(&api.as_str()) || only.as_ref().is_some_and(|only| only != api) {
+            continue;
+        }
+        for server in &servers {
+            topics(server)?;
+        }
+        let (ask, answer) =
+            (Message::load(&format!("{api}Request"))?, Message::load(&format!("{api}Response"))?);
+        for version in ask.versions.all() {
+            let mut chance = Chance::new(number as u64 * 1000 + version as u64);
+            for round in 0..ROUNDS {
+                let case = format!("{number}-{version}-{round}");
+                let written = request(&ask, version, &case, &mut chance);
+                let mut frame = written.bytes;
+                // The last ones are not whole.
+                if round == ROUNDS - 1 {
+                    frame.truncate(frame.len() / 2);
+                }
+                let seen = sockets.each_mut().map(|socket| socket.ask(&ask, &answer, version, &frame));
+                let [ours, theirs] = seen;
+                let (ours, theirs) = (ours?, theirs?);
+                asked += 1;
+                if ours != theirs && !is_known(api, &ours, &theirs) {
+                    let cut = if round == ROUNDS - 1 { " (cut)" } else { "" };
+                    let _ = writeln!(
+                        differences,
+                        "{api} {version}{cut} {}\n  ours   {ours}\n  theirs {theirs}",
+                        written.shown
+                    );
+                }
+            }
+        }
+    }
+    println!("{asked} requests");
+    assert!(
+        differences.is_empty(),
+        "{} of {asked} differ:\n{differences}",
+        differences.matches("\n  ours").count()
+    );
+    Ok(())
+}
+
+/// Differences with a reason, which `docs/compatibility.md` gives.
+fn is_known(_api: &str, _ours: &str, _theirs: &str) -> bool {
+    false
+}
+
+/// The topics that requests name, however often they were deleted.
+fn topics(server: &Server) -> Result<()> {
+    for (topic, partitions) in [("odd.a", "2"), ("odd.b", "1")] {
+        let bootstrap = server.bootstrap();
+        let args = ["--bootstrap-server", &bootstrap, "--create", "--if-not-exists", "--topic", topic];
+        tool("org.apache.kafka.tools.TopicCommand", &[&args[..], &["--partitions", partitions]].concat())?;
+    }
+    Ok(())
+}
+
+struct Socket {
+    address: SocketAddr,
+    stream: TcpStream,
+    next_id: i32,
+}
+
+impl Socket {
+    fn open(server: &Server) -> Result<Self> {
+        let address = SocketAddr::from(([127, 0, 0, 1], server.port()));
+        Ok(Self { address, stream: connect(address)?, next_id: 1 })
+    }
+
+    /// The answer in words; `closed` where the connection ends instead.
+    fn ask(&mut self, ask: &Message, answer: &Message, version: i16, body: &[u8]) -> Result<String> {
+        for _ in 0..100 {
+            let text = self.once(ask, answer, version, body)?;
+            // What is about to be there: a coordinator, an end of a transaction.
+            let busy = ["ErrorCode=14 ", "ErrorCode=15 ", "ErrorCode=51 "];
+            if !busy.iter().any(|code| text.contains(code)) {
+                return Ok(text);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.once(ask, answer, version, body)
+    }
+
+    fn once(&mut self, ask: &Message, answer: &Message, version: i16, body: &[u8]) -> Result<String> {
+        self.next_id += 1;
+        let mut frame = Vec::new();
+        frame.extend(ask.key.to_be_bytes());
+        frame.extend(version.to_be_bytes());
+        frame.extend(self.next_id.to_be_bytes());
+        frame.extend([0, 3]);
+        frame.extend(b"odd");
+        if ask.flexible.has(version) {
+            frame.push(0);
+        }
+        frame.extend(body);
+        self.stream.write_all(&u32::try_from(frame.len())?.to_be_bytes())?;
+        self.stream.write_all(&frame)?;
+        let Some(bytes) = self.read().with_context(|| format!("{} {version}", ask.name))? else {
+            self.stream = connect(self.address)?;
+            return Ok("closed".to_owned());
+        };
+        let (id, mut rest) = bytes.split_at_checked(4).context("no correlation id")?;
+        if id != self.next_id.to_be_bytes() {
+            bail!("{} {version}: answer to another request", ask.name);
+        }
+        // The header of an answer has tags where its body has; but for ApiVersions.
+        if answer.flexible.has(version) {
+            rest = rest.get(1..).context("no tags")?;
+        }
+        response(answer, version, rest)
+    }
+
+    fn read(&mut self) -> Result<Option<Vec<u8>>> {
+        let mut size = [0; 4];
+        match self.stream.read_exact(&mut size) {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error).context("no answer and no end of the connection"),
+        }
+        let mut frame = vec![0; u32::from_be_bytes(size) as usize];
+        self.stream.read_exact(&mut frame)?;
+        Ok(Some(frame))
+    }
+}
+
+fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    Ok(stream)
+}

@@ -67,8 +67,8 @@ fn odd_requests_get_the_same_answers() -> Result<()> {
                     frame.truncate(frame.len() / 2);
                 }
                 let seen = sockets.each_mut().map(|socket| socket.ask(&ask, &answer, version, &frame));
-                let [ours, theirs] = seen;
-                let (ours, theirs) = (ours?, theirs?);
+                // Silence is an answer of its own kind: it must not end the comparison.
+                let [ours, theirs] = seen.map(|seen| seen.unwrap_or_else(|error| format!("{error:#}")));
                 asked += 1;
                 if ours != theirs && !is_known(api, &ours, &theirs) {
                     let cut = if round == ROUNDS - 1 { " (cut)" } else { "" };
@@ -145,10 +145,11 @@ impl Socket {
         frame.extend(body);
         self.stream.write_all(&u32::try_from(frame.len())?.to_be_bytes())?;
         self.stream.write_all(&frame)?;
-        let Some(bytes) = self.read().with_context(|| format!("{} {version}", ask.name))? else {
+        let read = self.read();
+        if !matches!(read, Ok(Some(_))) {
             self.stream = connect(self.address)?;
-            return Ok("closed".to_owned());
-        };
+        }
+        let Some(bytes) = read? else { return Ok("closed".to_owned()) };
         let (id, mut rest) = bytes.split_at_checked(4).context("no correlation id")?;
         if id != self.next_id.to_be_bytes() {
             bail!("{} {version}: answer to another request", ask.name);
@@ -178,6 +179,6 @@ impl Socket {
 fn connect(address: SocketAddr) -> Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(8)))?;
     Ok(stream)
 }

@@ -105,7 +105,7 @@ pub fn run(script: &Path, server: &Server) -> Result<Vec<Seen>> {
         for (pattern, by) in &step.replace {
             lines.iter_mut().for_each(|line| *line = pattern.replace_all(line, by).into_owned());
         }
-        lines.retain(|line| !step.drop.iter().any(|drop| drop.is_match(line)));
+        lines.retain(|line| !line.is_empty() && !step.drop.iter().any(|drop| drop.is_match(line)));
         lines.sort();
         lines.insert(0, format!("exit code {code}"));
         seen.push(Seen { line: step.line, lines, differs: step.differs });

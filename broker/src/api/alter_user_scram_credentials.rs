@@ -36,7 +36,14 @@ pub(crate) async fn handle(
             error_message: message.map(Into::into),
         };
     let results = if context.allows_cluster(Operation::Alter) {
-        let (users, changes): (Vec<_>, Vec<_>) = by_user.into_iter().unzip();
+        // As Apache Kafka: one change of a user in a request, of whichever mechanism.
+        let (twice, once): (Vec<_>, Vec<_>) = by_user.into_iter().partition(|(_, changes)| changes.len() > 1);
+        let refused = twice.into_iter().map(|(user, _)| {
+            let message = "A user credential cannot be altered twice in the same request";
+            result(user, ErrorCode::DuplicateResource, Some(message.to_owned()))
+        });
+        let refused: Vec<_> = refused.collect();
+        let (users, changes): (Vec<_>, Vec<_>) = once.into_iter().unzip();
         let commands = changes.into_iter().map(|changes| Command::AlterScram { changes }).collect();
         let outcomes = context.node.metadata.submit(commands).await;
         let outcomes = users.into_iter().zip(outcomes);
@@ -48,6 +55,7 @@ pub(crate) async fn handle(
                 }
                 Err(error) => result(user, ErrorCode::KafkaStorageError, Some(error.to_string())),
             })
+            .chain(refused)
             .collect()
     } else {
         let code = ErrorCode::ClusterAuthorizationFailed;

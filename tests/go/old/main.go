@@ -136,6 +136,10 @@ func withSarama(version sarama.KafkaVersion) error {
 	if total != count {
 		return fmt.Errorf("%d offsets are committed", total)
 	}
+	// What describes configs in older versions is not served any more, by Apache Kafka neither.
+	if !version.IsAtLeast(sarama.V1_1_0_0) {
+		return admin.DeleteTopic(topic)
+	}
 	entries, err := admin.DescribeConfig(sarama.ConfigResource{Type: sarama.TopicResource, Name: topic, ConfigNames: []string{"retention.ms"}})
 	if err != nil || len(entries) != 1 || entries[0].Value != "604800000" {
 		return fmt.Errorf("configs: %v %v", entries, err)
@@ -144,10 +148,8 @@ func withSarama(version sarama.KafkaVersion) error {
 	if err != nil || groups[0].State != "Empty" {
 		return fmt.Errorf("groups: %v %v", groups, err)
 	}
-	if version.IsAtLeast(sarama.V1_1_0_0) {
-		if err := admin.DeleteConsumerGroup(group); err != nil {
-			return fmt.Errorf("delete group: %w", err)
-		}
+	if err := admin.DeleteConsumerGroup(group); err != nil {
+		return fmt.Errorf("delete group: %w", err)
 	}
 	return admin.DeleteTopic(topic)
 }

@@ -12,7 +12,7 @@ use aqueduct_tests::install::{find, go, run, workspace};
 use aqueduct_tests::on_both;
 use aqueduct_tests::server::{Server, run_checks};
 
-on_both!(librdkafka, kafka_python, kafkajs, franz_go);
+on_both!(librdkafka, kafka_python, kafkajs, franz_go, sarama_and_kafka_go);
 
 fn python(program: &str, server: &Server) -> Result<()> {
     let python = find("AQUEDUCT_PYTHON", "python", "bin/python")?.join("bin/python");
@@ -35,18 +35,24 @@ fn kafkajs(server: &Server) -> Result<()> {
 }
 
 fn franz_go(server: &Server) -> Result<()> {
-    run_checks(Command::new(go_program()?).arg(server.bootstrap())).map(drop)
+    run_checks(Command::new(go_program(".")?).arg(server.bootstrap())).map(drop)
 }
 
-/// The Go program, built once for all tests; its modules and most of its code are in Go's caches since `setup`.
-fn go_program() -> Result<PathBuf> {
+/// With the requests of old versions of Kafka.
+fn sarama_and_kafka_go(server: &Server) -> Result<()> {
+    run_checks(Command::new(go_program("./old")?).arg(server.bootstrap())).map(drop)
+}
+
+/// A Go program, built for both brokers; its modules and most of its code are in Go's caches since `setup`.
+fn go_program(package: &str) -> Result<PathBuf> {
     static BUILT: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _one_at_a_time = BUILT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let program = std::env::current_exe()?.with_file_name("franz-go-checks");
+    let name = if package == "." { "franz-go-checks" } else { "old-go-checks" };
+    let program = std::env::current_exe()?.with_file_name(name);
     run(Command::new(go()?)
         .args(["build", "-o"])
         .arg(&program)
-        .arg(".")
+        .arg(package)
         .current_dir(workspace().join("tests/go")))?;
     Ok(program)
 }

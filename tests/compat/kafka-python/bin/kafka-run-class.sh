@@ -21,6 +21,15 @@ if [[ ${KAFKA_OPTS:-} == *java.security.auth.login.config=* ]]; then
   login=$(sed -n '/LoginModule/p' "$jaas" | tr -s ' ' | sed 's/^ //')
   echo "listener.name.${listener,,}.${mechanism,,}.sasl.jaas.config=$login" >>"$config"
 fi
+# Credentials come in by a listener of their own, since ours are not added while a folder is formatted.
+if [[ -f $config.scram ]]; then
+  aside=127.0.0.1:$(value controller.quorum.bootstrap.servers | sed 's/.*://')
+  {
+    echo "listeners=$(value listeners | cut -d, -f1),ASIDE://$aside"
+    echo "advertised.listeners=$address,ASIDE://$aside"
+    echo "listener.security.protocol.map=$(value listener.security.protocol.map),ASIDE:PLAINTEXT"
+  } >>"$config"
+fi
 "$COMPAT_BINARY" broker --config "$config" &
 child=$!
 trap 'kill -TERM $child 2>/dev/null' TERM INT
@@ -28,6 +37,11 @@ until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
   kill -0 $child || exit 1
   sleep 0.05
 done
+if [[ -f $config.scram ]]; then
+  # SCRAM-SHA-256=[name=alice,password=secret]
+  IFS='=[],' read -r mechanism _ _ name _ password _ <"$config.scram"
+  "$COMPAT_BINARY" configs alter --bootstrap-server "$aside" --user "$name" --scram "$mechanism" <<<"$password"
+fi
 echo "[KafkaRaftServer nodeId=$(value node.id)] Kafka Server started"
 echo "Replayed UserScramCredentialRecord creating new entry for alice"
 wait $child || true

@@ -2,7 +2,9 @@
 //! application and the broker were killed: on our broker and on Apache Kafka's, with the same results.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aqueduct_tests::java::program;
@@ -109,7 +111,7 @@ struct App {
 
 impl App {
     fn start(bootstrap: &str, dir: &TempDir) -> Result<Self> {
-        let mut command = program("256m", "StreamsApp")?;
+        let mut command = streams_app("256m")?;
         command.args(["run", bootstrap]).arg(dir.path().join("state"));
         std::fs::create_dir_all(dir.path())?;
         // A log of its own for each run.
@@ -152,7 +154,17 @@ impl App {
     }
 }
 
+/// The clicks begin two hours ago, at a full minute.
+fn streams_app(heap: &str) -> Result<Command> {
+    static START: OnceLock<u128> = OnceLock::new();
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_millis());
+    let start = START.get_or_init(|| now() / 60_000 * 60_000 - 7_200_000);
+    let mut command = program(heap, "StreamsApp")?;
+    command.env("STREAMS_START", start.to_string());
+    Ok(command)
+}
+
 fn call(args: &[&str]) -> Result<String> {
-    let output = program("128m", "StreamsApp")?.args(args).output().context("java")?;
+    let output = streams_app("128m")?.args(args).output().context("java")?;
     text_of(&args.join(" "), &output)
 }

@@ -37,7 +37,8 @@ import org.apache.kafka.streams.processor.StateRestoreListener;
 public final class StreamsApp {
     private static final int USERS = 7;
     private static final int PARTITIONS = 2;
-    private static final long START = 1_700_000_040_000L;
+    /** The time of the first click, at the start of a minute; of late, since old records are not kept. */
+    private static final long START = Long.parseLong(System.getenv("STREAMS_START"));
 
     public static void main(String[] args) throws Exception {
         switch (args[0]) {

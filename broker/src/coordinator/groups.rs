@@ -24,7 +24,9 @@ use std::sync::Arc;
 
 use aqueduct_protocol::ErrorCode;
 
-pub use admin::{DescribedGroup, DescribedMember, GroupKind, ListedGroup};
+#[cfg(test)]
+pub use admin::GroupKind;
+pub use admin::{DescribedGroup, DescribedMember, ListedGroup};
 pub(super) use consumer::Undo;
 pub use consumer::{DescribedConsumerGroup, DescribedConsumerMember};
 pub use fetch::FetchedTopic;

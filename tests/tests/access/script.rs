@@ -83,7 +83,18 @@ pub fn run(bootstrap: &str) -> Result<Vec<String>> {
             say(group, client.codes(&committed(group, None), 8));
             say(group, client.codes(&HeartbeatRequest { group_id: group.into(), ..Default::default() }, 4));
             say(group, client.codes(&LeaveGroupRequest { group_id: group.into(), ..Default::default() }, 5));
-            say(group, client.codes(&SyncGroupRequest { group_id: group.into(), protocol_type: Some("consumer".into()), protocol_name: Some("range".into()), ..Default::default() }, 5));
+            say(
+                group,
+                client.codes(
+                    &SyncGroupRequest {
+                        group_id: group.into(),
+                        protocol_type: Some("consumer".into()),
+                        protocol_name: Some("range".into()),
+                        ..Default::default()
+                    },
+                    5,
+                ),
+            );
             say(group, client.codes(&find_group(group), 4));
             say(group, client.codes(&describe_group(group), 5));
             say(group, client.codes(&DeleteGroupsRequest { groups_names: vec![group.into()] }, 2));

@@ -9,7 +9,6 @@ pub struct Machine {
     pub open_files: Option<(Option<u64>, Option<u64>)>,
     /// Files that the whole machine may have open.
     pub file_max: Option<u64>,
-    pub max_map_count: Option<u64>,
     /// Swap devices in use.
     pub swaps: Vec<String>,
     pub swappiness: Option<u64>,
@@ -65,7 +64,6 @@ impl Machine {
         Self {
             open_files: Some((limit.current, limit.maximum)),
             file_max: number("/proc/sys/fs/file-max"),
-            max_map_count: number("/proc/sys/vm/max_map_count"),
             swaps: swaps(&std::fs::read_to_string("/proc/swaps").unwrap_or_default()),
             swappiness: number("/proc/sys/vm/swappiness"),
             dirty_ratio: number("/proc/sys/vm/dirty_ratio"),

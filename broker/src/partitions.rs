@@ -139,15 +139,24 @@ impl Partitions {
             return Err(code);
         }
         let cell = self.open.write().entry((topic.id, index.0)).or_default().clone();
-        let partition =
-            cell.get_or_try_init(|| self.open(topic, index, image.leader_epoch)).await.map_err(|error| {
+        let opened = cell.get_or_try_init(|| self.open(topic, index, image.leader_epoch)).await;
+        let is_deleted = self.metadata.image().topic_by_id(topic.id).is_none();
+        let partition = match opened {
+            Ok(partition) => partition,
+            // Its directory was renamed under the opening.
+            Err(_) if is_deleted => {
+                self.open.write().remove(&(topic.id, index.0));
+                return Err(ErrorCode::UnknownTopicOrPartition);
+            }
+            Err(error) => {
                 if !matches!(error, opening::OpenError::Storage(Error::DirectoryFailed { .. })) {
                     tracing::error!(topic = %topic.name, partition = index.0, %error, "log cannot be opened");
                 }
-                ErrorCode::KafkaStorageError
-            })?;
+                return Err(ErrorCode::KafkaStorageError);
+            }
+        };
         // The topic may have been deleted while its log was being opened.
-        if self.metadata.image().topic_by_id(topic.id).is_none() {
+        if is_deleted {
             partition.delete();
             self.open.write().remove(&(topic.id, index.0));
             let (directories, partition) = (self.directories.clone(), partition.clone());

@@ -91,7 +91,7 @@ async fn a_compacted_topic_stays_short_and_keeps_the_newest_of_each_key() {
     let newest = fill(&mut client, "compacted", 200).await;
     until("the log is cleaned", || log_bytes(dir.path(), "compacted-0") < 2 << 20).await;
     let (found, count) = read(&mut client, "compacted").await;
-    assert_eq!(found, newest);
+    assert!(found == newest, "of {} keys {} are found", newest.len(), found.len());
     assert!(count < 10_000, "{count}");
     assert_eq!(metric(&broker, "kafka_log_logcleanermanager_uncleanable_partitions_count"), 0);
     assert!(metric(&broker, "kafka_log_logcleaner_cleaner_recopy_percent") < 60);
@@ -104,10 +104,12 @@ async fn a_compacted_topic_stays_short_and_keeps_the_newest_of_each_key() {
 
     let broker = start_with(dir.path(), SETTINGS).await;
     let mut client = Client::connect(&broker).await;
-    assert_eq!(read(&mut client, "compacted").await, (found, count));
+    // It may have been cleaned once more since.
+    let (again, left) = read(&mut client, "compacted").await;
+    assert!(again == found && left <= count, "{left} records of {count}");
     let newest = fill(&mut client, "compacted", 100).await;
     until("it is cleaned again", || log_bytes(dir.path(), "compacted-0") < 2 << 20).await;
-    assert_eq!(read(&mut client, "compacted").await.0, newest);
+    assert!(read(&mut client, "compacted").await.0 == newest, "another record of a key than the newest");
     broker.shutdown().await;
 }
 

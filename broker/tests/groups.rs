@@ -47,6 +47,8 @@ fn sync(who: &JoinGroupResponse, assignments: &[(&str, &str)]) -> SyncGroupReque
         group_id: "g".into(),
         generation_id: who.generation_id,
         member_id: who.member_id.clone(),
+        protocol_type: Some("connect".into()),
+        protocol_name: Some("default".into()),
         assignments: assignments.iter().map(give).collect(),
         ..Default::default()
     }

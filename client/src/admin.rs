@@ -6,6 +6,7 @@ mod configs;
 mod consumer_groups;
 mod groups;
 mod log_dirs;
+mod producers;
 mod quotas;
 mod records;
 mod scram;

@@ -145,6 +145,9 @@ pub struct ClientConfig {
     /// `None` where not set: on if `acks` and `max.in.flight.requests.per.connection` allow it.
     pub enable_idempotence: Option<bool>,
     pub max_in_flight_requests_per_connection: usize,
+    /// Makes the producer transactional.
+    pub transactional_id: Option<String>,
+    pub transaction_timeout: Duration,
     // Consumer.
     pub fetch_min_bytes: usize,
     pub fetch_max_bytes: usize,
@@ -261,6 +264,8 @@ impl ClientConfig {
             retries: i32::MAX as u32,
             enable_idempotence: None,
             max_in_flight_requests_per_connection: 5,
+            transactional_id: None,
+            transaction_timeout: ms(60_000),
             fetch_min_bytes: 1,
             fetch_max_bytes: 52_428_800,
             fetch_max_wait: ms(500),
@@ -296,6 +301,16 @@ impl ClientConfig {
                 "enable.idempotence",
                 "true".to_owned(),
                 "needs acks=all, retries > 0 and max.in.flight.requests.per.connection of at most 5",
+            );
+        }
+        if let Some(id) = &self.transactional_id
+            && !self.idempotent()
+        {
+            return wrong(
+                "transactional.id",
+                id.clone(),
+                "needs enable.idempotence=true, and with it acks=all, retries > 0 and \
+                 max.in.flight.requests.per.connection of at most 5",
             );
         }
         if self.heartbeat_interval >= self.session_timeout {
@@ -377,9 +392,9 @@ mod tests {
             error_of(&[b, ("security.protocol", "TLS")]),
             "security.protocol=TLS: must be PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
         );
-        assert_eq!(
-            error_of(&[b, ("transactional.id", "x")]),
-            "transactional.id=x: transactions are not supported yet: leave it out"
+        assert!(
+            error_of(&[b, ("transactional.id", "x"), ("enable.idempotence", "false")])
+                .starts_with("transactional.id=x: needs enable.idempotence=true")
         );
         assert_eq!(error_of(&[("bootstrap.servers", "localhost")]), {
             "bootstrap.servers=localhost: 'localhost' is not host:port"

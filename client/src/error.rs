@@ -86,6 +86,12 @@ pub enum Error {
     /// The member is no longer part of the group's current generation; it has to join again.
     #[error("group {group}: member {member} is not part of the current generation: {code}")]
     NotAMember { group: String, member: String, code: ErrorCode },
+    /// A transaction that cannot be committed: it has to be aborted, or its producer given up where it is fenced.
+    #[error("transaction of transactional id {transactional_id} failed: {cause}")]
+    Transaction { transactional_id: String, cause: Box<Error> },
+    /// The transaction was aborted before the record was sent.
+    #[error("transactional id {transactional_id}: the transaction was aborted before the record was sent")]
+    TransactionAborted { transactional_id: String },
     /// The caller asked for what cannot be.
     #[error("{0}")]
     Invalid(String),
@@ -150,6 +156,7 @@ impl Error {
         match self {
             Self::Api { code, .. } | Self::NotAMember { code, .. } => Some(*code),
             Self::Timeout { last: Some(last), .. } | Self::NoBroker { last, .. } => last.code(),
+            Self::Transaction { cause, .. } => cause.code(),
             _ => None,
         }
     }
@@ -167,6 +174,11 @@ impl Error {
             Self::Api { code, .. } => code.is_retriable(),
             _ => false,
         }
+    }
+
+    /// Whether another producer has taken over the transactional id.
+    pub fn is_fenced(&self) -> bool {
+        matches!(self.code(), Some(ErrorCode::ProducerFenced | ErrorCode::InvalidProducerEpoch))
     }
 
     /// Whether this client and the broker do not agree on who is who: another attempt changes nothing.

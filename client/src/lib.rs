@@ -3,7 +3,7 @@
 //! Everything starts from a [`ClientConfig`], read from Kafka's own property names, and a [`Client`], which owns the
 //! connections and the metadata and is cheap to clone:
 //!
-//! - [`Producer`]: batches, idempotent by default; per record a cheap [`Delivery`], or whole batches as bytes.
+//! - [`Producer`]: batches, idempotent by default, with transactions where it has a `transactional.id`; per record a cheap [`Delivery`], or whole batches as bytes.
 //! - [`PartitionConsumer`]: reads partitions that the caller assigns, as records or as raw batches.
 //! - [`GroupConsumer`]: a member of a classic consumer group; rebalances come as events from its `poll`.
 //! - [`GroupMember`]: membership in a group of any protocol type, for those who bring their own assignment.
@@ -25,6 +25,7 @@ mod offsets;
 mod producer;
 mod properties;
 mod retry;
+mod transactions;
 mod types;
 
 pub use admin::{

@@ -8,6 +8,8 @@ mod memory;
 mod partitioner;
 mod queue;
 mod sender;
+mod transaction;
+mod transactional;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,8 +26,11 @@ use self::accumulator::{Accumulator, Append, record_size};
 pub use self::delivery::{Deliveries, Delivery};
 use self::memory::Memory;
 use self::sender::{Sender, Shared};
+use self::transaction::Transaction;
+pub(crate) use self::transaction::{Ending, Identity};
 use crate::client::Client;
 use crate::error::{Error, Result};
+use crate::transactions::Coordinator;
 use crate::types::{ProducerRecord, TopicPartition};
 
 /// Sends records in batches; clones share the buffer and the order.
@@ -58,8 +63,14 @@ impl Producer {
     pub fn new(client: Client) -> Self {
         let config = client.config();
         let memory = Arc::new(Memory::new(config.buffer_memory));
+        let transactional_id = config.transactional_id.as_deref().map(ByteString::from);
+        let coordinator = transactional_id
+            .clone()
+            .map(|id| Coordinator::new(client.clone(), id, config.transaction_timeout));
+        let transaction = transactional_id.map(Transaction::new);
         let shared = Arc::new(Shared {
-            accumulator: Mutex::new(Accumulator::new(config, memory.clone())),
+            accumulator: Mutex::new(Accumulator::new(config, memory.clone(), transaction)),
+            coordinator,
             memory,
             wake: Notify::new(),
             closing: AtomicBool::new(false),
@@ -97,7 +108,8 @@ impl Producer {
     /// the order of the calls. The [`Delivery`] tells of the first record.
     ///
     /// # Errors
-    /// As [`Producer::send`]; [`Error::BadBatch`] where the bytes are not one whole batch.
+    /// As [`Producer::send`]; [`Error::BadBatch`] where the bytes are not one whole batch; [`Error::Invalid`] for a producer
+    /// with transactions.
     pub async fn produce_raw(&self, partition: TopicPartition, batch: Bytes) -> Result<Delivery> {
         let size = batch.len();
         self.take_memory(&partition.topic, size).await?;
@@ -135,8 +147,9 @@ impl Producer {
         }
     }
 
-    /// Flushes, then ends the sender. Sends after it fail with [`Error::Closed`].
+    /// Flushes, then ends the sender. Sends after it fail with [`Error::Closed`]. An open transaction is aborted.
     pub async fn close(&self) {
+        self.abort_open().await;
         {
             let _no_append_meanwhile = self.inner.shared.accumulator.lock();
             self.inner.shared.closing.store(true, Ordering::Release);
@@ -149,6 +162,21 @@ impl Producer {
             // It ends by itself now; that it panicked would have been logged.
             let _ = sender.await;
         }
+    }
+
+    /// Ends the producer at once: nothing that is not on its way to a broker yet is sent any more, and nothing can be
+    /// added. For one whose owner does not answer any more.
+    pub fn abandon(&self) {
+        let waiting = {
+            let mut accumulator = self.inner.shared.accumulator.lock();
+            self.inner.shared.closing.store(true, Ordering::Release);
+            accumulator.abandoned = true;
+            accumulator.drain()
+        };
+        self.inner.shared.memory.close();
+        // Dropped batches fail as closed.
+        drop(waiting);
+        self.inner.shared.wake.notify_one();
     }
 
     /// Appends without waiting, until a record needs that: it is the result.

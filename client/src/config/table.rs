@@ -55,6 +55,8 @@ pub(super) const KEYS: &[Key] = keys! {
     "retries" = "2147483647" => |c, v| c.retries = count(v)? as u32;
     "enable.idempotence" = "true" => |c, v| c.enable_idempotence = Some(boolean(v)?);
     "max.in.flight.requests.per.connection" = "5" => |c, v| c.max_in_flight_requests_per_connection = positive(v)?;
+    "transactional.id" => |c, v| c.transactional_id = non_blank(v);
+    "transaction.timeout.ms" = "60000" => |c, v| c.transaction_timeout = millis(v)?;
 
     "fetch.min.bytes" = "1" => |c, v| c.fetch_min_bytes = bytes(v)?;
     "fetch.max.bytes" = "52428800" => |c, v| c.fetch_max_bytes = bytes(v)?;
@@ -74,7 +76,6 @@ pub(super) const KEYS: &[Key] = keys! {
     "rebalance.timeout.ms" => |c, v| c.rebalance_timeout = Some(millis(v)?);
     "partition.assignment.strategy" = "range,cooperative-sticky" => |c, v| c.partition_assignment_strategy = strategies(v)?;
 
-    "transactional.id" => |_c, v| transactions(v)?;
     "group.protocol" = "classic" => |_c, v| classic(v)?;
 
     // Java settings that change nothing here, accepted so that existing files give no warning.
@@ -97,7 +98,6 @@ pub(super) const KEYS: &[Key] = keys! {
     "client.dns.lookup" => |_c, _v| ignored();
     "exclude.internal.topics" = "true" => |_c, v| boolean(v)?;
     "internal.leave.group.on.close" => |_c, v| boolean(v)?;
-    "transaction.timeout.ms" => |_c, v| millis(v)?;
 };
 
 /// Keys of which even the value does not matter here.
@@ -137,13 +137,6 @@ fn idle(text: &str) -> Result<Duration, String> {
         Ok(number) if number < 0 => Ok(FOREVER),
         _ => millis(text),
     }
-}
-
-fn transactions(text: &str) -> Result<(), String> {
-    if text.is_empty() {
-        return Ok(());
-    }
-    Err("transactions are not supported yet: leave it out".to_owned())
 }
 
 fn classic(text: &str) -> Result<(), String> {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::chunk::FetchedBatches;
 use super::reader::Reader;
 use crate::client::Client;
+use crate::config::IsolationLevel;
 use crate::error::{Error, Result};
 use crate::offsets;
 use crate::types::{ConsumerRecord, OffsetSpec, TopicPartition};
@@ -105,14 +106,16 @@ impl PartitionConsumer {
         self.reader.batches(Instant::now() + timeout).await
     }
 
-    /// Reads all assigned partitions up to the ends that they have now, and gives each record to `each`. What failed to be
+    /// Reads all assigned partitions up to the ends that they have now, and gives each record to `each`. With
+    /// `isolation.level=read_committed` that includes transactions that are open now: it waits until they have ended. What failed to be
     /// read is retried for `default.api.timeout.ms` without progress.
     pub async fn read_to_end(&mut self, mut each: impl FnMut(ConsumerRecord)) -> Result<()> {
         let limit = self.client.config().default_api_timeout;
         self.reader.fetcher.find_positions(Instant::now() + limit).await?;
         // Not through `self`, so that the future is `Send`.
         let (client, assignment) = (self.client.clone(), self.assignment());
-        let mut ends = look_up(&client, &assignment, OffsetSpec::Latest).await?;
+        let mut ends =
+            look_up(&client, &assignment, OffsetSpec::Latest, IsolationLevel::ReadUncommitted).await?;
         loop {
             ends.retain(|partition, end| self.position(partition).is_some_and(|at| at < *end));
             if ends.is_empty() {
@@ -138,7 +141,7 @@ impl PartitionConsumer {
         partitions: &[TopicPartition],
         spec: OffsetSpec,
     ) -> Result<HashMap<TopicPartition, Offset>> {
-        look_up(&self.client, partitions, spec).await
+        look_up(&self.client, partitions, spec, self.client.config().isolation_level).await
     }
 }
 
@@ -146,9 +149,10 @@ async fn look_up(
     client: &Client,
     partitions: &[TopicPartition],
     spec: OffsetSpec,
+    isolation: IsolationLevel,
 ) -> Result<HashMap<TopicPartition, Offset>> {
     let config = client.config();
     let wanted = partitions.iter().map(|partition| (partition.clone(), spec)).collect();
-    let found = offsets::list(client, wanted, config.isolation_level, config.default_api_timeout).await;
+    let found = offsets::list(client, wanted, isolation, config.default_api_timeout).await;
     found.into_iter().map(|(partition, listed)| Ok((partition, listed?.offset))).collect()
 }

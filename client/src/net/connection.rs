@@ -166,6 +166,11 @@ impl Connection {
         self.shared.ended.get().is_some() || self.outgoing.is_closed()
     }
 
+    /// Level of the cluster's feature `transaction.version`.
+    pub(crate) fn transaction_version(&self) -> i16 {
+        self.shared.versions.transaction_version()
+    }
+
     /// The newest common version of `R`, `cap` at most.
     pub(crate) fn version<R: Request>(&self, cap: i16) -> Result<i16> {
         self.shared.versions.choose::<R>(cap).ok_or_else(|| Error::UnsupportedVersion {

@@ -38,7 +38,9 @@ pub(super) async fn api_versions(stream: &mut Stream, client_id: &ByteString) ->
         let (_, answer) =
             frame::decode_response::<ApiVersionsRequest>(body, spoken).map_err(Failure::Decode)?;
         match ErrorCode::from_code(answer.error_code) {
-            ErrorCode::None => return Ok(Versions::new(&answer.api_keys)),
+            ErrorCode::None => {
+                return Ok(Versions::new(&answer.api_keys).with_features(&answer.finalized_features));
+            }
             ErrorCode::UnsupportedVersion if version > 0 => version = next_version(&answer, version),
             code => return Err(Failure::Code(code)),
         }

@@ -4,17 +4,32 @@ use std::collections::HashMap;
 
 use aqueduct_protocol::Request;
 use aqueduct_protocol::api::Api;
-use aqueduct_protocol::messages::api_versions_response::ApiVersion;
+use aqueduct_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey};
 
 /// The versions that a broker serves, as its ApiVersions answer lists them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Versions {
     ranges: HashMap<i16, (i16, i16)>,
+    /// Level of the feature `transaction.version`.
+    transactions: i16,
 }
 
 impl Versions {
     pub(crate) fn new(listed: &[ApiVersion]) -> Self {
-        Self { ranges: listed.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect() }
+        let ranges = listed.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect();
+        Self { ranges, transactions: 0 }
+    }
+
+    /// The same, with the features that are in force in the cluster.
+    pub(crate) fn with_features(mut self, finalized: &[FinalizedFeatureKey]) -> Self {
+        let feature = finalized.iter().find(|feature| feature.name == "transaction.version");
+        self.transactions = feature.map_or(0, |feature| feature.max_version_level);
+        self
+    }
+
+    /// Level of the feature `transaction.version`; 0 where the broker does not tell.
+    pub(crate) fn transaction_version(&self) -> i16 {
+        self.transactions
     }
 
     /// The newest version of `R` that both sides speak and that is not above `cap`; `None` where there is none.

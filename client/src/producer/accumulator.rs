@@ -13,7 +13,8 @@ use super::batch::Batch;
 use super::delivery::{Delivery, Outcome};
 use super::memory::Memory;
 use super::partitioner::{self, Sticky};
-use super::queue::{PartitionQueue, QueueOptions};
+use super::queue::{Numbering, PartitionQueue, QueueOptions};
+use super::transaction::Transaction;
 use crate::config::ClientConfig;
 use crate::error::{Error, Result};
 use crate::metadata::{Metadata, TopicMetadata};
@@ -31,6 +32,10 @@ pub(super) struct Accumulator {
     queues: Vec<PartitionQueue>,
     /// Where the next round over the queues begins, so that none is always last.
     start: usize,
+    /// Nothing is to be sent any more.
+    pub(super) abandoned: bool,
+    /// Of a producer with a `transactional.id`.
+    pub(super) transaction: Option<Transaction>,
 }
 
 /// What is known of a topic.
@@ -72,12 +77,14 @@ pub(super) struct Due {
     pub(super) brokers: Vec<BrokerId>,
     /// Some partition with a batch has no leader.
     pub(super) leaderless: bool,
+    /// Some partition has to become part of the transaction first.
+    pub(super) joins: bool,
     /// When to look again, if nothing else happens.
     pub(super) next: Option<Instant>,
 }
 
 impl Accumulator {
-    pub(super) fn new(config: &ClientConfig, memory: Arc<Memory>) -> Self {
+    pub(super) fn new(config: &ClientConfig, memory: Arc<Memory>, transaction: Option<Transaction>) -> Self {
         let (compression, level) = config.compression();
         let queue_options = QueueOptions {
             linger: config.linger,
@@ -85,6 +92,7 @@ impl Accumulator {
             retries: config.retries,
             backoff: config.retry_backoff,
             delivery_timeout: config.delivery_timeout,
+            transactional: transaction.is_some(),
         };
         Self {
             queue_options,
@@ -95,6 +103,8 @@ impl Accumulator {
             topics: HashMap::new(),
             queues: Vec::new(),
             start: 0,
+            abandoned: false,
+            transaction,
         }
     }
 
@@ -133,6 +143,7 @@ impl Accumulator {
         record: ProducerRecord,
         size: usize,
     ) -> Result<Append> {
+        self.check_transaction()?;
         let Some(topic) = self.topics.get_mut(&record.topic) else { return Ok(Append::UnknownTopic(record)) };
         let partition = match (record.partition, &record.key) {
             (Some(partition), _) => partition,
@@ -153,7 +164,9 @@ impl Accumulator {
         let mut wake = false;
         if !queue.open_batch().is_some_and(fits) {
             let order = queue.order();
-            let builder = BatchBuilder::new(self.compression).reserve(self.batch_size.max(size));
+            let builder = BatchBuilder::new(self.compression)
+                .reserve(self.batch_size.max(size))
+                .transactional(self.queue_options.transactional);
             let builder = match self.level {
                 Some(level) => builder.compression_level(level),
                 None => builder,
@@ -186,6 +199,12 @@ impl Accumulator {
         to: &TopicPartition,
         bytes: Bytes,
     ) -> Result<Option<Delivery>> {
+        self.check_transaction()?;
+        if self.transaction.is_some() {
+            return Err(Error::Invalid(
+                "whole batches cannot be part of a transaction; send records".to_owned(),
+            ));
+        }
         let Some(topic) = self.topics.get_mut(&to.topic) else { return Ok(None) };
         check_partition(&to.topic, to.partition, topic.count)?;
         let header = parse_raw(to, &bytes)?;
@@ -204,6 +223,25 @@ impl Accumulator {
         self.queues.iter().flat_map(PartitionQueue::outcomes).collect()
     }
 
+    fn check_transaction(&self) -> Result<()> {
+        self.transaction.as_ref().map_or(Ok(()), Transaction::check_append)
+    }
+
+    /// Takes out everything that is not on its way.
+    pub(super) fn drain(&mut self) -> Vec<Batch> {
+        self.queues.iter_mut().flat_map(PartitionQueue::drain).collect()
+    }
+
+    /// What will not be sent because the producer or its transaction is given up.
+    pub(super) fn doomed(&mut self) -> Vec<(Batch, Error)> {
+        let error = match (self.abandoned, &self.transaction) {
+            (true, _) => Some(Error::Closed("producer")),
+            (false, transaction) => transaction.as_ref().and_then(Transaction::dooms),
+        };
+        let Some(error) = error else { return Vec::new() };
+        self.drain().into_iter().map(|batch| (batch, error.clone())).collect()
+    }
+
     /// Whether nothing is left to send or to wait for.
     pub(super) fn is_idle(&self) -> bool {
         self.queues.iter().all(PartitionQueue::is_idle)
@@ -215,6 +253,9 @@ impl Accumulator {
         for queue in &mut self.queues {
             queue.expire(now, &mut expired);
         }
+        if let Some(transaction) = &mut self.transaction {
+            expired.iter().for_each(|(batch, error)| transaction.failed(error, batch.attempts > 0));
+        }
         expired
     }
 
@@ -224,7 +265,9 @@ impl Accumulator {
         let mut due = Due::default();
         for queue in &self.queues {
             if queue.is_due(now, hurry) {
+                let joined = |t: &mut Transaction| t.admits(&queue.partition);
                 match image.leader(&queue.partition.topic, queue.partition.partition) {
+                    Some(_) if !self.transaction.as_mut().is_none_or(joined) => {}
                     Some(leader) if due.brokers.contains(&leader.id) => {}
                     Some(leader) => due.brokers.push(leader.id),
                     None => due.leaderless = true,
@@ -233,6 +276,7 @@ impl Accumulator {
             let next = queue.next_event().filter(|at| *at > now);
             due.next = due.next.into_iter().chain(next).min();
         }
+        due.joins = self.transaction.as_ref().is_some_and(Transaction::has_wanted);
         due
     }
 
@@ -243,7 +287,7 @@ impl Accumulator {
         image: &Metadata,
         broker: BrokerId,
         limit: usize,
-        producer: Option<ProducerId>,
+        numbering: Option<Numbering>,
     ) -> Vec<Taken> {
         let hurry = self.memory.is_short();
         let (count, mut size, mut taken) = (self.queues.len(), 0, Vec::new());
@@ -259,6 +303,10 @@ impl Accumulator {
             if !queue.is_due(now, hurry) || !leads(queue) {
                 continue;
             }
+            let joined = |t: &mut Transaction| t.admits(&queue.partition);
+            if !self.transaction.as_mut().is_none_or(joined) {
+                continue;
+            }
             size += queue.next_size();
             if size > limit && !taken.is_empty() {
                 self.start = at;
@@ -266,7 +314,10 @@ impl Accumulator {
             }
             let partition = queue.partition.clone();
             let id = image.topic(&partition.topic).map_or(Uuid::ZERO, |topic| topic.id);
-            taken.extend(queue.take(producer).map(|batch| Taken { queue: at, partition, id, batch }));
+            if let Some(transaction) = &mut self.transaction {
+                transaction.sending(&partition);
+            }
+            taken.extend(queue.take(numbering).map(|batch| Taken { queue: at, partition, id, batch }));
         }
         taken
     }
@@ -348,7 +399,7 @@ mod tests {
     fn accumulator(settings: &[(&str, &str)], image: &Metadata) -> Accumulator {
         let all = settings.iter().copied().chain([("bootstrap.servers", "h:1")]);
         let (config, _) = ClientConfig::from_properties(all).expect("valid");
-        let mut accumulator = Accumulator::new(&config, Arc::new(Memory::new(1 << 20)));
+        let mut accumulator = Accumulator::new(&config, Arc::new(Memory::new(1 << 20)), None);
         accumulator.learn(image.topic("t").expect("there"));
         accumulator
     }

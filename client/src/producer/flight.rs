@@ -8,6 +8,7 @@ use aqueduct_protocol::messages::produce_request::{PartitionProduceData, TopicPr
 use aqueduct_protocol::messages::produce_response::PartitionProduceResponse;
 use aqueduct_protocol::messages::{ProduceRequest, ProduceResponse};
 use bytes::Bytes;
+use bytestring::ByteString;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
@@ -20,8 +21,17 @@ use crate::net::{Connection, PendingResponse};
 const API: &str = "Produce";
 /// From this version on topics are named by their ids.
 const BY_ID: i16 = 13;
+/// From this version on a batch makes its partition part of the transaction.
+const JOINS: i16 = 12;
 /// A broker gives up waiting for replicas before the client gives up waiting for the broker.
 const MARGIN: Duration = Duration::from_millis(500);
+
+/// The transaction that a request is part of.
+pub(super) struct Mark {
+    pub(super) transactional_id: ByteString,
+    /// Partitions join it with their first batch.
+    pub(super) implicit: bool,
+}
 
 /// What became of the batches of one request.
 pub(super) struct Landed {
@@ -35,6 +45,7 @@ pub(super) fn launch(
     connection: &Connection,
     broker: BrokerId,
     taken: Vec<Taken>,
+    transaction: Option<Mark>,
     config: &ClientConfig,
 ) -> BoxFuture<'static, Landed> {
     let mut landed = Landed { broker, batches: Vec::with_capacity(taken.len()) };
@@ -48,7 +59,7 @@ pub(super) fn launch(
             }
         }
     }
-    let started = start(connection, &flying, config);
+    let started = start(connection, &flying, transaction, config);
     let flying: Vec<Taken> = flying.into_iter().map(|(taken, _)| taken).collect();
     let address = connection.broker().to_owned();
     let acks = config.acks;
@@ -71,10 +82,16 @@ pub(super) fn launch(
 fn start(
     connection: &Connection,
     flying: &[(Taken, Bytes)],
+    transaction: Option<Mark>,
     config: &ClientConfig,
 ) -> Result<PendingResponse<ProduceRequest>> {
     let by_id = flying.iter().all(|(taken, _)| !taken.id.is_zero());
-    let version = connection.version::<ProduceRequest>(if by_id { i16::MAX } else { BY_ID - 1 })?;
+    let cap = match &transaction {
+        Some(mark) if !mark.implicit => JOINS - 1,
+        _ if by_id => i16::MAX,
+        _ => BY_ID - 1,
+    };
+    let version = connection.version::<ProduceRequest>(cap)?;
     let mut topics: Vec<TopicProduceData> = Vec::new();
     for (taken, bytes) in flying {
         let data = PartitionProduceData { index: taken.partition.partition.0, records: Some(bytes.clone()) };
@@ -89,7 +106,7 @@ fn start(
     }
     let timeout = config.request_timeout;
     let request = ProduceRequest {
-        transactional_id: None,
+        transactional_id: transaction.map(|mark| mark.transactional_id),
         acks: config.acks.wire(),
         timeout_ms: i32::try_from(timeout.saturating_sub(MARGIN).as_millis()).unwrap_or(i32::MAX),
         topic_data: topics,

@@ -15,9 +15,22 @@ use tokio::time::Instant;
 
 use super::batch::{Batch, Stamp};
 use super::delivery::Outcome;
+use super::transaction::Identity;
 use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::types::TopicPartition;
+
+/// How batches get their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Numbering {
+    /// Each partition counts its own epochs of this producer id.
+    Own(ProducerId),
+    /// The epoch is that of the transaction.
+    Transactional(Identity),
+}
+
+/// Pause before a batch that comes too early for its transaction is sent again.
+const SOON: Duration = Duration::from_millis(20);
 
 /// What the queue needs to know of the settings.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +40,8 @@ pub(super) struct QueueOptions {
     pub(super) retries: u32,
     pub(super) backoff: Backoff,
     pub(super) delivery_timeout: Duration,
+    /// Epochs are the transaction's, not the queue's.
+    pub(super) transactional: bool,
 }
 
 /// The batches of one partition.
@@ -138,24 +153,34 @@ impl PartitionQueue {
         self.ready.front().or(self.open.as_ref().map(|(batch, _)| batch)).map_or(0, Batch::size)
     }
 
-    /// Takes the next batch to send it, numbered for `producer` if there is one. To be called when it is due.
-    pub(super) fn take(&mut self, producer: Option<ProducerId>) -> Option<Batch> {
+    /// Takes the next batch to send it, numbered if it is to be. To be called when it is due.
+    pub(super) fn take(&mut self, numbering: Option<Numbering>) -> Option<Batch> {
         if self.ready.is_empty() {
             self.close_open();
         }
         let mut batch = self.ready.pop_front()?;
         self.resume = None;
         if batch.stamp.is_none() {
-            batch.stamp = producer.map(|id| self.number(id, batch.records));
+            batch.stamp = numbering.map(|numbering| self.number(numbering, batch.records));
         }
         batch.attempts += 1;
         self.flying.push((batch.order, batch.outcome.clone()));
         Some(batch)
     }
 
-    fn number(&mut self, id: ProducerId, records: i32) -> Stamp {
-        let first = Stamp { id, epoch: ProducerEpoch(0), sequence: 0 };
-        let stamp = *self.sequence.get_or_insert(first);
+    fn number(&mut self, numbering: Numbering, records: i32) -> Stamp {
+        let stamp = match numbering {
+            Numbering::Own(id) => {
+                let first = Stamp { id, epoch: ProducerEpoch(0), sequence: 0 };
+                *self.sequence.get_or_insert(first)
+            }
+            Numbering::Transactional(Identity { id, epoch }) => {
+                let first = Stamp { id, epoch, sequence: 0 };
+                let last = self.sequence.filter(|last| (last.id, last.epoch) == (id, epoch));
+                self.known &= self.sequence.is_none_or(|last| last.id == id);
+                last.unwrap_or(first)
+            }
+        };
         // 2^31-1 is followed by 0.
         let next = (i64::from(stamp.sequence) + i64::from(records)) & i64::from(i32::MAX);
         self.sequence = Some(Stamp { sequence: next as i32, ..stamp });
@@ -173,7 +198,13 @@ impl PartitionQueue {
     /// A taken batch failed. Gives it back where it failed for good; otherwise it will be sent again.
     pub(super) fn failed(&mut self, now: Instant, mut batch: Batch, error: Error) -> Option<(Batch, Error)> {
         self.landed(batch.order);
-        let renumber = batch.stamp.is_some() && refuses_sequence(&error);
+        let refused = batch.stamp.is_some() && refuses_sequence(&error);
+        // A transaction cannot be numbered anew, but what follows a batch that comes again was refused for that alone.
+        let follows = |queue: &Self| {
+            queue.returned.iter().any(|earlier| earlier.order < batch.order)
+                || queue.flying.iter().any(|(earlier, _)| *earlier < batch.order)
+        };
+        let renumber = refused && (!self.options.transactional || follows(self));
         let again = (error.is_retriable() || renumber) && batch.attempts <= self.options.retries;
         if !again {
             self.settle(Some(batch.stamp));
@@ -187,7 +218,12 @@ impl PartitionQueue {
         batch.error = Some(error);
         self.returned.push(batch);
         self.failures = self.failures.saturating_add(1);
-        self.resume = Some(now + self.options.backoff.jittered(self.failures));
+        let pause = match batch_error(&self.returned) {
+            // The end of the transaction before is on its way to this partition.
+            Some(ErrorCode::ConcurrentTransactions) => SOON,
+            _ => self.options.backoff.jittered(self.failures),
+        };
+        self.resume = Some(now + pause);
         self.settle(None);
         None
     }
@@ -229,7 +265,9 @@ impl PartitionQueue {
         let refused =
             self.returned.first().and_then(|batch| batch.error.as_ref()).is_some_and(refuses_sequence);
         let kept = self.returned.len() + self.ready.iter().filter(|batch| batch.stamp.is_some()).count();
-        if refused {
+        if self.options.transactional {
+            // Nothing is numbered anew; what is lost fails the transaction.
+        } else if refused {
             for batch in &mut self.returned {
                 batch.stamp = None;
             }
@@ -257,10 +295,21 @@ impl PartitionQueue {
         }
     }
 
+    /// Takes out what is not on its way.
+    pub(super) fn drain(&mut self) -> Vec<Batch> {
+        self.close_open();
+        self.returned.drain(..).chain(self.ready.drain(..)).collect()
+    }
+
     /// A producer id that may not number batches of this partition any more.
     pub(super) fn used_up(&self) -> Option<ProducerId> {
         self.used_up
     }
+}
+
+/// Why the batch that came back last did.
+fn batch_error(returned: &[Batch]) -> Option<ErrorCode> {
+    returned.last()?.error.as_ref()?.code()
 }
 
 /// Whether the broker refused a batch for its place in the sequence, and so surely has not written it.

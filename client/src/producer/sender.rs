@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::{BrokerId, ProducerId};
@@ -16,12 +17,16 @@ use tokio::time::Instant;
 
 use super::accumulator::Accumulator;
 use super::batch::Batch;
-use super::flight::{self, Landed};
+use super::flight::{self, Landed, Mark};
 use super::memory::Memory;
+use super::queue::Numbering;
+use super::transaction::Transaction;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::metadata::{Broker, Metadata};
 use crate::net::{Connection, Lane};
+use crate::transactions::Coordinator;
+use crate::types::TopicPartition;
 
 /// The connection's queue holds more than this.
 const MAX_IN_FLIGHT: usize = 100;
@@ -31,6 +36,8 @@ const MAX_IN_FLIGHT: usize = 100;
 pub(super) struct Shared {
     pub(super) accumulator: Mutex<Accumulator>,
     pub(super) memory: Arc<Memory>,
+    /// Of the transactional id, if there is one.
+    pub(super) coordinator: Option<Coordinator>,
     /// Something may be due.
     pub(super) wake: Notify,
     pub(super) closing: AtomicBool,
@@ -41,6 +48,8 @@ enum Errand {
     Connected(BrokerId, Result<Connection>),
     Refreshed(Result<Arc<Metadata>>),
     Identified(Result<ProducerId>),
+    /// Partitions are part of the transaction.
+    Joined(Result<Vec<TopicPartition>>),
 }
 
 /// The task's own state.
@@ -51,6 +60,7 @@ pub(super) struct Sender {
     idempotent: bool,
     producer: Option<ProducerId>,
     identifying: bool,
+    joining: bool,
     refreshing: bool,
     /// No refresh for want of a leader before this.
     refresh_after: Instant,
@@ -72,6 +82,7 @@ impl Sender {
             idempotent: client.config().idempotent(),
             producer: None,
             identifying: false,
+            joining: false,
             refreshing: false,
             refresh_after: now,
             refresh_due: now + client.config().metadata_max_age,
@@ -110,17 +121,21 @@ impl Sender {
     fn pump(&mut self) -> Instant {
         let now = Instant::now();
         let image = self.client.cached();
-        let (expired, mut due) = {
+        let (expired, doomed, mut due) = {
             let mut accumulator = self.shared.accumulator.lock();
-            (accumulator.expire(now), accumulator.due(now, &image))
+            (accumulator.expire(now), accumulator.doomed(), accumulator.due(now, &image))
         };
-        for (batch, error) in expired {
+        for (batch, error) in expired.into_iter().chain(doomed) {
             batch.fail(error);
         }
         if now >= self.refresh_due || due.leaderless && now >= self.refresh_after {
             self.refresh(now);
         } else if due.leaderless {
             due.next = due.next.into_iter().chain([self.refresh_after]).min();
+        }
+        if due.joins && !self.joining {
+            self.joining = true;
+            self.errands.push(join(self.shared.clone(), self.client.config().max_block).boxed());
         }
         if !due.brokers.is_empty() && self.identified() {
             for broker in &due.brokers {
@@ -132,7 +147,7 @@ impl Sender {
 
     /// Whether batches can be numbered; otherwise sees to it.
     fn identified(&mut self) -> bool {
-        if !self.idempotent {
+        if !self.idempotent || self.shared.coordinator.is_some() {
             return true;
         }
         if self.producer.is_some_and(|id| self.shared.accumulator.lock().used_up(id)) {
@@ -155,11 +170,24 @@ impl Sender {
         let most = config.max_in_flight_requests_per_connection.min(MAX_IN_FLIGHT);
         let limit = config.max_request_size;
         while self.in_flight.get(&broker).is_none_or(|count| *count < most) {
-            let taken = self.shared.accumulator.lock().take(now, image, broker, limit, self.producer);
+            let (taken, mark) = {
+                let mut accumulator = self.shared.accumulator.lock();
+                let (numbering, mark) = match &accumulator.transaction {
+                    Some(transaction) => {
+                        let mark = Mark {
+                            transactional_id: transaction.transactional_id().clone(),
+                            implicit: transaction.implicit(),
+                        };
+                        (transaction.identity().map(Numbering::Transactional), Some(mark))
+                    }
+                    None => (self.producer.map(Numbering::Own), None),
+                };
+                (accumulator.take(now, image, broker, limit, numbering), mark)
+            };
             if taken.is_empty() {
                 return;
             }
-            let flight = flight::launch(&connection, broker, taken, self.client.config());
+            let flight = flight::launch(&connection, broker, taken, mark, self.client.config());
             *self.in_flight.entry(broker).or_default() += 1;
             self.flights.push(flight);
         }
@@ -206,6 +234,22 @@ impl Sender {
                 self.identifying = false;
                 result.map(|id| self.producer = Some(id)).err()
             }
+            Errand::Joined(result) => {
+                self.joining = false;
+                let mut accumulator = self.shared.accumulator.lock();
+                let transaction = accumulator.transaction.as_mut();
+                match (result, transaction) {
+                    (Ok(partitions), Some(transaction)) => {
+                        transaction.joined(partitions);
+                        None
+                    }
+                    (Err(error), Some(transaction)) => {
+                        transaction.refused(&error);
+                        Some(error)
+                    }
+                    (_, None) => None,
+                }
+            }
         };
         if let Some(error) = failed {
             tracing::debug!(%error, "producer will try again");
@@ -231,6 +275,9 @@ impl Sender {
                     Err(error) => {
                         stale |= error.asks_for_metadata();
                         if let Some((batch, error)) = queue.failed(now, batch, error) {
+                            if let Some(transaction) = &mut accumulator.transaction {
+                                transaction.failed(&error, true);
+                            }
                             settled.push((batch, Err(error)));
                         }
                     }
@@ -254,6 +301,16 @@ impl Drop for Sender {
     fn drop(&mut self) {
         self.client.drop_lane(self.lane);
     }
+}
+
+/// Tells the coordinator of partitions that are to be sent to.
+async fn join(shared: Arc<Shared>, limit: Duration) -> Errand {
+    let Some(coordinator) = &shared.coordinator else { return Errand::Joined(Ok(Vec::new())) };
+    let _turn = coordinator.turn().await;
+    let wanted = shared.accumulator.lock().transaction.as_mut().and_then(Transaction::take_wanted);
+    let Some((identity, partitions)) = wanted else { return Errand::Joined(Ok(Vec::new())) };
+    let added = coordinator.add_partitions(identity, &partitions, limit).await;
+    Errand::Joined(added.map(|()| partitions))
 }
 
 /// Asks for a producer id until there is one: without it nothing can be sent, and batches expire by themselves.

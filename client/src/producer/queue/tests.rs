@@ -16,6 +16,7 @@ fn options() -> QueueOptions {
         retries: u32::MAX,
         backoff: Backoff { initial: Duration::from_millis(1), max: Duration::from_millis(1) },
         delivery_timeout: Duration::from_secs(120),
+        transactional: false,
     }
 }
 
@@ -49,7 +50,7 @@ fn add(queue: &mut PartitionQueue, now: Instant) {
 }
 
 fn take(queue: &mut PartitionQueue) -> Batch {
-    queue.take(Some(ID)).expect("a batch is ready")
+    queue.take(Some(Numbering::Own(ID))).expect("a batch is ready")
 }
 
 fn numbers(batch: &Batch) -> (u64, i16, i32) {
@@ -207,7 +208,7 @@ proptest! {
                         prop_assert!(queue.failed(now, batch, code(ErrorCode::NotEnoughReplicas)).is_none());
                     }
                 }
-                4 if queue.is_due(now, false) => flying.extend(queue.take(Some(ID))),
+                4 if queue.is_due(now, false) => flying.extend(queue.take(Some(Numbering::Own(ID)))),
                 _ => {
                     if let Some(batch) = flying.pop_front() {
                         match log.append(&batch) {
@@ -219,7 +220,7 @@ proptest! {
                         }
                     }
                     if queue.is_due(now, false) {
-                        flying.extend(queue.take(Some(ID)));
+                        flying.extend(queue.take(Some(Numbering::Own(ID))));
                     }
                 }
             }
@@ -228,4 +229,29 @@ proptest! {
         prop_assert_eq!(acked.len(), sent);
         prop_assert_eq!(log.batches, (1..=sent as u64).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn a_transaction_gives_the_epoch_and_is_never_numbered_anew() {
+    let now = Instant::now();
+    let mut queue =
+        PartitionQueue::new(TopicPartition::new("t", 0), QueueOptions { transactional: true, ..options() });
+    let take_as = |queue: &mut PartitionQueue, epoch| {
+        let identity = Identity { id: ID, epoch: ProducerEpoch(epoch) };
+        queue.take(Some(Numbering::Transactional(identity))).expect("a batch is ready")
+    };
+    (0..6).for_each(|_| add(&mut queue, now));
+    let one = take_as(&mut queue, 3);
+    assert_eq!(numbers(&one), (1, 3, 0));
+    queue.succeeded(one.order);
+    let [two, three] = [take_as(&mut queue, 3), take_as(&mut queue, 3)];
+    assert_eq!((numbers(&two), numbers(&three)), ((2, 3, 1), (3, 3, 3)));
+    assert!(queue.failed(now, two, code(ErrorCode::NotLeaderOrFollower)).is_none(), "comes again");
+    assert!(queue.failed(now, three, code(ErrorCode::OutOfOrderSequenceNumber)).is_none(), "it follows");
+    let [two, three] = [take_as(&mut queue, 3), take_as(&mut queue, 3)];
+    assert_eq!((numbers(&two), numbers(&three)), ((2, 3, 1), (3, 3, 3)));
+    queue.succeeded(two.order);
+    assert!(queue.failed(now, three, code(ErrorCode::OutOfOrderSequenceNumber)).is_some(), "a gap for good");
+    assert_eq!(numbers(&take_as(&mut queue, 4)), (4, 4, 0), "a new epoch begins at 0");
+    assert_eq!(queue.drain().len(), 2);
 }

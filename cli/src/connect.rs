@@ -1,12 +1,13 @@
 //! `aqueduct connect`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use aqueduct_broker::config::Properties;
 use aqueduct_connect_api::ConfigMap;
 use aqueduct_connect_worker::{Error, Handle, Herder, Mode, Worker, WorkerConfig};
-use aqueduct_rest::{ConnectApi, Loggers, Server};
+use aqueduct_rest::{ConnectApi, HttpPeers, Loggers, Server};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -111,9 +112,11 @@ impl Service {
         let Some(first) = servers.first() else { bail!("listeners: at least one address is needed") };
         let bound = first.address();
         let (host, port) = config.advertised(bound);
-        let worker = Worker::start(config, (&host, port)).await.map_err(explain)?;
+        let peers = HttpPeers::new()?;
+        let started = Worker::start_among(config, (&host, port), Arc::new(peers.clone())).await;
+        let worker = started.map_err(explain)?;
         let loggers = Loggers::new(move |directives| levels.set(directives));
-        let router = ConnectApi::new(worker.herder(), loggers).router();
+        let router = ConnectApi::new(worker.herder(), loggers, peers).router();
         let stop = CancellationToken::new();
         let servers = servers.into_iter().map(|s| s.serve(router.clone(), stop.clone())).collect();
         tracing::info!(address = %bound, "Connect REST API is served");

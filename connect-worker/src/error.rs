@@ -21,6 +21,12 @@ pub enum Error {
     /// It exists already, or the group is being rebalanced (409).
     #[error("{0}")]
     Conflict(String),
+    /// Another worker has to do it, the one at `url`; `None` where that is not known at this moment (409).
+    #[error("{why}")]
+    Elsewhere { why: String, url: Option<String> },
+    /// The worker is not that far yet (503).
+    #[error("{0}")]
+    Unavailable(String),
     /// It took longer than a request may take (500).
     #[error("Request timed out. {0}")]
     Timeout(String),
@@ -60,7 +66,8 @@ impl Error {
             Self::BadRequest(_) => 400,
             Self::Forbidden(_) => 403,
             Self::NotFound(_) => 404,
-            Self::Conflict(_) => 409,
+            Self::Conflict(_) | Self::Elsewhere { .. } => 409,
+            Self::Unavailable(_) => 503,
             Self::Timeout(_) | Self::Kafka { .. } | Self::Internal(_) | Self::ShutDown => 500,
         }
     }

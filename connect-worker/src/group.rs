@@ -16,18 +16,31 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::WorkerConfig;
-use crate::herder::GroupEvent;
+use crate::herder::{GroupEvent, Owners};
+use crate::ids::RunState;
 use crate::membership::blob::{Assignment, AssignmentError, Metadata};
 use crate::membership::incremental::{Assignor, Round};
 use crate::membership::{Load, Protocol, eager};
-use crate::store::ConfigStore;
+use crate::status::Status;
+use crate::store::{ConfigStore, StatusStore};
 
 /// What the herder tells the membership.
 #[derive(Default)]
 pub struct GroupShared {
     /// What this worker holds.
     load: Mutex<Load>,
-    rejoin: Notify,
+    asks: Mutex<Asks>,
+    asked: Notify,
+}
+
+/// Why the herder wants another round.
+#[derive(Default)]
+struct Asks {
+    at_once: bool,
+    /// There is something to share out since this config offset.
+    since: Option<i64>,
+    /// The config topic could not be read as far as the group is.
+    lagging: bool,
 }
 
 impl GroupShared {
@@ -37,7 +50,22 @@ impl GroupShared {
 
     /// Asks for another round.
     pub fn request_rejoin(&self) {
-        self.rejoin.notify_one();
+        self.asks.lock().at_once = true;
+        self.asked.notify_one();
+    }
+
+    /// Asks for another round, unless the one under way has seen the config topic up to `offset`.
+    pub fn request_rejoin_for(&self, offset: i64) {
+        let mut asks = self.asks.lock();
+        asks.since = asks.since.max(Some(offset));
+        drop(asks);
+        self.asked.notify_one();
+    }
+
+    /// Tells that this worker cannot follow the group.
+    pub fn report_lag(&self) {
+        self.asks.lock().lagging = true;
+        self.asked.notify_one();
     }
 }
 
@@ -47,10 +75,13 @@ pub struct Group {
     protocol: Protocol,
     url: String,
     config: ConfigStore,
+    status: StatusStore,
     shared: Arc<GroupShared>,
     events: mpsc::Sender<GroupEvent>,
     assignor: Assignor,
     last_completed: Option<i32>,
+    session: Duration,
+    unsync_backoff: Duration,
     stop: CancellationToken,
 }
 
@@ -60,6 +91,18 @@ struct Outcome {
     generation: i32,
     leads: bool,
     assignment: Assignment,
+    /// What each member runs now, by its URL; known to the leader alone.
+    owners: Owners,
+}
+
+/// Why the next round begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wake {
+    Rejoin,
+    /// The config topic has to be read first, outside the group.
+    Lagging,
+    /// The herder is gone.
+    End,
 }
 
 const RETRY: Duration = Duration::from_secs(1);
@@ -70,7 +113,7 @@ impl Group {
         worker: &WorkerConfig,
         client: Option<Client>,
         url: String,
-        config: ConfigStore,
+        (config, status): (ConfigStore, StatusStore),
         shared: Arc<GroupShared>,
         events: mpsc::Sender<GroupEvent>,
         stop: CancellationToken,
@@ -87,16 +130,22 @@ impl Group {
             };
             GroupMember::new(client, options)
         });
-        let max_delay = if member.is_some() { worker.number("scheduled.rebalance.max.delay.ms") } else { 0 };
+        let distributed = member.is_some();
+        let max_delay = if distributed { worker.number("scheduled.rebalance.max.delay.ms") } else { 0 };
+        let unsync_backoff =
+            if distributed { worker.millis("worker.unsync.backoff.ms") } else { Duration::ZERO };
         Self {
             member,
             protocol: worker.protocol(),
             url,
             config,
+            status,
             shared,
             events,
             assignor: Assignor::new(max_delay),
             last_completed: None,
+            session: worker.session_timeout(),
+            unsync_backoff,
             stop,
         }
     }
@@ -119,8 +168,8 @@ impl Group {
 
     async fn rounds(&mut self) {
         loop {
-            let round = match &self.member {
-                Some(member) => self.cluster_round(member.clone()).await,
+            let round = match self.member.clone() {
+                Some(member) => self.guarded_round(member).await,
                 None => Ok(Some(self.solo_round())),
             };
             let round = match round {
@@ -132,43 +181,111 @@ impl Group {
                     continue;
                 }
             };
-            let (delay, protocol) = (round.assignment.delay, round.protocol);
+            let (delay, protocol, offset) = (round.assignment.delay, round.protocol, round.assignment.offset);
             if !self.tell(round).await {
                 return;
             }
-            self.wait(delay).await;
-            if protocol == Protocol::Eager && !self.prepare().await {
+            let wake = self.wait(delay, offset).await;
+            if wake == Wake::End
+                || wake == Wake::Lagging && !self.catch_up_outside().await
+                || protocol == Protocol::Eager && !self.prepare().await
+            {
                 return;
             }
         }
     }
 
-    /// Waits until there is a reason to join again.
-    async fn wait(&self, delay: i32) {
+    /// A round; where the coordinator cannot be reached for a session timeout meanwhile, what runs here is suspended.
+    async fn guarded_round(&mut self, member: GroupMember) -> Result<Option<Outcome>, String> {
+        let (events, session, watched) = (self.events.clone(), self.session, member.clone());
+        let mut round = std::pin::pin!(self.cluster_round(member));
+        tokio::select! {
+            done = &mut round => return done,
+            () = silence(&watched, session) => suspend(&events).await,
+        };
+        round.await
+    }
+
+    /// Waits until there is a reason to join again; `offset` is how far the last round has read the config topic.
+    async fn wait(&self, delay: i32, offset: i64) -> Wake {
         let due = async {
             match u64::try_from(delay) {
                 Ok(delay) if delay > 0 => tokio::time::sleep(Duration::from_millis(delay)).await,
                 _ => std::future::pending().await,
             }
         };
-        let changed = async {
-            match &self.member {
-                Some(member) => match member.changed().await {
-                    MemberSignal::Lost(error) => tracing::warn!(%error, "membership was lost, joining again"),
-                    MemberSignal::Fatal(error) => {
-                        tracing::error!(%error, "the group cannot be used");
-                        tokio::time::sleep(RETRY).await;
-                    }
-                    _ => {}
-                },
-                None => std::future::pending().await,
+        tokio::select! {
+            () = due => Wake::Rejoin,
+            () = self.changed() => Wake::Rejoin,
+            wake = self.asked(offset) => wake,
+            back = self.unheard() => if back { Wake::Rejoin } else { Wake::End },
+        }
+    }
+
+    /// The herder asks for a round that the last one has not made needless.
+    async fn asked(&self, offset: i64) -> Wake {
+        loop {
+            self.shared.asked.notified().await;
+            let asks = std::mem::take(&mut *self.shared.asks.lock());
+            if asks.lagging {
+                return Wake::Lagging;
+            }
+            if asks.at_once || asks.since.is_some_and(|since| since > offset) {
+                return Wake::Rejoin;
+            }
+        }
+    }
+
+    /// The coordinator wants another round, or has forgotten this member.
+    async fn changed(&self) {
+        match &self.member {
+            Some(member) => match member.changed().await {
+                MemberSignal::Lost(error) => tracing::warn!(%error, "membership was lost, joining again"),
+                MemberSignal::Fatal(error) => {
+                    tracing::error!(%error, "the group cannot be used");
+                    tokio::time::sleep(RETRY).await;
+                }
+                _ => {}
+            },
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Suspends what runs here when the coordinator has not been heard for a session timeout: it has given the work to
+    /// others. Returns when it is heard again; false where the herder is gone.
+    async fn unheard(&self) -> bool {
+        let Some(member) = &self.member else { return std::future::pending().await };
+        silence(member, self.session).await;
+        if !suspend(&self.events).await {
+            return false;
+        }
+        while member.silence() >= self.session {
+            tokio::time::sleep(LISTEN).await;
+        }
+        true
+    }
+
+    /// Leaves the group, so that others can go on, until the config topic can be read.
+    async fn catch_up_outside(&self) -> bool {
+        tracing::warn!("this worker leaves the group until it can read the config topic to its end");
+        if !self.prepare().await {
+            return false;
+        }
+        if let Some(member) = &self.member
+            && let Err(error) = member.leave("taking too long to read the config topic").await
+        {
+            tracing::debug!(%error, "leaving the group failed");
+        }
+        let read = async {
+            while let Err(error) = self.config.read_to_end().await {
+                tracing::warn!(%error, "reading the config topic to its end failed, trying again");
+                tokio::time::sleep(RETRY).await;
             }
         };
-        tokio::select! {
-            () = due => {}
-            () = changed => {}
-            () = self.shared.rejoin.notified() => {}
+        if tokio::time::timeout(self.unsync_backoff, read).await.is_err() {
+            tracing::warn!("the config topic could not be read within worker.unsync.backoff.ms");
         }
+        true
     }
 
     async fn tell(&mut self, round: Outcome) -> bool {
@@ -178,9 +295,10 @@ impl Group {
         }
         let event = GroupEvent::Assigned {
             assignment: round.assignment,
-            eager: round.protocol == Protocol::Eager,
+            protocol: round.protocol,
             leads: round.leads,
             generation: round.generation,
+            owners: round.owners,
             done,
         };
         self.events.send(event).await.is_ok() && handled.await.is_ok()
@@ -202,12 +320,19 @@ impl Group {
             last_completed: self.last_completed,
             members: &members,
             configured: &configured,
+            released: &Load::default(),
         };
         let share = self.assignor.assign(&round).remove(ME).unwrap_or_default();
         let mut assignment = Assignment::empty(ME, self.url.clone(), offset);
         assignment.assigned = share.assigned;
         assignment.revoked = share.revoked;
-        Outcome { protocol: Protocol::Compatible, generation, leads: true, assignment }
+        Outcome {
+            protocol: Protocol::Compatible,
+            generation,
+            leads: true,
+            assignment,
+            owners: Owners::default(),
+        }
     }
 
     /// One round with the cluster; `None` where it has to be begun again.
@@ -218,13 +343,14 @@ impl Group {
         let protocol = Protocol::from_name(&joined.protocol).ok_or_else(|| {
             format!("the coordinator chose protocol {}, which was not offered", joined.protocol)
         })?;
-        let assignments = if joined.is_leader() { self.lead(protocol, &joined).await } else { Vec::new() };
+        let (assignments, owners) =
+            if joined.is_leader() { self.lead(protocol, &joined).await } else { Default::default() };
         match member.sync(assignments).await.map_err(|e| e.to_string())? {
             SyncOutcome::Rejoin => Ok(None),
             SyncOutcome::Assigned(bytes) => {
                 let assignment = Assignment::decode(&bytes).map_err(|e| e.to_string())?;
                 let leads = joined.is_leader();
-                Ok(Some(Outcome { protocol, generation: joined.generation, leads, assignment }))
+                Ok(Some(Outcome { protocol, generation: joined.generation, leads, assignment, owners }))
             }
         }
     }
@@ -241,7 +367,7 @@ impl Group {
     }
 
     /// Shares out among the members.
-    async fn lead(&mut self, protocol: Protocol, joined: &JoinOutcome) -> Vec<(ByteString, Bytes)> {
+    async fn lead(&mut self, protocol: Protocol, joined: &JoinOutcome) -> (Vec<(ByteString, Bytes)>, Owners) {
         let members = read_members(&joined.members);
         let newest = members.values().map(|(_, m)| m.offset).max().unwrap_or(0);
         if self.config.read(crate::config_state::ConfigState::offset) < newest
@@ -270,12 +396,14 @@ impl Group {
         } else {
             let loads: BTreeMap<String, Load> =
                 members.iter().map(|(id, (load, _))| (id.clone(), load.clone())).collect();
+            let released = self.released(&all, &loads).await;
             let round = Round {
                 now: crate::clock::now_millis(),
                 generation: joined.generation,
                 last_completed: self.last_completed,
                 members: &loads,
                 configured: &all,
+                released: &released,
             };
             for (id, share) in self.assignor.assign(&round) {
                 if let Some(assignment) = assignments.get_mut(id.as_str()) {
@@ -285,8 +413,58 @@ impl Group {
                 }
             }
         }
-        assignments.into_iter().map(|(id, a)| (id.into(), a.encode(protocol.version()))).collect()
+        let mut owners = Vec::with_capacity(members.len());
+        for (id, (held, metadata)) in &members {
+            let mut load = if protocol == Protocol::Eager { Load::default() } else { held.clone() };
+            if let Some(assignment) = assignments.get(id.as_str()) {
+                load.remove(&assignment.revoked);
+                load.add(&assignment.assigned);
+            }
+            owners.push((metadata.url.clone(), load));
+        }
+        let encoded = assignments.into_iter().map(|(id, a)| (id.into(), a.encode(protocol.version())));
+        (encoded.collect(), Owners::new(owners))
     }
+
+    /// What nobody holds because its worker has stopped it and said so: it need not wait for that worker's return.
+    async fn released(&self, all: &Load, members: &BTreeMap<String, Load>) -> Load {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        let mut idle = all.clone();
+        members.values().for_each(|load| idle.remove(load));
+        if idle.is_empty() || !self.assignor.waits() {
+            return Load::default();
+        }
+        if !matches!(tokio::time::timeout(PATIENCE, self.status.read_to_end()).await, Ok(Ok(()))) {
+            tracing::debug!("the status topic could not be read to its end in time");
+        }
+        self.status.read(|state| {
+            let stopped = |status: Option<&Status>| status.is_some_and(|s| s.state == RunState::Unassigned);
+            idle.connectors.retain(|name| stopped(state.connector(name)));
+            idle.tasks.retain(|id| stopped(state.task(id)));
+        });
+        idle
+    }
+}
+
+const LISTEN: Duration = Duration::from_millis(200);
+
+/// Returns when the coordinator has not been heard for `limit`.
+async fn silence(member: &GroupMember, limit: Duration) {
+    loop {
+        let left = limit.saturating_sub(member.silence());
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.max(LISTEN)).await;
+    }
+}
+
+async fn suspend(events: &mpsc::Sender<GroupEvent>) -> bool {
+    tracing::warn!(
+        "the coordinator of the group has not answered for session.timeout.ms: what runs here stops until it does"
+    );
+    let (done, handled) = oneshot::channel();
+    events.send(GroupEvent::Suspend { done }).await.is_ok() && handled.await.is_ok()
 }
 
 fn configured(config: &ConfigStore) -> (Load, i64) {

@@ -8,8 +8,11 @@ mod commands;
 mod core;
 mod driver;
 mod handle;
+mod leadership;
 mod offsets;
 mod restart;
+mod session_keys;
+mod task_configs;
 mod validate;
 
 pub(crate) use self::core::Core;
@@ -17,4 +20,5 @@ pub(crate) use auto_restart::{AutoRestarts, Planned, RestartPolicy};
 pub(crate) use driver::{Driver, GroupEvent};
 pub(crate) use handle::Shared;
 pub use handle::{Health, Herder, NewConnector};
+pub(crate) use leadership::{Leadership, Owners};
 pub use validate::{ConfigInfo, ConfigInfos};

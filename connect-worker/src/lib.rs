@@ -22,6 +22,7 @@ mod group;
 mod headers;
 mod herder;
 mod ids;
+pub mod internal;
 pub mod membership;
 mod metrics;
 mod offsets;

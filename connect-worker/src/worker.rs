@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Mode, WorkerConfig};
 use crate::error::{Error, Result};
 use crate::group::{Group, GroupShared};
-use crate::herder::{AutoRestarts, Driver, Herder, RestartPolicy, Shared};
+use crate::herder::{AutoRestarts, Driver, Herder, Leadership, RestartPolicy, Shared};
+use crate::internal::{Peers, no_peers};
 use crate::metrics::WorkerMetrics;
 use crate::store::{ConfigStore, OffsetsStore, StatusStore, TopicSpec};
 use crate::task::TaskEnvironment;
@@ -41,6 +42,18 @@ impl Worker {
     /// [`Error::BadRequest`] for a setting or an internal topic that is not as it has to be, [`Error::Kafka`] where the
     /// cluster does not answer.
     pub async fn start(config: WorkerConfig, advertised: (&str, u16)) -> Result<Handle> {
+        Self::start_among(config, advertised, no_peers()).await
+    }
+
+    /// The same for a worker that reaches others of its group through `peers`.
+    ///
+    /// # Errors
+    /// As for [`Worker::start`].
+    pub async fn start_among(
+        config: WorkerConfig,
+        advertised: (&str, u16),
+        peers: Arc<dyn Peers>,
+    ) -> Result<Handle> {
         for key in config.unknown_keys() {
             tracing::warn!(key, "unknown setting is ignored");
         }
@@ -63,10 +76,11 @@ impl Worker {
         });
         let shared = Arc::new(Shared {
             config: configs.clone(),
-            status: statuses,
+            status: statuses.clone(),
             environment,
             ready: AtomicBool::new(false),
-            leader_url: Mutex::new(None),
+            leadership: Mutex::new(Leadership::default()),
+            peers,
             cluster_id,
             client: client.clone(),
         });
@@ -84,7 +98,7 @@ impl Worker {
             &config,
             member,
             format!("http://{worker_id}/"),
-            configs,
+            (configs, statuses),
             group_shared,
             events_to,
             stop_group.clone(),

@@ -3,13 +3,32 @@
 mod plugins;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use aqueduct_connect_worker::{Handle, Herder, Mode, NewConnector, TargetState, Worker, WorkerConfig};
+use aqueduct_connect_worker::internal::{InternalRequest, Peers};
+use aqueduct_connect_worker::{Error, Handle, Herder, Mode, NewConnector, TargetState, Worker, WorkerConfig};
 use aqueduct_tests::kafka::Kafka;
+use async_trait::async_trait;
 
-async fn start(bootstrap: &str, protocol: &str, port: u16) -> Result<Handle> {
+/// Workers of this process, by their URLs: what HTTP is to others.
+#[derive(Clone, Default)]
+struct Local(Arc<Mutex<BTreeMap<String, Herder>>>);
+
+#[async_trait]
+impl Peers for Local {
+    async fn send(&self, request: InternalRequest) -> Result<(), Error> {
+        let parts: Vec<&str> = request.url.splitn(4, '/').collect();
+        let base = format!("{}//{}/", parts[0], parts[2]);
+        let herder = self.0.lock().expect("not poisoned").get(&base).cloned();
+        let herder = herder.ok_or_else(|| Error::Internal(format!("nobody is at {base}")))?;
+        let name = parts[3].trim_start_matches("connectors/").trim_end_matches("/tasks");
+        herder.put_tasks(name, &request.body, Ok(request.signature)).await
+    }
+}
+
+async fn start(bootstrap: &str, protocol: &str, port: u16, peers: &Local) -> Result<Handle> {
     let settings = [
         ("bootstrap.servers", bootstrap),
         ("group.id", protocol),
@@ -30,7 +49,9 @@ async fn start(bootstrap: &str, protocol: &str, port: u16) -> Result<Handle> {
     ];
     let settings = settings.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
     let config = WorkerConfig::from_properties(&settings, Mode::Distributed)?;
-    Ok(Worker::start(config, ("127.0.0.1", port)).await?)
+    let worker = Worker::start_among(config, ("127.0.0.1", port), Arc::new(peers.clone())).await?;
+    peers.0.lock().expect("not poisoned").insert(format!("http://127.0.0.1:{port}/"), worker.herder());
+    Ok(worker)
 }
 
 /// Which worker says that it runs what; `None` where something does not run.
@@ -74,7 +95,8 @@ async fn wait_for_spread(herder: &Herder, ports: &[u16], total: usize) -> Result
 }
 
 async fn workers_share_and_take_over(bootstrap: &str, protocol: &str) -> Result<()> {
-    let first = start(bootstrap, protocol, 1001).await?;
+    let peers = Local::default();
+    let first = start(bootstrap, protocol, 1001, &peers).await?;
     let herder = first.herder();
     for n in 0..4 {
         let topic = format!("{protocol}-{n}");
@@ -89,15 +111,19 @@ async fn workers_share_and_take_over(bootstrap: &str, protocol: &str) -> Result<
         herder.create(NewConnector { name: format!("c{n}"), config, initial_state: None }).await?;
     }
     wait_for_spread(&herder, &[1001], 12).await?;
-    let second = start(bootstrap, protocol, 1002).await?;
+    let second = start(bootstrap, protocol, 1002, &peers).await?;
     wait_for_spread(&herder, &[1001, 1002], 12).await?;
-    let third = start(bootstrap, protocol, 1003).await?;
+    let third = start(bootstrap, protocol, 1003, &peers).await?;
     wait_for_spread(&herder, &[1001, 1002, 1003], 12).await?;
 
     // What is asked of one worker happens on all.
     third.herder().set_target("c0", TargetState::Paused).await?;
     third.herder().set_target("c0", TargetState::Started).await?;
-    third.herder().restart("c1", true, false).await?;
+    let refused = third.herder().restart("c1", true, false).await;
+    assert!(
+        matches!(&refused, Err(Error::Elsewhere { url: Some(url), .. }) if url == "http://127.0.0.1:1001/")
+    );
+    first.herder().restart("c1", true, false).await?;
     wait_for_spread(&herder, &[1001, 1002, 1003], 12).await?;
     let config = [
         ("connector.class", "test.Numbers"),
@@ -107,7 +133,7 @@ async fn workers_share_and_take_over(bootstrap: &str, protocol: &str) -> Result<
         ("tasks.max", "2"),
     ];
     let config = config.into_iter().map(|(k, v)| (k.to_owned(), Some(v.to_owned()))).collect();
-    second.herder().create(NewConnector { name: "c4".to_owned(), config, initial_state: None }).await?;
+    first.herder().create(NewConnector { name: "c4".to_owned(), config, initial_state: None }).await?;
     wait_for_spread(&herder, &[1001, 1002, 1003], 15).await?;
 
     // A worker that leaves hands over at once, whether it led or not.
@@ -123,7 +149,7 @@ async fn workers_share_and_take_over(bootstrap: &str, protocol: &str) -> Result<
 async fn workers_share_and_take_over_with_every_protocol() -> Result<()> {
     let _ = tracing_subscriber::fmt().with_env_filter("info").with_test_writer().try_init();
     let kafka = Kafka::start()?;
-    for protocol in ["sessioned", "eager"] {
+    for protocol in ["sessioned", "compatible", "eager"] {
         workers_share_and_take_over(&kafka.bootstrap(), protocol).await?;
     }
     Ok(())

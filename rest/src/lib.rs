@@ -12,5 +12,5 @@ mod server;
 
 pub mod node;
 
-pub use connect::{ConnectApi, Loggers};
+pub use connect::{ConnectApi, HttpPeers, Loggers};
 pub use server::{BindError, Server};

@@ -196,6 +196,11 @@ impl Worker {
         self.process.log_tail()
     }
 
+    /// All that the worker has logged.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
     /// Starts the worker again with the same settings, after it ended or was killed.
     pub fn restart(&mut self) -> Result<()> {
         self.process.kill();

@@ -38,11 +38,13 @@ pub(super) async fn run(shared: Arc<Shared>) {
         }
         let Err(error) = calls::heartbeat(&shared, &identity).await else {
             failures = 0;
+            shared.hear();
             continue;
         };
         match error.code() {
             Some(ErrorCode::RebalanceInProgress) => {
                 failures = 0;
+                shared.hear();
                 shared.signal.send_replace(MemberSignal::RebalanceNeeded);
             }
             Some(

@@ -62,6 +62,10 @@ pub(super) struct State {
     pub(super) identity: Identity,
     pub(super) coordinator: Option<Broker>,
     pub(super) touched: Instant,
+    /// When the coordinator last answered as one does to a member.
+    heard: Instant,
+    /// Since when calls to the coordinator fail.
+    failing: Option<Instant>,
     protocol: Option<ByteString>,
     /// For joins and syncs; another one after a join that was given up, which the old connection still waits for.
     join_lane: Lane,
@@ -87,8 +91,16 @@ impl Shared {
         Ok(found)
     }
 
+    /// The coordinator has answered.
+    pub(super) fn hear(&self) {
+        let mut state = self.state.lock();
+        state.heard = Instant::now();
+        state.failing = None;
+    }
+
     /// Forgets the coordinator where `error` says that it is another or gone.
     pub(super) fn doubt_coordinator(&self, error: &Error) {
+        self.state.lock().failing.get_or_insert_with(Instant::now);
         let moved =
             matches!(error.code(), Some(ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable));
         if moved || error.asks_for_metadata() {
@@ -137,6 +149,8 @@ impl GroupMember {
             identity,
             coordinator: None,
             touched: Instant::now(),
+            heard: Instant::now(),
+            failing: None,
             protocol: None,
             join_lane: client.new_lane(),
             joining: false,
@@ -255,6 +269,18 @@ impl GroupMember {
         self.shared.state.lock().touched = Instant::now();
     }
 
+    /// For how long nothing was heard of the coordinator: beyond the session timeout it will have given this member's part
+    /// to others. Nothing is to be heard while a join is under way, unless it fails.
+    pub fn silence(&self) -> Duration {
+        let state = self.shared.state.lock();
+        let since = match (state.joining, state.failing) {
+            (true, None) => return Duration::ZERO,
+            (true, Some(since)) => since,
+            (false, _) => state.heard,
+        };
+        since.elapsed()
+    }
+
     /// Generation and member id of the current membership.
     pub fn generation(&self) -> Option<(i32, ByteString)> {
         let identity = self.shared.identity();
@@ -334,6 +360,7 @@ impl GroupMember {
             state.protocol = Some(outcome.protocol.clone());
             state.touched = Instant::now();
         }
+        shared.hear();
         shared.signal.send_replace(MemberSignal::Joined);
         let beats = tokio::spawn(heartbeat::run(shared.clone()));
         self.heartbeat.lock().replace(Heartbeat(beats));

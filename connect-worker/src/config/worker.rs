@@ -8,6 +8,7 @@ use aqueduct_connect_api::{Config, ConfigDef, ConfigKey, ConfigMap};
 
 use super::{OverridePolicy, Providers};
 use crate::error::{Error, Result};
+use crate::internal::Algorithm;
 use crate::membership::Protocol;
 
 /// Whether the worker shares its work with others through the cluster.
@@ -86,12 +87,42 @@ impl WorkerConfig {
             )));
         }
         self.check_supported()?;
+        self.check_signatures()?;
         for listener in self.config.list("listeners") {
             if !listener.starts_with("http://") {
                 return Err(Error::invalid(format!(
                     "listeners={listener}: only http://HOST:PORT is supported; leave the host out to listen everywhere"
                 )));
             }
+        }
+        Ok(())
+    }
+
+    /// Algorithms of internal requests that are not known would show only when the first worker asks another.
+    fn check_signatures(&self) -> Result<()> {
+        if self.mode == Mode::Standalone {
+            return Ok(());
+        }
+        let one = |key: &str, name: &str| match Algorithm::from_name(name) {
+            Some(_) => Ok(()),
+            None => Err(Error::invalid(format!(
+                "{key}={name} is not known; one of: {}",
+                Algorithm::NAMES.join(", ")
+            ))),
+        };
+        for key in ["inter.worker.key.generation.algorithm", "inter.worker.signature.algorithm"] {
+            one(key, self.text(key))?;
+        }
+        let verified = self.list("inter.worker.verification.algorithms");
+        for name in verified {
+            one("inter.worker.verification.algorithms", name)?;
+        }
+        let own = self.text("inter.worker.signature.algorithm");
+        if !verified.iter().any(|name| name == own) {
+            return Err(Error::invalid(format!(
+                "inter.worker.verification.algorithms={} has to hold inter.worker.signature.algorithm={own}",
+                verified.join(",")
+            )));
         }
         Ok(())
     }
@@ -156,6 +187,23 @@ impl WorkerConfig {
 
     pub fn number(&self, key: &str) -> i64 {
         self.config.number(key)
+    }
+
+    pub fn list(&self, key: &str) -> &[String] {
+        self.config.list(key)
+    }
+
+    /// A whole number that may be left out.
+    pub fn optional_number(&self, key: &str) -> Option<i64> {
+        self.config.integer(key)
+    }
+
+    /// How long reading the config topic to its end may take.
+    pub fn sync_timeout(&self) -> Duration {
+        match self.mode {
+            Mode::Distributed => self.millis("worker.sync.timeout.ms"),
+            Mode::Standalone => Duration::MAX,
+        }
     }
 
     /// A setting in milliseconds.
@@ -384,7 +432,7 @@ fn table(mode: Mode) -> ConfigDef {
             .validator(Validator::OneOfIgnoreCase(&["eager", "compatible", "sessioned"])),
         millis(
             "scheduled.rebalance.max.delay.ms",
-            "300000",
+            "0",
             "How long work of a worker that vanished waits for its return.",
         ),
         with("exactly.once.source.support", String, "disabled", "Exactly-once sources.")

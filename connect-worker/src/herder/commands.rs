@@ -44,10 +44,28 @@ pub enum Request {
         request: RestartRequest,
         reply: Reply<()>,
     },
+    /// Answers where this worker leads.
+    CheckLeads {
+        why: &'static str,
+        reply: Reply<()>,
+    },
+    /// Writes tasks that another worker has made.
+    PutTasks {
+        name: ConnectorName,
+        tasks: Vec<ConfigMap>,
+        reply: Reply<()>,
+    },
     /// Stores or, with `None`, forgets offsets of a source that is stopped.
     StoreOffsets {
         name: ConnectorName,
         offsets: Vec<(OffsetMap, Option<OffsetMap>)>,
         reply: Reply<()>,
     },
+}
+
+impl Request {
+    /// Whether it has to reach the worker that runs something: who that is, is not known while a round is to come.
+    pub fn needs_owner(&self) -> bool {
+        matches!(self, Self::RestartConnector { .. } | Self::RestartTask { .. } | Self::Restart { .. })
+    }
 }

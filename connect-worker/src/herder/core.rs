@@ -5,15 +5,13 @@ use std::collections::BTreeSet;
 use crate::config_state::{Change, ConfigState, RestartRequest};
 use crate::ids::{ConnectorName, TaskId};
 use crate::membership::Load;
-use crate::membership::blob::{Assignment, AssignmentError};
+use crate::membership::blob::Assignment;
 
 /// What the driver is to do, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     StopConnector(ConnectorName),
     StopTasks(Vec<TaskId>),
-    /// Read the config topic to its end, then join again.
-    CatchUp,
     StartConnector(ConnectorName),
     StartTask(TaskId),
     /// Pause, resume or stop what runs of this connector here.
@@ -24,8 +22,10 @@ pub enum Command {
     ForgetTasks(Vec<TaskId>),
     /// Forget all that is known of a connector that is no more.
     ForgetConnector(ConnectorName),
-    /// Join the group again: there is something to share out.
+    /// Join the group again at once: others wait for what was stopped here.
     Rejoin,
+    /// Join the group again, unless a round has seen the present config topic: there is something to share out.
+    ShareOut,
 }
 
 /// What runs here and why.
@@ -59,11 +59,6 @@ impl Core {
     #[cfg(test)]
     pub fn running(&self) -> &Load {
         &self.running
-    }
-
-    /// Whether this worker leads the group.
-    pub fn leads(&self) -> bool {
-        self.leads
     }
 
     fn everything(config: &ConfigState) -> Load {
@@ -103,7 +98,7 @@ impl Core {
                 commands.push(Command::ForgetTasks(tasks));
             }
             self.known = everything;
-            commands.push(Command::Rejoin);
+            commands.push(Command::ShareOut);
         }
         commands
     }
@@ -127,7 +122,14 @@ impl Core {
         Self::stop(&self.running)
     }
 
-    /// The group has shared out.
+    /// The group may have given what runs here to others, or may not: it stops, and starts again where the next round leaves
+    /// it here.
+    pub fn on_suspend(&mut self) -> Vec<Command> {
+        self.leads = false;
+        Self::stop(&self.running)
+    }
+
+    /// The group has shared out; `config` goes at least as far as the assignment.
     pub fn on_assignment(
         &mut self,
         config: &ConfigState,
@@ -136,9 +138,6 @@ impl Core {
         leads: bool,
     ) -> Vec<Command> {
         self.leads = leads;
-        if assignment.error == AssignmentError::ConfigMismatch || assignment.offset > config.offset() {
-            return vec![Command::CatchUp];
-        }
         if eager {
             self.assigned = assignment.assigned.clone();
         } else {
@@ -233,10 +232,10 @@ mod tests {
         let mut core = Core::new(&config);
         assign_all(&mut core, &config);
         let changes = put(&mut config, "connector-c", Some(r#"{"properties":{}}"#));
-        assert_eq!(core.on_changes(&config, changes), [Command::Rejoin]);
+        assert_eq!(core.on_changes(&config, changes), [Command::ShareOut]);
         assert_eq!(assign_all(&mut core, &config), [Command::StartConnector("c".into())]);
         let commands = write_tasks(&mut core, &mut config, tasks);
-        assert_eq!(commands, [Command::Rejoin]);
+        assert_eq!(commands, [Command::ShareOut]);
         assert_eq!(assign_all(&mut core, &config).len(), tasks as usize);
         (core, config)
     }
@@ -270,7 +269,7 @@ mod tests {
     fn stopping_takes_the_tasks_away() {
         let (mut core, mut config) = running(1);
         let commands = write_tasks(&mut core, &mut config, 0);
-        assert_eq!(commands, [Command::ForgetTasks(vec![TaskId::new("c", 0)]), Command::Rejoin]);
+        assert_eq!(commands, [Command::ForgetTasks(vec![TaskId::new("c", 0)]), Command::ShareOut]);
         let commands = assign_all(&mut core, &config);
         assert_eq!(commands, [Command::StopTasks(vec![TaskId::new("c", 0)]), Command::Rejoin]);
         assert!(core.running().tasks.is_empty());
@@ -292,18 +291,26 @@ mod tests {
         let changes = put(&mut config, "connector-c", None);
         let commands = core.on_changes(&config, changes);
         assert_eq!(commands.first(), Some(&Command::ForgetConnector("c".into())));
-        assert_eq!(commands.last(), Some(&Command::Rejoin));
+        assert_eq!(commands.last(), Some(&Command::ShareOut));
         let commands = assign_all(&mut core, &config);
         assert!(commands.contains(&Command::StopConnector("c".into())), "{commands:?}");
         assert!(core.running().is_empty());
     }
 
     #[test]
-    fn a_worker_that_has_read_less_than_the_leader_catches_up_first() {
-        let (mut core, config) = running(1);
-        let assignment = Assignment::empty("l", "u", config.offset() + 1);
-        assert_eq!(core.on_assignment(&config, &assignment, false, false), [Command::CatchUp]);
-        assert_eq!(core.running().connectors.len(), 1, "nothing stops meanwhile");
+    fn what_is_suspended_starts_again_unless_it_was_given_away() {
+        let (mut core, config) = running(2);
+        let commands = core.on_suspend();
+        carry_out(&mut core, &commands);
+        assert!(core.running().is_empty());
+        assert_eq!(core.assigned().tasks.len(), 2, "it is still claimed");
+        let mut assignment = Assignment::empty("l", "u", config.offset());
+        assignment.revoked.tasks.insert(TaskId::new("c", 1));
+        let commands = core.on_assignment(&config, &assignment, false, false);
+        assert_eq!(
+            commands,
+            [Command::StartConnector("c".into()), Command::StartTask(TaskId::new("c", 0)), Command::Rejoin]
+        );
     }
 
     #[test]

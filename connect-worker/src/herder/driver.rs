@@ -13,16 +13,18 @@ use tokio_util::sync::CancellationToken;
 use super::commands::{Reply, Request};
 use super::core::Command;
 use super::handle::Shared;
+use super::leadership::{Leadership, Owners};
 use super::restart::RestartPlan;
-use super::{Core, validate};
+use super::task_configs::Forwards;
+use super::{Core, session_keys, validate};
 use crate::config::{Providers, connector_plugin};
-use crate::config_state::{ConfigRecord, RestartRequest, SessionKey};
+use crate::config_state::{ConfigRecord, ConfigState, RestartRequest};
 use crate::connector_runner::{ConnectorHandle, Started, TaskConfigs, task_class};
 use crate::error::{Error, Result};
 use crate::group::GroupShared;
 use crate::ids::{ConnectorName, RunState, TargetState, TaskId};
 use crate::membership::Protocol;
-use crate::membership::blob::Assignment;
+use crate::membership::blob::{Assignment, AssignmentError};
 use crate::status::Subject;
 use crate::task::TaskHandle;
 
@@ -30,8 +32,27 @@ use crate::task::TaskHandle;
 pub enum GroupEvent {
     /// Everything has to stop before the next round.
     Prepare { done: oneshot::Sender<()> },
+    /// The group may have given this worker's part to others: everything stops, until the next round tells.
+    Suspend { done: oneshot::Sender<()> },
     /// A round has ended.
-    Assigned { assignment: Assignment, eager: bool, leads: bool, generation: i32, done: oneshot::Sender<()> },
+    Assigned {
+        assignment: Assignment,
+        protocol: Protocol,
+        leads: bool,
+        generation: i32,
+        /// Who runs what, where this worker leads.
+        owners: Owners,
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// Rounds of the group that are to come, as far as the herder knows.
+#[derive(Default)]
+struct Rounds {
+    /// How far the last one had read the config topic.
+    seen: i64,
+    /// What the next one has to have seen.
+    wanted: Option<i64>,
 }
 
 /// The herder's task.
@@ -45,11 +66,16 @@ pub struct Driver {
     group_events: mpsc::Receiver<GroupEvent>,
     task_configs: mpsc::Receiver<TaskConfigs>,
     task_configs_to: mpsc::Sender<TaskConfigs>,
+    pub(super) forwards: Forwards,
     joined: bool,
+    rounds: Rounds,
+    /// Restarts that wait for a round: until then it is not known who runs what.
+    parked: Vec<Request>,
     stop: CancellationToken,
 }
 
-const KEY_CHECK: Duration = Duration::from_secs(60);
+/// Most restarts that wait for a round.
+const MOST_PARKED: usize = 256;
 
 impl Driver {
     pub fn new(
@@ -71,7 +97,10 @@ impl Driver {
             group_events,
             task_configs,
             task_configs_to,
+            forwards: Forwards::default(),
             joined: false,
+            rounds: Rounds::default(),
+            parked: Vec::new(),
             stop,
         }
     }
@@ -80,7 +109,7 @@ impl Driver {
     pub async fn run(mut self) {
         let config = self.shared.config.clone();
         let environment = self.shared.environment.clone();
-        let mut key_check = tokio::time::interval(KEY_CHECK);
+        let mut key_check = tokio::time::interval(session_keys::check_interval(&environment.config));
         loop {
             tokio::select! {
                 biased;
@@ -88,6 +117,7 @@ impl Driver {
                 Some(event) = self.group_events.recv() => self.on_group_event(event).await,
                 () = config.changed() => {}
                 Some(configs) = self.task_configs.recv() => self.publish_tasks(configs).await,
+                (name, taken) = self.forwards.done() => self.forwarded(&name, taken),
                 Some(request) = self.requests.recv(), if self.joined => self.on_request(request).await,
                 () = environment.restart_due() => self.restart_failed().await,
                 _ = key_check.tick(), if self.joined => self.renew_session_key().await,
@@ -111,12 +141,19 @@ impl Driver {
     async fn on_group_event(&mut self, event: GroupEvent) {
         match event {
             GroupEvent::Prepare { done } => {
+                self.not_a_member();
                 let commands = self.core.on_prepare();
                 self.carry_out(commands).await;
                 self.settle_statuses().await;
                 let _ = done.send(());
             }
-            GroupEvent::Assigned { assignment, eager, leads, generation, done } => {
+            GroupEvent::Suspend { done } => {
+                self.not_a_member();
+                let commands = self.core.on_suspend();
+                self.carry_out(commands).await;
+                let _ = done.send(());
+            }
+            GroupEvent::Assigned { assignment, protocol, leads, generation, owners, done } => {
                 tracing::info!(
                     generation,
                     leads,
@@ -127,22 +164,63 @@ impl Driver {
                     "work was shared out"
                 );
                 self.shared.environment.generation.store(generation, Ordering::Relaxed);
-                *self.shared.leader_url.lock() = Some(assignment.leader_url.clone());
-                let commands = self
-                    .shared
-                    .config
-                    .read(|state| self.core.on_assignment(state, &assignment, eager, leads));
-                self.carry_out(commands).await;
-                if !assignment.revoked.is_empty() {
-                    self.settle_statuses().await;
-                }
-                if !std::mem::replace(&mut self.joined, true) {
-                    self.renew_session_key().await;
-                    self.shared.ready.store(true, Ordering::Release);
+                *self.shared.leadership.lock() = Leadership {
+                    leads,
+                    url: Some(assignment.leader_url.clone()).filter(|url| !url.is_empty()),
+                    protocol: Some(protocol),
+                    owners,
+                };
+                if self.follow(&assignment).await {
+                    self.on_assignment(&assignment, protocol == Protocol::Eager, leads).await;
                 }
                 let _ = done.send(());
             }
         }
+    }
+
+    /// Reads the config topic as far as the assignment goes. Where that is not possible, or the leader was behind, nothing is
+    /// started or stopped, and another round is asked for.
+    async fn follow(&mut self, assignment: &Assignment) -> bool {
+        let mismatch = assignment.error == AssignmentError::ConfigMismatch;
+        let behind = assignment.offset > self.shared.config.read(ConfigState::offset);
+        if (mismatch || behind) && !self.catch_up().await {
+            self.group.report_lag();
+            return false;
+        }
+        // Offsets of markers and of what compaction has removed are never read, so that the topic's end counts as enough.
+        if mismatch {
+            self.group.request_rejoin();
+        }
+        !mismatch
+    }
+
+    async fn on_assignment(&mut self, assignment: &Assignment, eager: bool, leads: bool) {
+        self.rounds.seen = assignment.offset;
+        if self.rounds.wanted.is_some_and(|wanted| wanted <= assignment.offset) {
+            self.rounds.wanted = None;
+        }
+        let commands =
+            self.shared.config.read(|state| self.core.on_assignment(state, assignment, eager, leads));
+        self.carry_out(commands).await;
+        if !assignment.revoked.is_empty() {
+            self.settle_statuses().await;
+        }
+        if !std::mem::replace(&mut self.joined, true) {
+            self.shared.ready.store(true, Ordering::Release);
+        }
+        self.renew_session_key().await;
+        if self.rounds.wanted.is_none() {
+            for request in std::mem::take(&mut self.parked) {
+                self.on_request(request).await;
+            }
+        }
+    }
+
+    /// Nothing that only a member may do is done from now on.
+    fn not_a_member(&mut self) {
+        // Requests wait for the next round.
+        self.joined = false;
+        *self.shared.leadership.lock() = Leadership::default();
     }
 
     /// Returns when what was stopped here is said to be: its next owner must have the last word.
@@ -158,7 +236,6 @@ impl Driver {
             match command {
                 Command::StopConnector(name) => self.stop_connector(&name).await,
                 Command::StopTasks(ids) => self.stop_tasks(&ids).await,
-                Command::CatchUp => self.catch_up().await,
                 Command::StartConnector(name) => self.start_connector(&name, None),
                 Command::StartTask(id) => self.start_task(&id),
                 Command::ApplyTarget(name) => self.apply_target(&name),
@@ -166,6 +243,7 @@ impl Driver {
                 Command::ForgetTasks(ids) => self.forget_tasks(ids).await,
                 Command::ForgetConnector(name) => self.forget_connector(&name).await,
                 Command::Rejoin => self.group.request_rejoin(),
+                Command::ShareOut => self.share_out(),
             }
         }
         self.group.set_load(self.core.assigned().clone());
@@ -255,17 +333,33 @@ impl Driver {
         self.shared.status.forget_topics(name).await;
     }
 
-    async fn catch_up(&mut self) {
-        let limit = self.shared.environment.config.millis("worker.sync.timeout.ms");
+    /// Asks for a round that has seen what the config topic says now.
+    fn share_out(&mut self) {
+        let offset = self.shared.config.read(ConfigState::offset);
+        if offset > self.rounds.seen {
+            self.rounds.wanted = self.rounds.wanted.max(Some(offset));
+            self.group.request_rejoin_for(offset);
+        }
+    }
+
+    async fn catch_up(&mut self) -> bool {
+        let limit = self.shared.environment.config.sync_timeout();
         match tokio::time::timeout(limit, self.shared.config.read_to_end()).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => return true,
             Ok(Err(error)) => tracing::warn!(%error, "reading the config topic to its end failed"),
             Err(_) => tracing::warn!(
                 ?limit,
                 "reading the config topic to its end took longer than worker.sync.timeout.ms"
             ),
         }
-        self.group.request_rejoin();
+        false
+    }
+
+    /// Asks a connector once more what tasks it needs.
+    pub(super) fn try_again(&self, name: &ConnectorName) {
+        if let Some(connector) = self.connectors.get(name) {
+            connector.reconfigure();
+        }
     }
 
     fn apply_target(&mut self, name: &ConnectorName) {
@@ -330,66 +424,11 @@ impl Driver {
         }
     }
 
-    /// Writes task configurations where they differ from those in force. Only the worker that runs the connector makes
-    /// them, so that there is one writer for each connector.
-    async fn publish_tasks(&mut self, made: TaskConfigs) {
-        let name = made.connector;
-        let records = self.shared.config.read(|state| {
-            let connector = state.connector_config(&name)?;
-            if state.target_state(&name) == Some(TargetState::Stopped) {
-                return None;
-            }
-            let tasks = finish_task_configs(connector, made.configs);
-            let in_force: Vec<&ConfigMap> =
-                state.tasks(&name).iter().filter_map(|id| state.task_config(id)).collect();
-            let same = !state.is_inconsistent(&name)
-                && state.applied_config(&name) == Some(connector)
-                && in_force.len() == tasks.len()
-                && in_force.iter().zip(&tasks).all(|(old, new)| **old == *new);
-            (!same).then(|| {
-                let count = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
-                let mut records: Vec<ConfigRecord> = (0..count)
-                    .zip(tasks)
-                    .map(|(task, config)| {
-                        ConfigRecord::Task(TaskId { connector: name.clone(), task }, config)
-                    })
-                    .collect();
-                records.push(ConfigRecord::Commit(name.clone(), count));
-                records
-            })
-        });
-        let Some(records) = records else { return };
-        if let Err(error) = self.shared.config.write(&records).await {
-            tracing::error!(connector = &*name, %error, "writing task configurations failed, trying again");
-            if let Some(connector) = self.connectors.get(&name) {
-                connector.reconfigure();
-            }
-        }
-    }
-
-    /// Writes a new session key where there is none or it is too old.
-    async fn renew_session_key(&mut self) {
-        let config = &self.shared.environment.config;
-        let distributed = config.mode() == crate::config::Mode::Distributed;
-        if !distributed || !self.core.leads() || config.protocol() != Protocol::Sessioned {
-            return;
-        }
-        let now = crate::clock::now_millis();
-        let ttl = config.number("inter.worker.key.ttl.ms");
-        let algorithm = config.text("inter.worker.key.generation.algorithm").to_owned();
-        let good = self.shared.config.read(|state| {
-            state.session_key().is_some_and(|key| key.algorithm == algorithm && now - key.created < ttl)
-        });
-        if good {
-            return;
-        }
-        let key = SessionKey { key: rand::random::<[u8; 32]>().to_vec(), algorithm, created: now };
-        if let Err(error) = self.shared.config.write(&[ConfigRecord::SessionKey(key)]).await {
-            tracing::warn!(%error, "writing a session key failed");
-        }
-    }
-
     async fn on_request(&mut self, request: Request) {
+        if self.rounds.wanted.is_some() && request.needs_owner() && self.parked.len() < MOST_PARKED {
+            self.parked.push(request);
+            return;
+        }
         match request {
             Request::PutConnector { name, config, initial, may_replace, reply } => {
                 let done = self.put_connector(name, config, initial, may_replace).await;
@@ -406,8 +445,14 @@ impl Driver {
             }
             Request::RestartTask { id, reply } => answer(reply, self.restart_task(&id).await),
             Request::Restart { request, reply } => {
-                answer(reply, self.shared.config.write(&[ConfigRecord::Restart(request)]).await);
+                let done = match self.check_leads("Only the leader can process restart requests.") {
+                    Ok(()) => self.shared.config.write(&[ConfigRecord::Restart(request)]).await,
+                    Err(error) => Err(error),
+                };
+                answer(reply, done);
             }
+            Request::CheckLeads { why, reply } => answer(reply, self.check_leads(why)),
+            Request::PutTasks { name, tasks, reply } => self.put_tasks(&name, tasks, reply).await,
             Request::StoreOffsets { name, offsets, reply } => {
                 let done = self.store_offsets(&name, &offsets).await;
                 answer(reply, done);
@@ -422,6 +467,7 @@ impl Driver {
         initial: Option<TargetState>,
         may_replace: bool,
     ) -> Result<bool> {
+        self.check_leads("Only the leader can set connector configs.")?;
         let exists = self.shared.config.read(|state| state.contains(&name));
         if exists && !may_replace {
             return Err(Error::Conflict(format!("Connector {name} already exists")));
@@ -434,6 +480,7 @@ impl Driver {
     }
 
     async fn delete_connector(&mut self, name: ConnectorName) -> Result<()> {
+        self.check_leads("Only the leader can delete connector configs.")?;
         if !self.shared.config.read(|state| state.contains(&name)) {
             return Err(validate::connector_not_found(&name));
         }
@@ -442,11 +489,16 @@ impl Driver {
     }
 
     async fn set_target(&mut self, name: ConnectorName, target: TargetState) -> Result<()> {
+        if !self.shared.config.read(|state| state.contains(&name)) {
+            // Another worker may have created it a moment ago.
+            self.catch_up().await;
+        }
         let Some(known) = self.shared.config.read(|state| state.target_state(&name)) else {
             return Err(Error::not_found(format!("Unknown connector {name}")));
         };
         let state = ConfigRecord::TargetState(name.clone(), Some(target));
         if target == TargetState::Stopped {
+            self.check_leads("Only the leader can transition connectors to the STOPPED state.")?;
             return self.shared.config.write(&[ConfigRecord::Commit(name, 0), state]).await;
         }
         if known == target {
@@ -460,7 +512,7 @@ impl Driver {
             return Err(Error::not_found(format!("Unknown connector: {name}")));
         }
         if !self.connectors.contains_key(name) {
-            self.check_assigned_here()?;
+            return Err(self.shared.leadership.lock().of_connector(name));
         }
         self.stop_connector(name).await;
         self.start_connector(name, Some(started));
@@ -476,18 +528,15 @@ impl Driver {
             (true, true) => {}
         }
         if !self.tasks.contains_key(id) {
-            self.check_assigned_here()?;
+            return Err(self.shared.leadership.lock().of_task(id));
         }
         self.stop_tasks(std::slice::from_ref(id)).await;
         self.start_task(id);
         Ok(())
     }
 
-    /// What is not running here may be on its way to here or elsewhere.
-    fn check_assigned_here(&self) -> Result<()> {
-        Err(Error::Conflict(
-            "Cannot complete request because of a conflicting operation (e.g. worker rebalance)".to_owned(),
-        ))
+    fn check_leads(&self, why: &str) -> Result<()> {
+        self.shared.leadership.lock().check(why)
     }
 
     async fn store_offsets(
@@ -505,7 +554,7 @@ fn answer(reply: Reply<()>, done: Result<()>) {
 }
 
 /// Adds what the worker adds to a task's settings, and puts variables back where the connector has them.
-fn finish_task_configs(connector: &ConfigMap, configs: Vec<ConfigMap>) -> Vec<ConfigMap> {
+pub(super) fn finish_task_configs(connector: &ConfigMap, configs: Vec<ConfigMap>) -> Vec<ConfigMap> {
     let plugin = connector_plugin(connector).ok();
     let class = connector.get("connector.class").map_or("", String::as_str).trim();
     let is_sink = plugin.is_some_and(|p| p.factory.type_name() == "sink");

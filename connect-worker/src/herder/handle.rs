@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::commands::{Reply, Request};
+use super::leadership::Leadership;
+use super::task_configs::read_tasks;
 use super::validate::{self, ConfigInfos, KeyInfo, RawConfig, connector_not_found, present};
 use crate::config::{base_table, connector_plugin};
 use crate::config_state::{ConfigState, RestartRequest};
@@ -18,6 +20,7 @@ use crate::entities::{ConnectorInfo, ConnectorState, InstanceState, PluginInfo, 
 use crate::error::{Error, Result};
 use crate::herder::restart::RestartPlan;
 use crate::ids::{ConnectorName, RunState, TargetState, TaskId};
+use crate::internal::{Peers, Signature};
 use crate::metrics::WorkerMetrics;
 use crate::store::{ConfigStore, StatusStore};
 use crate::task::TaskEnvironment;
@@ -32,7 +35,8 @@ pub struct Shared {
     pub environment: Arc<TaskEnvironment>,
     /// Whether the worker has joined its group and read its topics.
     pub ready: AtomicBool,
-    pub leader_url: Mutex<Option<String>>,
+    pub leadership: Mutex<Leadership>,
+    pub peers: Arc<dyn Peers>,
     pub cluster_id: Option<String>,
     /// For admin calls; `None` never, even a worker that is alone moves data through a cluster.
     pub client: Client,
@@ -79,7 +83,7 @@ impl Herder {
 
     /// URL of the group's leader, once there is one.
     pub fn leader_url(&self) -> Option<String> {
-        self.shared.leader_url.lock().clone()
+        self.shared.leadership.lock().url.clone()
     }
 
     /// Counters of the tasks that run here.
@@ -202,6 +206,7 @@ impl Herder {
     /// # Errors
     /// [`Error::NotFound`], or [`Error::BadRequest`] where the settings are wrong then.
     pub async fn patch_config(&self, name: &str, patch: RawConfig) -> Result<ConnectorInfo> {
+        self.check_leads("Only the leader can set connector configs.").await?;
         let mut config: RawConfig =
             self.connector(name)?.config.into_iter().map(|(k, v)| (k, Some(v))).collect();
         for (key, value) in patch {
@@ -262,6 +267,35 @@ impl Herder {
     /// [`Error::BadRequest`] where they name no known class.
     pub async fn validate(&self, config: &RawConfig) -> Result<ConfigInfos> {
         validate::validate(&self.shared.environment.config, config).await
+    }
+
+    /// Lets only the leader of the group go on.
+    pub(super) async fn check_leads(&self, why: &'static str) -> Result<()> {
+        self.ask(|reply| Request::CheckLeads { why, reply }).await
+    }
+
+    /// Checks that a member of the group has sent `body`.
+    ///
+    /// # Errors
+    /// [`Error::BadRequest`], [`Error::Forbidden`] or [`Error::Unavailable`].
+    pub fn check_signature(&self, signature: Result<Option<Signature>>, body: &[u8]) -> Result<()> {
+        self.shared.check_signature(signature?.as_ref(), body)
+    }
+
+    /// Takes tasks that another worker has made for a connector that it runs: the body of its request and its signature.
+    ///
+    /// # Errors
+    /// [`Error::BadRequest`] or [`Error::Forbidden`] where it is not signed as it has to be, [`Error::NotFound`],
+    /// [`Error::Elsewhere`] where this worker does not lead.
+    pub async fn put_tasks(
+        &self,
+        name: &str,
+        body: &bytes::Bytes,
+        signature: Result<Option<Signature>>,
+    ) -> Result<()> {
+        let tasks = read_tasks(body)?;
+        self.shared.check_signature(signature?.as_ref(), body)?;
+        self.ask(|reply| Request::PutTasks { name: name.into(), tasks, reply }).await
     }
 
     /// Deletes a connector; its offsets stay.

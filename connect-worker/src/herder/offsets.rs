@@ -19,6 +19,8 @@ use crate::ids::{TargetState, TaskId};
 /// A partition and the offset it is to get; `None` resets it.
 pub type WantedOffset = (OffsetMap, Option<OffsetMap>);
 
+const ONLY_THE_LEADER: &str = "Only the leader can process external offsets modification requests";
+
 enum Kind {
     Source(Box<dyn aqueduct_connect_api::Connector>),
     Sink,
@@ -105,6 +107,7 @@ impl Herder {
                 "Partitions / offsets need to be provided for an alter offsets request",
             ));
         }
+        self.check_leads(ONLY_THE_LEADER).await?;
         let config = self.resolved_config(name)?;
         self.check_stopped(name)?;
         match self.kind(&config)? {
@@ -118,6 +121,7 @@ impl Herder {
     /// # Errors
     /// As for [`Herder::alter_offsets`].
     pub async fn reset_offsets(&self, name: &str) -> Result<String> {
+        self.check_leads(ONLY_THE_LEADER).await?;
         let config = self.resolved_config(name)?;
         self.check_stopped(name)?;
         match self.kind(&config)? {

@@ -21,6 +21,8 @@ pub struct Round<'a> {
     pub members: &'a BTreeMap<String, Load>,
     /// All that is configured.
     pub configured: &'a Load,
+    /// What its last worker has stopped on purpose; it is given out without waiting for a return.
+    pub released: &'a Load,
 }
 
 /// What a member gets.
@@ -42,6 +44,8 @@ pub struct Assignor {
     previous_generation: Option<i32>,
     previous_members: BTreeSet<String>,
     revoked_last: Load,
+    /// Who was to hold what after the last round: where two say that they do, this one keeps it.
+    owners: BTreeMap<String, Load>,
     /// When what was lost is given out again.
     scheduled: Option<i64>,
     delay: i64,
@@ -91,11 +95,17 @@ impl Assignor {
             previous_generation: None,
             previous_members: BTreeSet::new(),
             revoked_last: Load::default(),
+            owners: BTreeMap::new(),
             scheduled: None,
             delay: 0,
             candidates: BTreeSet::new(),
             successive_revocations: 0,
         }
+    }
+
+    /// Whether what vanishes waits for its worker's return.
+    pub fn waits(&self) -> bool {
+        self.max_delay > 0
     }
 
     /// Decides one round. Every member gets a share, if only an empty one.
@@ -104,6 +114,7 @@ impl Assignor {
             // Another worker led in between, or the last round was never completed: what it decided is void.
             self.previous = Load::default();
             self.revoked_last = Load::default();
+            self.owners.clear();
         }
         let mut active = Load::default();
         let mut duplicated = Load::default();
@@ -119,11 +130,17 @@ impl Assignor {
         let foreign = active.without(round.configured);
         let lost = self.previous.without(&active).without(&deleted).shared_with(round.configured);
         let mut created = round.configured.without(&self.previous).without(&active);
-        // What two workers hold is taken from both and given out in the next round.
+        created.add(&lost.shared_with(round.released));
+        let lost = lost.without(round.released);
+        // What two workers hold stays with the one that it was given to; where that is not known, it is taken from both and
+        // given out in the next round.
         let mut held: BTreeMap<String, Load> = round.members.clone();
         let mut revoked: BTreeMap<String, Load> = BTreeMap::new();
         for (member, load) in &mut held {
             let mut gone = load.shared_with(&duplicated);
+            if let Some(own) = self.owners.get(member) {
+                gone.remove(own);
+            }
             gone.add(&load.shared_with(&foreign));
             load.remove(&gone);
             revoked.insert(member.clone(), gone);
@@ -276,6 +293,10 @@ impl Assignor {
         self.previous = given;
         self.previous_generation = Some(round.generation);
         self.previous_members = round.members.keys().cloned().collect();
+        self.owners.clone_from(held);
+        for (member, load) in assigned {
+            self.owners.entry(member.clone()).or_default().add(load);
+        }
     }
 }
 

@@ -1,23 +1,39 @@
-//! What workers ask of each other. Such requests are signed with the session key of the group; unsigned ones are refused.
+//! What workers ask of each other. Such requests are signed with the session key of the group; others are refused.
 
+use aqueduct_connect_worker::Error;
+use aqueduct_connect_worker::internal::{ALGORITHM_HEADER, SIGNATURE_HEADER, Signature};
 use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::put;
 
 use super::ConnectApi;
-use crate::error::ApiError;
-
-const SIGNATURE: &str = "X-Connect-Authorization";
-const ALGORITHM: &str = "X-Connect-Request-Signature-Algorithm";
+use crate::error::{ApiError, ApiResult};
 
 pub fn routes() -> Router<ConnectApi> {
-    Router::new().route("/connectors/{connector}/fence", put(put_tasks))
+    Router::new().route("/connectors/{connector}/fence", put(fence))
 }
 
-/// Refuses: a worker that leads its group alone has nobody to take such requests from.
-pub async fn put_tasks(headers: HeaderMap) -> ApiError {
-    if headers.get(SIGNATURE).is_none() || headers.get(ALGORITHM).is_none() {
-        return ApiError::new(StatusCode::BAD_REQUEST, "Internal request missing required signature");
-    }
-    ApiError::new(StatusCode::FORBIDDEN, "Internal request contained invalid signature.")
+/// The signature of a request.
+fn signature(headers: &HeaderMap) -> Result<Option<Signature>, Error> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    Signature::from_headers(text(SIGNATURE_HEADER), text(ALGORITHM_HEADER))
+}
+
+/// Takes the tasks of a connector that another worker runs.
+pub async fn put_tasks(
+    State(api): State<ConnectApi>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> ApiResult<StatusCode> {
+    api.herder.put_tasks(&name, &body, signature(&headers)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Refuses, to those that may ask: no source of this group has a transactional producer that could be fenced.
+async fn fence(State(api): State<ConnectApi>, headers: HeaderMap, body: Bytes) -> ApiResult<StatusCode> {
+    api.herder.check_signature(signature(&headers), &body)?;
+    Err(ApiError::new(StatusCode::BAD_REQUEST, "exactly.once.source.support is disabled on this worker"))
 }

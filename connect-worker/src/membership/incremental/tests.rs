@@ -10,6 +10,7 @@ struct Group {
     assignor: Assignor,
     members: BTreeMap<String, Load>,
     configured: Load,
+    released: Load,
 }
 
 impl Group {
@@ -20,6 +21,7 @@ impl Group {
             assignor: Assignor::new(max_delay),
             members: members.iter().map(|m| ((*m).to_owned(), Load::default())).collect(),
             configured: load(connectors, tasks),
+            released: Load::default(),
         }
     }
 
@@ -33,6 +35,7 @@ impl Group {
             last_completed,
             members: &self.members,
             configured: &self.configured,
+            released: &self.released,
         });
         let (mut delay, mut moved) = (0, 0);
         for (member, share) in shares {

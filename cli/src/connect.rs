@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use aqueduct_broker::config::Properties;
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::logging::Levels;
 use crate::options::BadConfig;
+use crate::plugins;
 use crate::shutdown;
 
 #[derive(clap::Args)]
@@ -99,12 +101,14 @@ pub struct Service {
     address: String,
     stop: CancellationToken,
     servers: Vec<JoinHandle<()>>,
+    search: Option<JoinHandle<()>>,
 }
 
 impl Service {
     /// Listens, starts the worker and serves.
     pub async fn start(settings: &ConfigMap, mode: Mode, levels: Levels) -> Result<Self> {
         let config = WorkerConfig::from_properties(settings, mode).map_err(explain)?;
+        let search = plugins::search(&config);
         let mut servers = Vec::new();
         for (host, port) in config.listeners() {
             servers.push(Server::bind(&host, port, "listeners").await?);
@@ -120,7 +124,7 @@ impl Service {
         let stop = CancellationToken::new();
         let servers = servers.into_iter().map(|s| s.serve(router.clone(), stop.clone())).collect();
         tracing::info!(address = %bound, "Connect REST API is served");
-        Ok(Self { worker, address: bound.to_string(), stop, servers })
+        Ok(Self { worker, address: bound.to_string(), stop, servers, search })
     }
 
     pub fn herder(&self) -> Herder {
@@ -135,6 +139,10 @@ impl Service {
     /// Stops connectors and tasks, stores what they have done, and stops serving.
     pub async fn stop(self) {
         self.worker.shutdown().await;
+        if let Some(search) = self.search {
+            search.abort();
+        }
+        aqueduct_connector_process::all_ended(Duration::from_secs(5)).await;
         self.stop.cancel();
         for server in self.servers {
             let _ = server.await;

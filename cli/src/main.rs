@@ -6,6 +6,7 @@ mod demo;
 mod dev;
 mod logging;
 mod options;
+mod plugins;
 mod shutdown;
 mod tools;
 

@@ -1,14 +1,21 @@
-//! The registry of plugins that are compiled in.
+//! The registry of plugins: those that are compiled in, and those that were found when the process started.
+
+use std::sync::{LazyLock, PoisonError, RwLock};
+
+use tokio::sync::watch;
 
 use crate::config::ConfigDef;
 use crate::connector::{Connector, SinkTask, SourceTask};
 use crate::convert::{Converter, HeaderConverter, Predicate, Transformation};
 
+/// Makes something of a connector's; `&|| Box::new(..)` is one.
+pub type Make<T> = &'static (dyn Fn() -> T + Send + Sync);
+
 /// How to make an instance.
 #[derive(Clone, Copy)]
 pub enum Factory {
-    Source { connector: fn() -> Box<dyn Connector>, task: fn() -> Box<dyn SourceTask> },
-    Sink { connector: fn() -> Box<dyn Connector>, task: fn() -> Box<dyn SinkTask> },
+    Source { connector: Make<Box<dyn Connector>>, task: Make<Box<dyn SourceTask>> },
+    Sink { connector: Make<Box<dyn Connector>>, task: Make<Box<dyn SinkTask>> },
     Converter(fn() -> Box<dyn Converter>),
     HeaderConverter(fn() -> Box<dyn HeaderConverter>),
     Transformation(fn() -> Box<dyn Transformation>),
@@ -33,8 +40,8 @@ impl Factory {
 ///
 /// ```text
 /// inventory::submit! {
-///     Plugin { class: "org.example.ThingSourceConnector", aliases: &[], version: env!("CARGO_PKG_VERSION"), config: config_def,
-///              factory: Factory::Source { connector: || Box::new(..), task: || Box::new(..) } }
+///     Plugin { class: "org.example.ThingSourceConnector", aliases: &[], version: env!("CARGO_PKG_VERSION"), config: &config_def,
+///              factory: Factory::Source { connector: &|| Box::new(..), task: &|| Box::new(..) } }
 /// }
 /// ```
 pub struct Plugin {
@@ -44,16 +51,72 @@ pub struct Plugin {
     pub aliases: &'static [&'static str],
     pub version: &'static str,
     /// The table of its settings, the worker's own not included.
-    pub config: fn() -> ConfigDef,
+    pub config: Make<ConfigDef>,
     pub factory: Factory,
 }
 
 inventory::collect!(Plugin);
 
+/// Plugins that are not compiled in.
+static FOUND: RwLock<Vec<&'static Plugin>> = RwLock::new(Vec::new());
+
+/// How many searches for plugins go on.
+static SEARCHES: LazyLock<watch::Sender<usize>> = LazyLock::new(|| watch::channel(0).0);
+
+/// A search for plugins that has not come to its end; it does when this is dropped.
+#[derive(Debug)]
+pub struct Search(());
+
+impl Drop for Search {
+    fn drop(&mut self) {
+        SEARCHES.send_modify(|count| *count -= 1);
+    }
+}
+
+/// A class that two plugins claim.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("class {0} is compiled in already")]
+pub struct ClassTaken(pub String);
+
 impl Plugin {
-    /// Every plugin that is linked in, in no particular order.
+    /// Every plugin that is linked in or was registered, in no particular order.
     pub fn all() -> impl Iterator<Item = &'static Self> {
-        inventory::iter::<Self>.into_iter()
+        let found = FOUND.read().unwrap_or_else(PoisonError::into_inner).clone();
+        inventory::iter::<Self>.into_iter().chain(found)
+    }
+
+    /// Says that somebody looks for plugins now. A worker starts meanwhile; who misses a class waits for the end.
+    #[must_use]
+    pub fn search() -> Search {
+        SEARCHES.send_modify(|count| *count += 1);
+        Search(())
+    }
+
+    /// Returns when nobody looks for plugins any more.
+    pub async fn searched() {
+        // The sender is never dropped.
+        let _ = SEARCHES.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    /// Adds a plugin that was found while the process runs; it stays for as long as the process does. One that was
+    /// registered before under the same class gives way, and goes on for those who have it in hand.
+    ///
+    /// # Errors
+    /// Where the class or an alias is one of a plugin that is compiled in.
+    pub fn register(plugin: Self) -> Result<&'static Self, ClassTaken> {
+        let names = |p: &Self| -> Vec<&'static str> {
+            std::iter::once(p.class).chain(p.aliases.iter().copied()).collect()
+        };
+        let own = names(&plugin);
+        let taken = inventory::iter::<Self>.into_iter().flat_map(names).find(|name| own.contains(name));
+        if let Some(class) = taken {
+            return Err(ClassTaken(class.to_owned()));
+        }
+        let plugin: &'static Self = Box::leak(Box::new(plugin));
+        let mut found = FOUND.write().unwrap_or_else(PoisonError::into_inner);
+        found.retain(|known| known.class != plugin.class);
+        found.push(plugin);
+        Ok(plugin)
     }
 
     /// Whether `name` means this plugin: a full class name, or for connectors also its last part with or without

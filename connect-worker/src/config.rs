@@ -9,7 +9,8 @@ mod worker;
 pub use aqueduct_client::parse_properties;
 pub use clients::{ClientKind, OverridePolicy, client_properties};
 pub use connector::{
-    ConnectorSettings, ErrorSettings, Tolerance, TransformStep, base_table, condition_table, connector_plugin,
+    ConnectorSettings, ErrorSettings, Tolerance, TransformStep, base_table, condition_table,
+    connector_plugin, find_connector_plugin,
 };
 pub use providers::Providers;
 pub use tables::{Defaults, classes, sink_table, source_table};

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{ConnectorSettings, connector_plugin};
+use crate::config::{ConnectorSettings, connector_plugin, find_connector_plugin};
 use crate::ids::{ConnectorName, RunState, TargetState};
 use crate::status::Subject;
 use crate::task::TaskEnvironment;
@@ -219,7 +219,7 @@ impl Runner {
     }
 
     async fn start(&mut self) -> PluginResult<Instance> {
-        let plugin = connector_plugin(&self.settings).map_err(PluginError::connect)?;
+        let plugin = find_connector_plugin(&self.settings).await.map_err(PluginError::connect)?;
         let settings = ConnectorSettings::read(&self.environment.config, plugin, &self.settings)?;
         let (mut connector, is_source) = match plugin.factory {
             Factory::Source { connector, .. } => (connector(), true),

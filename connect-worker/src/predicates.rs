@@ -10,19 +10,19 @@ const PACKAGE: &str = "org.apache.kafka.connect.transforms.predicates";
 
 inventory::submit! {
     Plugin { class: "org.apache.kafka.connect.transforms.predicates.TopicNameMatches", aliases: &[],
-             version: env!("CARGO_PKG_VERSION"), config: pattern_table,
+             version: env!("CARGO_PKG_VERSION"), config: &pattern_table,
              factory: Factory::Predicate(|| Box::<TopicNameMatches>::default()) }
 }
 
 inventory::submit! {
     Plugin { class: "org.apache.kafka.connect.transforms.predicates.HasHeaderKey", aliases: &[],
-             version: env!("CARGO_PKG_VERSION"), config: name_table,
+             version: env!("CARGO_PKG_VERSION"), config: &name_table,
              factory: Factory::Predicate(|| Box::<HasHeaderKey>::default()) }
 }
 
 inventory::submit! {
     Plugin { class: "org.apache.kafka.connect.transforms.predicates.RecordIsTombstone", aliases: &[],
-             version: env!("CARGO_PKG_VERSION"), config: ConfigDef::new,
+             version: env!("CARGO_PKG_VERSION"), config: &ConfigDef::new,
              factory: Factory::Predicate(|| Box::new(RecordIsTombstone)) }
 }
 

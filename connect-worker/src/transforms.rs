@@ -41,7 +41,7 @@ macro_rules! both_sides {
                 class: concat!("org.apache.kafka.connect.transforms.", $name, $suffix),
                 aliases: &[],
                 version: env!("CARGO_PKG_VERSION"),
-                config,
+                config: &config,
                 factory: aqueduct_connect_api::Factory::Transformation(|| Box::new($transform::new($side))),
             }
         }
@@ -57,7 +57,7 @@ macro_rules! whole_record {
                 class: concat!("org.apache.kafka.connect.transforms.", $name),
                 aliases: &[],
                 version: env!("CARGO_PKG_VERSION"),
-                config,
+                config: &config,
                 factory: aqueduct_connect_api::Factory::Transformation(|| Box::new($transform::default())),
             }
         }

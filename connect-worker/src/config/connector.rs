@@ -62,6 +62,18 @@ pub fn connector_plugin(settings: &ConfigMap) -> Result<&'static Plugin, String>
     })
 }
 
+/// The same; where the class is unknown while plugins are still being looked for, it waits for the end of that.
+///
+/// # Errors
+/// As [`connector_plugin`].
+pub async fn find_connector_plugin(settings: &ConfigMap) -> Result<&'static Plugin, String> {
+    if let Ok(plugin) = connector_plugin(settings) {
+        return Ok(plugin);
+    }
+    Plugin::searched().await;
+    connector_plugin(settings)
+}
+
 /// The table of what every connector of this class has.
 pub fn base_table(worker: &WorkerConfig, plugin: &Plugin, settings: &ConfigMap) -> ConfigDef {
     let mut defaults = Defaults::of_worker(worker);

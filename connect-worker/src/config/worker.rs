@@ -1,6 +1,7 @@
 //! The worker's own settings.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aqueduct_connect_api::config::{ConfigType, Importance, Validator};
@@ -240,6 +241,12 @@ impl WorkerConfig {
             .unwrap_or(Protocol::Sessioned)
     }
 
+    /// Directories that plugins lie in.
+    pub fn plugin_path(&self) -> Vec<PathBuf> {
+        let listed = self.config.list("plugin.path").iter().filter(|directory| !directory.is_empty());
+        listed.map(PathBuf::from).collect()
+    }
+
     /// Where REST listens: host (empty for every address) and port.
     pub fn listeners(&self) -> Vec<(String, u16)> {
         self.config.list("listeners").iter().filter_map(|listener| split_listener(listener)).collect()
@@ -332,6 +339,19 @@ fn table(mode: Mode) -> ConfigDef {
         with("response.http.headers.config", String, "", "Headers added to every answer."),
         optional("plugin.path", List, "Directories of plugins; those compiled in are always there."),
         with("plugin.discovery", String, "hybrid_warn", "How plugins are found."),
+        millis("aqueduct.plugin.start.timeout.ms", "10000", "How long a plugin's process may take to start."),
+        millis(
+            "aqueduct.plugin.request.timeout.ms",
+            "60000",
+            "How long a plugin may work on a call without a sign of life before it is killed.",
+        ),
+        with(
+            "aqueduct.plugin.frame.max.bytes",
+            Int,
+            "16777216",
+            "Largest message between worker and plugin.",
+        )
+        .validator(Validator::Between(65_536, 1 << 30)),
         with("config.providers", List, "", "Names of config providers."),
         millis("offset.flush.interval.ms", "60000", "Time between commits of offsets."),
         millis("offset.flush.timeout.ms", "5000", "How long one commit of offsets may take."),

@@ -54,7 +54,7 @@ aqueduct_connect_api::inventory::submit! {
         class: "org.apache.kafka.connect.converters.ByteArrayConverter",
         aliases: &[],
         version: env!("CARGO_PKG_VERSION"),
-        config: ConfigDef::new,
+        config: &ConfigDef::new,
         factory: Factory::Converter(|| Box::new(ByteArrayConverter)),
     }
 }

@@ -34,7 +34,7 @@ aqueduct_connect_api::inventory::submit! {
         class: "org.apache.kafka.connect.storage.SimpleHeaderConverter",
         aliases: &[],
         version: env!("CARGO_PKG_VERSION"),
-        config: ConfigDef::new,
+        config: &ConfigDef::new,
         factory: Factory::HeaderConverter(|| Box::new(SimpleHeaderConverter)),
     }
 }

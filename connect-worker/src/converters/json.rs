@@ -237,7 +237,7 @@ aqueduct_connect_api::inventory::submit! {
         class: "org.apache.kafka.connect.json.JsonConverter",
         aliases: &[],
         version: env!("CARGO_PKG_VERSION"),
-        config,
+        config: &config,
         factory: Factory::Converter(|| Box::new(JsonConverter::default())),
     }
 }

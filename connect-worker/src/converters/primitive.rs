@@ -97,7 +97,7 @@ macro_rules! primitive {
                 class: concat!("org.apache.kafka.connect.converters.", $name),
                 aliases: &[],
                 version: env!("CARGO_PKG_VERSION"),
-                config: ConfigDef::new,
+                config: &ConfigDef::new,
                 factory: Factory::Converter(|| {
                     Box::new(PrimitiveConverter { kind: Type::$kind, name: $name, size: $size })
                 }),

@@ -104,7 +104,7 @@ aqueduct_connect_api::inventory::submit! {
         class: "org.apache.kafka.connect.storage.StringConverter",
         aliases: &[],
         version: env!("CARGO_PKG_VERSION"),
-        config,
+        config: &config,
         factory: Factory::Converter(|| Box::new(StringConverter::default())),
     }
 }

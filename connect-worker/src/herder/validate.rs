@@ -6,7 +6,7 @@ use aqueduct_connect_api::config::{ConfigType, ConfigValue, ConfigValueInfo, Imp
 use aqueduct_connect_api::{ConfigDef, ConfigKey, ConfigMap, Connector, Factory, Plugin};
 use serde::Serialize;
 
-use crate::config::{WorkerConfig, base_table, classes, condition_table, connector_plugin};
+use crate::config::{WorkerConfig, base_table, classes, condition_table, find_connector_plugin};
 use crate::error::{Error, Result};
 
 /// Settings as they came in: null is possible, and always wrong.
@@ -141,7 +141,7 @@ pub async fn validate(worker: &WorkerConfig, raw: &RawConfig) -> Result<ConfigIn
     if !config.contains_key("connector.class") {
         return Err(no_class(raw));
     }
-    let plugin = connector_plugin(&config).map_err(Error::invalid)?;
+    let plugin = find_connector_plugin(&config).await.map_err(Error::invalid)?;
     let base = base_table(worker, plugin, &config);
     let mut infos = base.validate(&config);
     mark_classes(&mut infos);

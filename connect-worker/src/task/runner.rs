@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::sink::SinkRunner;
 use super::source::SourceRunner;
-use crate::config::{ClientKind, ConnectorSettings, WorkerConfig, client_properties, connector_plugin};
+use crate::config::{ClientKind, ConnectorSettings, WorkerConfig, client_properties, find_connector_plugin};
 use crate::herder::{AutoRestarts, Planned};
 use crate::ids::{RunState, TargetState, TaskId};
 use crate::metrics::{TaskMetrics, WorkerMetrics};
@@ -195,7 +195,7 @@ pub(super) struct TaskStart {
 
 impl TaskStart {
     async fn run(self) -> PluginResult<()> {
-        let plugin = connector_plugin(&self.connector).map_err(PluginError::connect)?;
+        let plugin = find_connector_plugin(&self.connector).await.map_err(PluginError::connect)?;
         match plugin.factory {
             Factory::Source { task, .. } => SourceRunner::open(self, plugin, task()).await?.run().await,
             Factory::Sink { task, .. } => SinkRunner::open(self, plugin, task()).await?.run().await,

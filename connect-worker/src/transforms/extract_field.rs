@@ -144,7 +144,7 @@ aqueduct_connect_api::inventory::submit! {
         class: "org.apache.kafka.connect.transforms.ExtractField$Key",
         aliases: &[],
         version: env!("CARGO_PKG_VERSION"),
-        config,
+        config: &config,
         factory: Factory::Transformation(|| Box::new(ExtractField::new(Side::Key))),
     }
 }
@@ -154,7 +154,7 @@ aqueduct_connect_api::inventory::submit! {
         class: "org.apache.kafka.connect.transforms.ExtractField$Value",
         aliases: &[],
         version: env!("CARGO_PKG_VERSION"),
-        config,
+        config: &config,
         factory: Factory::Transformation(|| Box::new(ExtractField::new(Side::Value))),
     }
 }

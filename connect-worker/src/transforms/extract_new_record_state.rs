@@ -277,7 +277,7 @@ aqueduct_connect_api::inventory::submit! {
         class: "io.debezium.transforms.ExtractNewRecordState",
         aliases: &[],
         version: env!("CARGO_PKG_VERSION"),
-        config,
+        config: &config,
         factory: Factory::Transformation(|| Box::new(ExtractNewRecordState::default())),
     }
 }

@@ -100,7 +100,7 @@ aqueduct_connect_api::inventory::submit! {
         class: "org.apache.kafka.connect.transforms.RegexRouter",
         aliases: &[],
         version: env!("CARGO_PKG_VERSION"),
-        config,
+        config: &config,
         factory: Factory::Transformation(|| Box::new(RegexRouter::default())),
     }
 }

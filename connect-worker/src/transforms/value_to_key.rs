@@ -99,7 +99,7 @@ aqueduct_connect_api::inventory::submit! {
         class: "org.apache.kafka.connect.transforms.ValueToKey",
         aliases: &[],
         version: env!("CARGO_PKG_VERSION"),
-        config,
+        config: &config,
         factory: Factory::Transformation(|| Box::new(ValueToKey::default())),
     }
 }

@@ -13,13 +13,13 @@ use aqueduct_connect_api::{
 use async_trait::async_trait;
 
 inventory::submit! {
-    Plugin { class: "test.NumbersConnector", aliases: &["test.Numbers"], version: "1", config: numbers_config,
-             factory: Factory::Source { connector: || Box::<Plain>::default(), task: || Box::<Numbers>::default() } }
+    Plugin { class: "test.NumbersConnector", aliases: &["test.Numbers"], version: "1", config: &numbers_config,
+             factory: Factory::Source { connector: &|| Box::<Plain>::default(), task: &|| Box::<Numbers>::default() } }
 }
 
 inventory::submit! {
-    Plugin { class: "test.PickyConnector", aliases: &["test.Picky"], version: "1", config: picky_config,
-             factory: Factory::Sink { connector: || Box::<Plain>::default(), task: || Box::<Picky>::default() } }
+    Plugin { class: "test.PickyConnector", aliases: &["test.Picky"], version: "1", config: &picky_config,
+             factory: Factory::Sink { connector: &|| Box::<Plain>::default(), task: &|| Box::<Picky>::default() } }
 }
 
 fn numbers_config() -> ConfigDef {

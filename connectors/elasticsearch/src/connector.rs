@@ -15,10 +15,10 @@ inventory::submit! {
         class: "io.confluent.connect.elasticsearch.ElasticsearchSinkConnector",
         aliases: &["io.aiven.connect.elasticsearch.ElasticsearchSinkConnector"],
         version: env!("CARGO_PKG_VERSION"),
-        config: config_def,
+        config: &config_def,
         factory: Factory::Sink {
-            connector: || Box::<ElasticsearchSink>::default(),
-            task: || Box::<ElasticsearchSinkTask>::default(),
+            connector: &|| Box::<ElasticsearchSink>::default(),
+            task: &|| Box::<ElasticsearchSinkTask>::default(),
         },
     }
 }

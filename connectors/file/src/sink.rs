@@ -20,10 +20,10 @@ inventory::submit! {
         class: "org.apache.kafka.connect.file.FileStreamSinkConnector",
         aliases: &[],
         version: env!("CARGO_PKG_VERSION"),
-        config: config_def,
+        config: &config_def,
         factory: Factory::Sink {
-            connector: || Box::<FileStreamSink>::default(),
-            task: || Box::<FileStreamSinkTask>::default(),
+            connector: &|| Box::<FileStreamSink>::default(),
+            task: &|| Box::<FileStreamSinkTask>::default(),
         },
     }
 }

@@ -29,10 +29,10 @@ inventory::submit! {
         class: "org.apache.kafka.connect.file.FileStreamSourceConnector",
         aliases: &[],
         version: env!("CARGO_PKG_VERSION"),
-        config: config_def,
+        config: &config_def,
         factory: Factory::Source {
-            connector: || Box::<FileStreamSource>::default(),
-            task: || Box::<FileStreamSourceTask>::default(),
+            connector: &|| Box::<FileStreamSource>::default(),
+            task: &|| Box::<FileStreamSourceTask>::default(),
         },
     }
 }

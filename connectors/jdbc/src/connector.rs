@@ -26,10 +26,10 @@ inventory::submit! {
         class: "io.confluent.connect.jdbc.JdbcSourceConnector",
         aliases: &["io.aiven.connect.jdbc.JdbcSourceConnector"],
         version: env!("CARGO_PKG_VERSION"),
-        config: config_def,
+        config: &config_def,
         factory: Factory::Source {
-            connector: || Box::<JdbcSource>::default(),
-            task: || Box::<JdbcSourceTask>::default(),
+            connector: &|| Box::<JdbcSource>::default(),
+            task: &|| Box::<JdbcSourceTask>::default(),
         },
     }
 }

@@ -42,10 +42,10 @@ inventory::submit! {
         class: "io.debezium.connector.mysql.MySqlConnector",
         aliases: &[],
         version: env!("CARGO_PKG_VERSION"),
-        config: || config_def(Flavor::MySql),
+        config: &|| config_def(Flavor::MySql),
         factory: Factory::Source {
-            connector: || Box::new(ChangeCapture::new(Flavor::MySql)),
-            task: || Box::new(Task::new(Flavor::MySql)),
+            connector: &|| Box::new(ChangeCapture::new(Flavor::MySql)),
+            task: &|| Box::new(Task::new(Flavor::MySql)),
         },
     }
 }
@@ -55,10 +55,10 @@ inventory::submit! {
         class: "io.debezium.connector.mariadb.MariaDbConnector",
         aliases: &[],
         version: env!("CARGO_PKG_VERSION"),
-        config: || config_def(Flavor::MariaDb),
+        config: &|| config_def(Flavor::MariaDb),
         factory: Factory::Source {
-            connector: || Box::new(ChangeCapture::new(Flavor::MariaDb)),
-            task: || Box::new(Task::new(Flavor::MariaDb)),
+            connector: &|| Box::new(ChangeCapture::new(Flavor::MariaDb)),
+            task: &|| Box::new(Task::new(Flavor::MariaDb)),
         },
     }
 }

@@ -247,9 +247,13 @@ def topics_and_configs(bootstrap):
         ConfigEntry("segment.bytes", "2097152", incremental_operation=AlterConfigOpType.SET),
     ])
     client.incremental_alter_configs([change])[change].result(10)
-    described = client.describe_configs([resource])[resource].result(10)
-    equal([described[key].value for key in ["retention.ms", "cleanup.policy", "segment.bytes"]],
-          ["604800000", "delete,compact", "2097152"])
+
+    def changed():
+        described = client.describe_configs([resource])[resource].result(10)
+        return [described[key].value for key in ["retention.ms", "cleanup.policy", "segment.bytes"]]
+
+    # A busy broker of Apache Kafka describes what it has not read back yet.
+    wait("the changes", lambda: changed() == ["604800000", "delete,compact", "2097152"])
     bad = ConfigResource(ConfigResource.Type.TOPIC, "rd.admin", incremental_configs=[
         ConfigEntry("segment.bytes", "many", incremental_operation=AlterConfigOpType.SET)])
     try:

@@ -339,6 +339,7 @@ impl Run {
         found.producer_id = self.plain(found.producer_id);
         found.transaction_start_time_ms = found.transaction_start_time_ms.min(0);
         found.topics.sort_by(|a, b| a.topic.cmp(&b.topic));
+        found.topics.iter_mut().for_each(|topic| topic.partitions.sort_unstable());
         self.say(what, found);
         let topic = TopicRequest { name: "t".into(), partition_indexes: vec![0, 1, 5] };
         let mut answer = self.call(&DescribeProducersRequest { topics: vec![topic] }, 0)?;

@@ -98,7 +98,10 @@ impl EffectiveConfig<'_> {
         for (name, _) in units.iter().skip(1) {
             self.push_set(name, Unit::Same, &mut found);
         }
-        let others = units.iter().skip(1).filter_map(|(name, _)| broker_keys::find_known(name));
+        // As Apache Kafka: what is not set has no value, whatever stands in for it under another name.
+        let is_set = found.first().is_some_and(|synonym| synonym.name == key.name);
+        let others =
+            units.iter().skip(1).filter(|_| is_set).filter_map(|(name, _)| broker_keys::find_known(name));
         for Key { name, default, .. } in std::iter::once(key).chain(others) {
             if let Some(default) = default {
                 found.push(Synonym { name, value: Some((*default).to_owned()), source: Source::Default });

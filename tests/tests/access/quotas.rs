@@ -13,6 +13,7 @@ use super::client::Client;
 const LIMIT: f64 = 200_000.0;
 const RECORD: usize = 20_000;
 const MEASURED: Duration = Duration::from_secs(5);
+const ATTEMPTS: usize = 3;
 
 pub fn run(kind: Kind, bootstrap: &str) -> Result<()> {
     let mut admin = Client::login(bootstrap, "admin")?;
@@ -33,15 +34,26 @@ pub fn run(kind: Kind, bootstrap: &str) -> Result<()> {
     let set = admin.call(&AlterClientQuotasRequest { entries: vec![entry], validate_only: false }, 1)?;
     ensure!(set.entries[0].error_code == 0, "{set:?}");
     while send(&mut admin)? == 0 {}
-    // From here on each request waits until the pause of the one before it is over.
-    let begun = Instant::now();
-    let (mut sent, mut told) = (0, 0);
-    while begun.elapsed() < MEASURED {
-        told += send(&mut admin)?;
-        sent += RECORD;
+    // From here on each request waits until the pause of the one before it is over. A busy machine makes it slower,
+    // nothing may make it faster.
+    let (mut rates, mut told) = (Vec::new(), 0);
+    for _ in 0..ATTEMPTS {
+        let (begun, mut sent) = (Instant::now(), 0);
+        while begun.elapsed() < MEASURED {
+            told += send(&mut admin)?;
+            sent += RECORD;
+        }
+        let rate = sent as f64 / begun.elapsed().as_secs_f64();
+        ensure!(rate / LIMIT < 1.1, "{kind:?}: {rate} bytes a second, the limit is {LIMIT}");
+        rates.push(rate);
+        if rate / LIMIT > 0.9 {
+            break;
+        }
     }
-    let rate = sent as f64 / begun.elapsed().as_secs_f64();
-    ensure!((rate / LIMIT - 1.0).abs() < 0.1, "{kind:?}: {rate} bytes a second, the limit is {LIMIT}");
+    ensure!(
+        rates.last().is_some_and(|rate| rate / LIMIT > 0.9),
+        "{kind:?}: {rates:?} bytes a second, the limit is {LIMIT}"
+    );
     ensure!(told > 1000, "{kind:?}: told to pause {told} ms in all");
     Ok(())
 }

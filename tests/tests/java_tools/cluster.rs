@@ -113,7 +113,7 @@ fn brokers_and_their_defaults_have_configs(server: &Server) -> Result<()> {
     for expected in ["log.cleaner.threads=2 sensitive=false", "max.connections.per.ip=5000 sensitive=false"] {
         assert!(printed.contains(expected), "{expected} is not in {printed}");
     }
-    let printed = on(server, CONFIGS, &[&one[..], &["--describe"]].concat())?;
+    let printed = on(server, CONFIGS, &[&one[..], &["--describe", "--all"]].concat())?;
     assert!(printed.contains("synonyms={DYNAMIC_DEFAULT_BROKER_CONFIG:log.cleaner.threads=2, "), "{printed}");
     on_all(&["--alter", "--delete-config", "log.cleaner.threads,max.connections.per.ip"])?;
     let refusal = |args: &[&str], config: &str| {

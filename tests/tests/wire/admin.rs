@@ -196,6 +196,7 @@ fn configs_of_topics_and_brokers() -> Result<()> {
         "node.id",
         "min.insync.replicas",
         "producer.id.expiration.check.interval.ms",
+        "group.consumer.regex.refresh.interval.ms",
         "metadata.log.dir",
         "controller.quorum.bootstrap.servers",
         "transaction.state.log.replication.factor",

@@ -46,7 +46,8 @@ impl Groups {
             self.groups.entry(asked.group.clone()).or_insert_with(|| Group::new(asked.group.clone()));
         }
         let missing = || {
-            let message = format!("Group {} not found.", asked.group);
+            let kind = if asked.epoch < JOIN { "Group" } else { "Consumer group" };
+            let message = format!("{kind} {} not found.", asked.group);
             Reply::ConsumerHeartbeat(Err(Refusal::new(ErrorCode::GroupIdNotFound, message)))
         };
         effects.extend(self.ask(now, &asked.group, token, missing, |group, cx| {

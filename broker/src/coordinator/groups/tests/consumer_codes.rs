@@ -49,8 +49,8 @@ fn requests_that_contradict_themselves_are_refused_with_the_reason() {
     let (code, why) = refusal(ConsumerHeartbeat { pattern: Some("[".into()), ..full() });
     assert_eq!(code, ErrorCode::InvalidRegularExpression);
     assert!(why.starts_with("SubscribedTopicRegex `[` is not a valid regular expression: "), "{why}");
-    for epoch in [5, -1] {
-        assert_eq!(refusal(says("m1", epoch)), (ErrorCode::GroupIdNotFound, "Group g not found.".into()));
+    for (epoch, why) in [(5, "Consumer group g not found."), (-1, "Group g not found.")] {
+        assert_eq!(refusal(says("m1", epoch)), (ErrorCode::GroupIdNotFound, why.to_owned()));
     }
 }
 

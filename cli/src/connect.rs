@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use aqueduct_broker::config::Properties;
 use aqueduct_connect_api::ConfigMap;
+use aqueduct_connect_worker::config::LOGIN_CONFIG;
 use aqueduct_connect_worker::{Error, Handle, Herder, Mode, Worker, WorkerConfig};
-use aqueduct_rest::{ConnectApi, HttpPeers, Loggers, Server};
+use aqueduct_rest::{ConnectApi, HttpPeers, ListenError, Listeners, Loggers};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +45,10 @@ pub async fn run(args: Args, levels: Levels) -> Result<()> {
         properties.set_pair(pair).map_err(|e| BadConfig(e.to_string()))?;
     }
     let mode = if args.standalone { Mode::Standalone } else { Mode::Distributed };
-    let settings = properties.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    let mut settings: ConfigMap = properties.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    if let Some(login) = login_config(&std::env::var("KAFKA_OPTS").unwrap_or_default()) {
+        settings.entry(LOGIN_CONFIG.to_owned()).or_insert(login);
+    }
     let connectors = args.connectors.iter().map(|path| connector(path)).collect::<Result<Vec<_>>>()?;
     let service = Service::start(&settings, mode, levels).await?;
     let result = create(&service.herder(), connectors).await;
@@ -95,6 +99,12 @@ fn connector(path: &Path) -> Result<(String, ConfigMap)> {
     }
 }
 
+/// The file of login modules that the JVM worker's start script would give to it.
+fn login_config(options: &str) -> Option<String> {
+    let property = format!("-D{LOGIN_CONFIG}=");
+    options.split_whitespace().find_map(|option| option.strip_prefix(&property)).map(str::to_owned)
+}
+
 /// A worker with its REST API.
 pub struct Service {
     worker: Handle,
@@ -109,22 +119,26 @@ impl Service {
     pub async fn start(settings: &ConfigMap, mode: Mode, levels: Levels) -> Result<Self> {
         let config = WorkerConfig::from_properties(settings, mode).map_err(explain)?;
         let search = plugins::search(&config);
-        let mut servers = Vec::new();
-        for (host, port) in config.listeners() {
-            servers.push(Server::bind(&host, port, "listeners").await?);
-        }
-        let Some(first) = servers.first() else { bail!("listeners: at least one address is needed") };
-        let bound = first.address();
-        let (host, port) = config.advertised(bound);
-        let peers = HttpPeers::new()?;
-        let started = Worker::start_among(config, (&host, port), Arc::new(peers.clone())).await;
+        let listeners = Listeners::bind(&config).await.map_err(|error| match error {
+            ListenError::Setting(why) => BadConfig(why).into(),
+            other => anyhow::Error::from(other),
+        })?;
+        let addresses = listeners.addresses();
+        let advertised = config.advertised(&addresses);
+        let peers = HttpPeers::new(&config).map_err(|error| BadConfig(error.to_string()))?;
+        let started = Worker::start_among(config, advertised.clone(), Arc::new(peers.clone())).await;
         let worker = started.map_err(explain)?;
         let loggers = Loggers::new(move |directives| levels.set(directives));
-        let router = ConnectApi::new(worker.herder(), loggers, peers).router();
+        for admin in listeners.admin_addresses() {
+            tracing::info!(address = %admin, "the admin part of the Connect REST API is served");
+        }
         let stop = CancellationToken::new();
-        let servers = servers.into_iter().map(|s| s.serve(router.clone(), stop.clone())).collect();
-        tracing::info!(address = %bound, "Connect REST API is served");
-        Ok(Self { worker, address: bound.to_string(), stop, servers, search })
+        let servers = listeners.serve(&ConnectApi::new(worker.herder(), loggers, peers), &stop);
+        for address in &addresses {
+            tracing::info!(%address, url = advertised.url(), "Connect REST API is served");
+        }
+        let address = addresses.first().map(ToString::to_string).unwrap_or_default();
+        Ok(Self { worker, address, stop, servers, search })
     }
 
     pub fn herder(&self) -> Herder {
@@ -154,5 +168,17 @@ fn explain(error: Error) -> anyhow::Error {
     match error {
         Error::BadRequest(why) => BadConfig(why).into(),
         other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_login_file_of_the_start_script_is_found() {
+        let options = "-Xmx1g -Djava.security.auth.login.config=/etc/jaas.conf -Da=b";
+        assert_eq!(login_config(options).as_deref(), Some("/etc/jaas.conf"));
+        assert_eq!(login_config("-Xmx1g"), None);
     }
 }

@@ -3,6 +3,7 @@
 mod clients;
 mod connector;
 mod providers;
+mod rest;
 mod tables;
 mod worker;
 
@@ -13,5 +14,6 @@ pub use connector::{
     connector_plugin, find_connector_plugin,
 };
 pub use providers::Providers;
+pub use rest::{AdminListeners, Advertised, BASIC_AUTH, LOGIN_CONFIG, Listener, Scheme};
 pub use tables::{Defaults, classes, sink_table, source_table};
 pub use worker::{Mode, WorkerConfig};

@@ -34,6 +34,7 @@ pub mod transforms;
 mod values;
 mod worker;
 
+pub use aqueduct_connect_api::ConfigMap;
 pub use config::{Mode, WorkerConfig, parse_properties};
 pub use error::{Error, Result};
 pub use herder::{ConfigInfo, ConfigInfos, Health, Herder, NewConnector};

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Mode, WorkerConfig};
+use crate::config::{Advertised, Mode, WorkerConfig};
 use crate::error::{Error, Result};
 use crate::group::{Group, GroupShared};
 use crate::herder::{AutoRestarts, Driver, Herder, Leadership, RestartPolicy, Shared};
@@ -35,13 +35,13 @@ pub struct Handle {
 }
 
 impl Worker {
-    /// Reads the stores and joins the group. `advertised` is the host and port at which REST will be reached; it is the
+    /// Reads the stores and joins the group. `advertised` is where REST will be reached; host and port are the
     /// worker's name in statuses. Returns when the stores are read; joining goes on in the background.
     ///
     /// # Errors
     /// [`Error::BadRequest`] for a setting or an internal topic that is not as it has to be, [`Error::Kafka`] where the
     /// cluster does not answer.
-    pub async fn start(config: WorkerConfig, advertised: (&str, u16)) -> Result<Handle> {
+    pub async fn start(config: WorkerConfig, advertised: impl Into<Advertised>) -> Result<Handle> {
         Self::start_among(config, advertised, no_peers()).await
     }
 
@@ -51,7 +51,7 @@ impl Worker {
     /// As for [`Worker::start`].
     pub async fn start_among(
         config: WorkerConfig,
-        advertised: (&str, u16),
+        advertised: impl Into<Advertised>,
         peers: Arc<dyn Peers>,
     ) -> Result<Handle> {
         for key in config.unknown_keys() {
@@ -61,9 +61,8 @@ impl Worker {
         let client = Client::new(client_config(&config, "")?);
         let cluster_id = cluster_id(&client).await?;
         let (configs, statuses, offsets) = open_stores(&config).await?;
-        let (host, port) = advertised;
-        let shown = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        let worker_id = format!("{shown}:{port}");
+        let advertised = advertised.into();
+        let worker_id = advertised.worker_id();
         let environment = Arc::new(TaskEnvironment {
             config: config.clone(),
             status: statuses.clone(),
@@ -97,7 +96,7 @@ impl Worker {
         let group = Group::new(
             &config,
             member,
-            format!("http://{worker_id}/"),
+            advertised.url(),
             (configs, statuses),
             group_shared,
             events_to,

@@ -1,25 +1,69 @@
 //! The Connect API, port 8083: the same paths, codes and bodies as Apache Kafka Connect.
 
+mod basic_auth;
 mod connectors;
+mod cors;
+mod extra_headers;
 mod forward;
 mod health;
 mod internal;
 mod lifecycle;
+mod listeners;
 mod loggers;
 mod metrics;
 mod offsets;
 mod peers;
 mod plugins;
 mod root;
+mod routes;
 mod tasks;
 mod topics;
+
+use std::sync::Arc;
 
 use aqueduct_connect_worker::Herder;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 
+use self::basic_auth::Users;
+use self::routes::Endpoint;
+
+pub use listeners::{ListenError, Listeners};
 pub use loggers::Loggers;
 pub use peers::HttpPeers;
+
+/// Which paths a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    All,
+    WithoutAdmin,
+    Admin,
+}
+
+/// All endpoints of a part.
+fn endpoints(part: Part) -> Vec<Endpoint> {
+    let public = || {
+        [
+            root::endpoints(),
+            health::endpoints(),
+            metrics::endpoints(),
+            connectors::endpoints(),
+            tasks::endpoints(),
+            lifecycle::endpoints(),
+            topics::endpoints(),
+            offsets::endpoints(),
+            plugins::endpoints(),
+            internal::endpoints(),
+        ]
+        .into_iter()
+        .flatten()
+    };
+    match part {
+        Part::All => public().chain(loggers::endpoints()).collect(),
+        Part::WithoutAdmin => public().collect(),
+        Part::Admin => loggers::endpoints(),
+    }
+}
 
 /// The API over one worker.
 #[derive(Clone)]
@@ -35,21 +79,18 @@ impl ConnectApi {
         Self { herder, loggers, peers }
     }
 
-    /// All of its routes.
-    pub fn router(self) -> Router {
-        Router::new()
-            .merge(root::routes())
-            .merge(health::routes())
-            .merge(metrics::routes())
-            .merge(connectors::routes())
-            .merge(tasks::routes())
-            .merge(lifecycle::routes())
-            .merge(topics::routes())
-            .merge(offsets::routes())
-            .merge(plugins::routes())
-            .merge(loggers::routes())
-            .merge(internal::routes())
-            .layer(from_fn_with_state(self.peers.clone(), forward::pass_on))
-            .with_state(self)
+    /// The routes of a part; with `users`, these alone may use them.
+    pub(crate) fn router(self, part: Part, users: Option<&Arc<Users>>) -> Router {
+        let guard = users.map(|users| from_fn_with_state(users.clone(), basic_auth::guard));
+        let add = |router: Router<Self>, endpoint: Endpoint| {
+            let path = endpoint.path;
+            let handlers = endpoint.into_handlers();
+            match &guard {
+                Some(guard) => router.route(path, handlers.route_layer(guard.clone())),
+                None => router.route(path, handlers),
+            }
+        };
+        let router = endpoints(part).into_iter().fold(Router::new(), add);
+        router.layer(from_fn_with_state(self.peers.clone(), forward::pass_on)).with_state(self)
     }
 }

@@ -1,25 +1,34 @@
 //! Listening, serving, stopping.
 
+mod encrypted;
+mod etiquette;
+
 use std::future::IntoFuture as _;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{StatusCode, Uri};
-use axum::middleware::{Next, from_fn};
-use axum::response::Response;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::middleware::from_fn;
+use axum::{Extension, Router};
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::encrypted::Encrypted;
 use crate::error::ApiError;
+use crate::tls::Reloading;
 
 /// Largest body that is read.
-const BODY_LIMIT: usize = 8 << 20;
+pub(crate) const BODY_LIMIT: usize = 8 << 20;
 /// How long answers under way may take once the server is to stop.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// The TLS of listeners: the configuration for connections that begin now.
+pub type ServerTls = Reloading<Arc<ServerConfig>>;
 
 /// An address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -30,11 +39,23 @@ pub struct BindError {
     source: io::Error,
 }
 
+/// How a request has come in, as an extension of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scheme(pub &'static str);
+
+/// Adds what answers requests that have no route, and the limit of bodies.
+pub(crate) fn whole(router: Router) -> Router {
+    router
+        .fallback(|| async { ApiError::bare(StatusCode::NOT_FOUND) })
+        .method_not_allowed_fallback(|| async { ApiError::bare(StatusCode::METHOD_NOT_ALLOWED) })
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+}
+
 /// A bound listener, not serving yet.
-#[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    tls: Option<Arc<ServerTls>>,
 }
 
 impl Server {
@@ -48,7 +69,13 @@ impl Server {
         let failed = |source| BindError { address: format!("{host}:{port}"), setting, source };
         let listener = TcpListener::bind((host, port)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, tls: None })
+    }
+
+    /// Speaks HTTPS.
+    #[must_use]
+    pub fn encrypted(self, tls: Arc<ServerTls>) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// Where it listens.
@@ -58,16 +85,30 @@ impl Server {
 
     /// Serves `router` until `stop` is cancelled; the handle ends when the answers under way are out.
     pub fn serve(self, router: Router, stop: CancellationToken) -> JoinHandle<()> {
-        let router = router
-            .fallback(|| async { ApiError::bare(StatusCode::NOT_FOUND) })
-            .method_not_allowed_fallback(|| async { ApiError::bare(StatusCode::METHOD_NOT_ALLOWED) })
-            .layer(DefaultBodyLimit::max(BODY_LIMIT));
-        // Routing happens below this layer, so that a path may end in a slash.
-        let app = Router::new().fallback_service(router).layer(from_fn(without_last_slash));
+        self.serve_whole(whole(router), stop)
+    }
+
+    /// Serves a router that [`whole`] has made.
+    pub(crate) fn serve_whole(self, router: Router, stop: CancellationToken) -> JoinHandle<()> {
+        let scheme = Scheme(if self.tls.is_some() { "https" } else { "http" });
+        // Routing happens below these layers, which may change the path.
+        let app =
+            Router::new().fallback_service(router).layer(from_fn(etiquette::keep)).layer(Extension(scheme));
+        let stopped = stop.clone();
         tokio::spawn(async move {
             let drained = stop.clone();
-            let serving =
-                axum::serve(self.listener, app).with_graceful_shutdown(stop.cancelled_owned()).into_future();
+            let serving = async {
+                match self.tls {
+                    None => {
+                        let serving = axum::serve(self.listener, app);
+                        serving.with_graceful_shutdown(stopped.cancelled_owned()).into_future().await
+                    }
+                    Some(tls) => {
+                        let serving = axum::serve(Encrypted::new(self.listener, self.address, tls), app);
+                        serving.with_graceful_shutdown(stopped.cancelled_owned()).into_future().await
+                    }
+                }
+            };
             tokio::select! {
                 served = serving => {
                     if let Err(error) = served {
@@ -78,19 +119,4 @@ impl Server {
             }
         })
     }
-}
-
-async fn without_last_slash(mut request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    if path.len() > 1 && path.ends_with('/') {
-        let mut changed = path.trim_end_matches('/').to_owned();
-        if let Some(query) = request.uri().query() {
-            changed.push('?');
-            changed.push_str(query);
-        }
-        if let Ok(uri) = changed.parse::<Uri>() {
-            *request.uri_mut() = uri;
-        }
-    }
-    next.run(request).await
 }

@@ -1,12 +1,12 @@
 //! The worker's own settings.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use aqueduct_connect_api::config::{ConfigType, Importance, Validator};
 use aqueduct_connect_api::{Config, ConfigDef, ConfigKey, ConfigMap};
 
+use super::rest::{LOGIN_CONFIG, listeners_rule};
 use super::{OverridePolicy, Providers};
 use crate::error::{Error, Result};
 use crate::internal::Algorithm;
@@ -25,7 +25,7 @@ pub enum Mode {
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
     mode: Mode,
-    config: Config,
+    pub(super) config: Config,
     unknown: Vec<String>,
     providers: Providers,
     policy: OverridePolicy,
@@ -88,15 +88,7 @@ impl WorkerConfig {
             )));
         }
         self.check_supported()?;
-        self.check_signatures()?;
-        for listener in self.config.list("listeners") {
-            if !listener.starts_with("http://") {
-                return Err(Error::invalid(format!(
-                    "listeners={listener}: only http://HOST:PORT is supported; leave the host out to listen everywhere"
-                )));
-            }
-        }
-        Ok(())
+        self.check_signatures()
     }
 
     /// Algorithms of internal requests that are not known would show only when the first worker asks another.
@@ -139,17 +131,7 @@ impl WorkerConfig {
                 return refuse("exactly.once.source.support", support, why);
             }
         }
-        let extensions = self.config.list("rest.extension.classes");
-        if !extensions.is_empty() {
-            let why = "extensions of the REST API are not supported, and one that guards it would be missed; \
-                       leave the setting out and put a proxy before the API where it needs a guard";
-            return refuse("rest.extension.classes", &extensions.join(","), why);
-        }
-        if let Some(admin) = self.originals().get("admin.listeners") {
-            let why = "the admin part of the REST API is always served on listeners; leave the setting out";
-            return refuse("admin.listeners", admin, why);
-        }
-        Ok(())
+        self.check_rest()
     }
 
     pub fn mode(&self) -> Mode {
@@ -247,28 +229,6 @@ impl WorkerConfig {
         listed.map(PathBuf::from).collect()
     }
 
-    /// Where REST listens: host (empty for every address) and port.
-    pub fn listeners(&self) -> Vec<(String, u16)> {
-        self.config.list("listeners").iter().filter_map(|listener| split_listener(listener)).collect()
-    }
-
-    /// Host and port by which others reach this worker's REST API, given where it listens.
-    pub fn advertised(&self, bound: SocketAddr) -> (String, u16) {
-        let configured = self.listeners().first().map(|(host, _)| host.clone()).unwrap_or_default();
-        let host = match self.config.string("rest.advertised.host.name") {
-            Some(host) => host.to_owned(),
-            None if !configured.is_empty() && configured != "0.0.0.0" && configured != "[::]" => configured,
-            None if bound.ip().is_unspecified() => local_host_name(),
-            None => bound.ip().to_string(),
-        };
-        let port = self
-            .config
-            .integer("rest.advertised.port")
-            .and_then(|port| u16::try_from(port).ok())
-            .unwrap_or(bound.port());
-        (host, port)
-    }
-
     /// Extra settings of an internal topic at its creation: `config.storage.*` and its like.
     pub fn topic_settings(&self, store: &str) -> ConfigMap {
         let own = ["topic", "partitions", "replication.factor", "cleanup.policy", "file.filename"];
@@ -276,31 +236,6 @@ impl WorkerConfig {
         settings.retain(|key, _| !own.contains(&key.as_str()));
         settings
     }
-}
-
-fn split_listener(listener: &str) -> Option<(String, u16)> {
-    let address = listener.strip_prefix("http://")?;
-    let (host, port) = address.rsplit_once(':')?;
-    Some((host.to_owned(), port.trim_end_matches('/').parse().ok()?))
-}
-
-fn local_host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map(|name| name.trim().to_owned())
-        .ok()
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "localhost".to_owned())
-}
-
-fn listener_rule(value: &aqueduct_connect_api::config::ConfigValue) -> std::result::Result<(), String> {
-    if let aqueduct_connect_api::config::ConfigValue::List(items) = value {
-        for item in items.iter().filter(|item| item.starts_with("http://")) {
-            if split_listener(item).is_none() {
-                return Err(format!("{item} is not http://HOST:PORT"));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The table of a worker's settings.
@@ -328,15 +263,21 @@ fn table(mode: Mode) -> ConfigDef {
             "Converter of record headers where a connector names none.",
         ),
         with("listeners", List, "http://:8083", "Where the REST API listens.")
-            .validator(Validator::Check(listener_rule)),
-        optional("admin.listeners", List, "Where the admin part of the REST API listens; empty for nowhere."),
+            .validator(Validator::Check(listeners_rule)),
+        optional("admin.listeners", List, "Where the admin part of the REST API listens; empty for nowhere.")
+            .validator(Validator::Check(listeners_rule)),
         optional("rest.advertised.host.name", String, "Host by which other workers reach this one."),
         optional("rest.advertised.port", Int, "Port by which other workers reach this one."),
         optional("rest.advertised.listener", String, "Protocol of the listener that others use."),
-        with("rest.extension.classes", List, "", "Extensions of the REST API; none are known."),
+        with("rest.extension.classes", List, "", "Extensions of the REST API: basic authentication."),
         with("access.control.allow.origin", String, "", "Origins that browsers may call from."),
         with("access.control.allow.methods", String, "", "Methods that browsers may use."),
         with("response.http.headers.config", String, "", "Headers added to every answer."),
+        optional(
+            LOGIN_CONFIG,
+            String,
+            "File of login modules for basic authentication, as the JVM's property.",
+        ),
         optional("plugin.path", List, "Directories of plugins; those compiled in are always there."),
         with("plugin.discovery", String, "hybrid_warn", "How plugins are found."),
         millis("aqueduct.plugin.start.timeout.ms", "10000", "How long a plugin's process may take to start."),
@@ -498,7 +439,7 @@ mod tests {
         let config = WorkerConfig::from_properties(&settings, Mode::Distributed).expect("valid");
         assert_eq!(config.unknown_keys(), ["typo.key"]);
         assert_eq!(config.protocol(), Protocol::Sessioned);
-        assert_eq!(config.listeners(), [("127.0.0.1".to_owned(), 8083), (String::new(), 0)]);
+        assert_eq!(config.listeners().len(), 2);
         assert_eq!(config.topic_settings("offset.storage")["segment.bytes"], "1048576");
         assert!(config.topic_settings("config.storage").is_empty());
         assert_eq!(config.session_timeout(), Duration::from_secs(10));
@@ -509,12 +450,11 @@ mod tests {
         for (key, value, text) in [
             ("group.id", "", "group.id"),
             ("session.timeout.ms", "1000", "heartbeat.interval.ms"),
-            ("listeners", "https://:8083", "listeners=https://:8083"),
+            ("listeners", "ftp://:8083", "ftp://:8083"),
             ("connect.protocol", "odd", "connect.protocol"),
             ("offset.storage.partitions", "x", "offset.storage.partitions"),
             ("exactly.once.source.support", "enabled", "exactly.once.source.support=enabled"),
             ("rest.extension.classes", "a.B", "rest.extension.classes=a.B"),
-            ("admin.listeners", "", "admin.listeners="),
         ] {
             let mut settings = base();
             settings.insert(key.into(), value.into());

@@ -6,21 +6,23 @@ use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json};
 use serde_json::{Map, Value, json};
 
 use super::ConnectApi;
+use super::routes::{Endpoint, at};
 use crate::body;
 use crate::error::{ApiError, ApiResult};
 use crate::query::Query;
+use crate::server::Scheme;
 
-pub fn routes() -> Router<ConnectApi> {
-    Router::new()
-        .route("/connectors", get(list).post(create))
-        .route("/connectors/{connector}", get(read).delete(delete))
-        .route("/connectors/{connector}/config", get(read_config).put(put_config).patch(patch_config))
-        .route("/connectors/{connector}/status", get(status))
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        at("/connectors").get(list).post(create),
+        at("/connectors/{connector}").get(read).delete(delete),
+        at("/connectors/{connector}/config").get(read_config).put(put_config).patch(patch_config),
+        at("/connectors/{connector}/status").get(status),
+    ]
 }
 
 async fn list(State(api): State<ConnectApi>, RawQuery(query): RawQuery) -> Json<Value> {
@@ -54,7 +56,12 @@ async fn list(State(api): State<ConnectApi>, RawQuery(query): RawQuery) -> Json<
 
 const CREATE: &str = "org.apache.kafka.connect.runtime.rest.entities.CreateConnectorRequest";
 
-async fn create(State(api): State<ConnectApi>, headers: HeaderMap, body: Bytes) -> ApiResult<Response> {
+async fn create(
+    State(api): State<ConnectApi>,
+    Extension(scheme): Extension<Scheme>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> ApiResult<Response> {
     let mut members = body::object(&body, CREATE, &["config", "name", "initial_state"])?;
     let name = body::text(&members, "name")?.unwrap_or_default().trim().to_owned();
     let initial_state = body::text(&members, "initial_state")?.map(|s| initial_state(&s)).transpose()?;
@@ -74,7 +81,7 @@ async fn create(State(api): State<ConnectApi>, headers: HeaderMap, body: Bytes) 
         }
     };
     let created = api.herder.create(NewConnector { name, config, initial_state }).await?;
-    Ok(created_response(&api, &headers, &created))
+    Ok(created_response(&api, scheme, &headers, &created))
 }
 
 fn initial_state(text: &str) -> ApiResult<TargetState> {
@@ -92,9 +99,9 @@ fn initial_state(text: &str) -> ApiResult<TargetState> {
 }
 
 /// 201 with the address of what was created.
-fn created_response(api: &ConnectApi, headers: &HeaderMap, info: &ConnectorInfo) -> Response {
+fn created_response(api: &ConnectApi, scheme: Scheme, headers: &HeaderMap, info: &ConnectorInfo) -> Response {
     let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or(api.herder.worker_id());
-    let location = format!("http://{host}/connectors/{}", encode_segment(&info.name));
+    let location = format!("{}://{host}/connectors/{}", scheme.0, encode_segment(&info.name));
     (StatusCode::CREATED, [(header::LOCATION, location)], Json(info)).into_response()
 }
 
@@ -126,11 +133,12 @@ async fn read_config(
 async fn put_config(
     State(api): State<ConnectApi>,
     Path(name): Path<String>,
+    Extension(scheme): Extension<Scheme>,
     headers: HeaderMap,
     body: Bytes,
 ) -> ApiResult<Response> {
     let (created, info) = api.herder.put_config(&name, body::settings_body(&body)?).await?;
-    Ok(if created { created_response(&api, &headers, &info) } else { Json(info).into_response() })
+    Ok(if created { created_response(&api, scheme, &headers, &info) } else { Json(info).into_response() })
 }
 
 async fn patch_config(

@@ -14,6 +14,7 @@ use super::HttpPeers;
 use super::peers::cause;
 use crate::error::{ApiError, ApiResult, Elsewhere};
 use crate::query::Query;
+use crate::server::Scheme;
 
 const TOO_FAR: &str = "Cannot complete request because of a conflicting operation (e.g. worker rebalance)";
 const NO_LEADER: &str = "Cannot complete request momentarily due to no known leader URL, likely because a rebalance was underway.";
@@ -100,15 +101,16 @@ async fn forward(
         response.headers_mut().insert(header::CONTENT_TYPE, kind.clone());
     }
     if let Some(location) = headers.get(header::LOCATION) {
-        let own = parts.headers.get(header::HOST).and_then(|host| own_location(location, host));
+        let scheme = parts.extensions.get::<Scheme>().map_or("http", |scheme| scheme.0);
+        let own = parts.headers.get(header::HOST).and_then(|host| own_location(location, scheme, host));
         response.headers_mut().insert(header::LOCATION, own.unwrap_or_else(|| location.clone()));
     }
     Ok(response)
 }
 
 /// The address of what was created, by the name that the caller has for this worker.
-fn own_location(location: &HeaderValue, host: &HeaderValue) -> Option<HeaderValue> {
-    let (scheme, rest) = location.to_str().ok()?.split_once("://")?;
+fn own_location(location: &HeaderValue, scheme: &str, host: &HeaderValue) -> Option<HeaderValue> {
+    let (_, rest) = location.to_str().ok()?.split_once("://")?;
     let path = rest.find('/').map_or("", |at| &rest[at..]);
     HeaderValue::from_str(&format!("{scheme}://{}{path}", host.to_str().ok()?)).ok()
 }
@@ -136,8 +138,9 @@ mod tests {
     fn locations_name_the_worker_that_was_asked() {
         let own = own_location(
             &HeaderValue::from_static("http://leader:8083/connectors/c"),
+            "https",
             &HeaderValue::from_static("me:1"),
         );
-        assert_eq!(own, Some(HeaderValue::from_static("http://me:1/connectors/c")));
+        assert_eq!(own, Some(HeaderValue::from_static("https://me:1/connectors/c")));
     }
 }

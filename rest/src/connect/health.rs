@@ -1,20 +1,21 @@
 //! `GET /health` as the reference has it, and the probes `/health/live` and `/health/ready` that all our roles have.
 
 use aqueduct_connect_worker::Health;
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use axum::routing::get;
-use axum::{Json, Router};
 use serde_json::json;
 
 use super::ConnectApi;
+use super::routes::{Endpoint, at};
 
-pub fn routes() -> Router<ConnectApi> {
-    Router::new()
-        .route("/health", get(health))
-        .route("/health/ready", get(health))
-        .route("/health/live", get(|| async { Json(json!({ "status": "alive" })) }))
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        at("/health").get(health),
+        at("/health/ready").get(health).any_format(),
+        at("/health/live").get(|| async { Json(json!({ "status": "alive" })) }),
+    ]
 }
 
 async fn health(State(api): State<ConnectApi>) -> impl IntoResponse {

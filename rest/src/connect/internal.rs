@@ -2,17 +2,16 @@
 
 use aqueduct_connect_worker::Error;
 use aqueduct_connect_worker::internal::{ALGORITHM_HEADER, SIGNATURE_HEADER, Signature};
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::routing::put;
 
 use super::ConnectApi;
+use super::routes::{Endpoint, at};
 use crate::error::{ApiError, ApiResult};
 
-pub fn routes() -> Router<ConnectApi> {
-    Router::new().route("/connectors/{connector}/fence", put(fence))
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![at("/connectors/{connector}/fence").put(fence)]
 }
 
 /// The signature of a request.

@@ -1,24 +1,25 @@
 //! Pause, resume, stop, restart.
 
 use aqueduct_connect_worker::TargetState;
+use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{post, put};
-use axum::{Json, Router};
 
 use super::ConnectApi;
+use super::routes::{Endpoint, at};
 use super::tasks::task_number;
 use crate::error::ApiResult;
 use crate::query::Query;
 
-pub fn routes() -> Router<ConnectApi> {
-    Router::new()
-        .route("/connectors/{connector}/pause", put(pause))
-        .route("/connectors/{connector}/resume", put(resume))
-        .route("/connectors/{connector}/stop", put(stop))
-        .route("/connectors/{connector}/restart", post(restart))
-        .route("/connectors/{connector}/tasks/{task}/restart", post(restart_task))
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        at("/connectors/{connector}/pause").put(pause),
+        at("/connectors/{connector}/resume").put(resume),
+        at("/connectors/{connector}/stop").put(stop),
+        at("/connectors/{connector}/restart").post(restart),
+        at("/connectors/{connector}/tasks/{task}/restart").post(restart_task),
+    ]
 }
 
 async fn pause(State(api): State<ConnectApi>, Path(name): Path<String>) -> ApiResult<StatusCode> {

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use serde::Serialize;
 
 use super::ConnectApi;
+use super::routes::{Endpoint, at};
 use crate::body;
 use crate::error::{ApiError, ApiResult};
 use crate::query::Query;
@@ -79,8 +79,8 @@ impl Loggers {
     }
 }
 
-pub fn routes() -> Router<ConnectApi> {
-    Router::new().route("/admin/loggers", get(list)).route("/admin/loggers/{logger}", get(read).put(set))
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![at("/admin/loggers").get(list), at("/admin/loggers/{logger}").get(read).put(set)]
 }
 
 async fn list(State(api): State<ConnectApi>) -> impl IntoResponse {

@@ -4,16 +4,15 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aqueduct_connect_worker::TaskCounters;
-use axum::Router;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
-use axum::routing::get;
 
 use super::ConnectApi;
+use super::routes::{Endpoint, at};
 
-pub fn routes() -> Router<ConnectApi> {
-    Router::new().route("/metrics", get(metrics))
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![at("/metrics").get(metrics).any_format()]
 }
 
 type Counter = fn(&TaskCounters) -> &AtomicU64;

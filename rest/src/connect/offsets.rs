@@ -1,18 +1,18 @@
 //! `/connectors/{connector}/offsets` (KIP-875).
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::routing::get;
-use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 
 use super::ConnectApi;
+use super::routes::{Endpoint, at};
 use crate::body;
 use crate::error::{ApiError, ApiResult};
 
-pub fn routes() -> Router<ConnectApi> {
-    Router::new().route("/connectors/{connector}/offsets", get(list).patch(alter).delete(reset))
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![at("/connectors/{connector}/offsets").get(list).patch(alter).delete(reset)]
 }
 
 async fn list(State(api): State<ConnectApi>, Path(name): Path<String>) -> ApiResult<Json<Value>> {

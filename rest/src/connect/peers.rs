@@ -1,49 +1,31 @@
 //! How a worker reaches the others of its group: HTTP.
 
-use std::time::Duration;
-
 use aqueduct_connect_worker::internal::{ALGORITHM_HEADER, InternalRequest, Peers, SIGNATURE_HEADER};
-use aqueduct_connect_worker::{Error, Result};
+use aqueduct_connect_worker::{Error, Result, WorkerConfig};
 use async_trait::async_trait;
-use reqwest::{Client, Method, RequestBuilder, Response};
+use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 
-/// As long as a request to this worker may take itself.
-const TIMEOUT: Duration = Duration::from_secs(90);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::outgoing::Outgoing;
 
 /// Other workers of the group, by their advertised URLs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct HttpPeers {
-    client: Client,
+    client: Outgoing,
 }
 
 impl HttpPeers {
-    /// Workers over plain HTTP, or HTTPS with certificates that the system trusts.
+    /// Workers over HTTP, and over HTTPS as the worker's `listeners.https.ssl.*` or `ssl.*` settings say: blocks.
     ///
     /// # Errors
-    /// Where TLS cannot be set up.
-    pub fn new() -> Result<Self> {
-        let built = Client::builder()
-            .no_proxy()
-            .user_agent("aqueduct-connect")
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
-            .build();
-        let client =
-            built.map_err(|e| Error::internal(format!("the client for other workers: {}", cause(&e))))?;
-        Ok(Self { client })
-    }
-
-    /// Workers reached through a client that knows their certificates. It must not follow redirects.
-    pub fn with_client(client: Client) -> Self {
-        Self { client }
+    /// `ssl.*` settings and files that cannot be used.
+    pub fn new(config: &WorkerConfig) -> std::result::Result<Self, aqueduct_security::Error> {
+        Outgoing::new(config).map(|client| Self { client })
     }
 
     /// A request to the whole address `url`.
     pub(super) fn request(&self, method: Method, url: &str) -> RequestBuilder {
-        self.client.request(method, url).header(reqwest::header::ACCEPT, "application/json")
+        self.client.client().request(method, url).header(reqwest::header::ACCEPT, "application/json")
     }
 }
 

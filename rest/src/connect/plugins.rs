@@ -1,22 +1,23 @@
 //! `/connector-plugins`: what there is, its settings, and their validation.
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use axum::routing::{get, put};
-use axum::{Json, Router};
 
 use super::ConnectApi;
+use super::routes::{Endpoint, at};
 use crate::body;
 use crate::error::{ApiError, ApiResult};
 use crate::query::Query;
 
-pub fn routes() -> Router<ConnectApi> {
-    Router::new()
-        .route("/connector-plugins", get(list))
-        .route("/connector-plugins/{plugin}/config", get(config))
-        .route("/connector-plugins/{plugin}/config/validate", put(validate))
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        at("/connector-plugins").get(list),
+        at("/connector-plugins/{plugin}/config").get(config),
+        at("/connector-plugins/{plugin}/config/validate").put(validate),
+    ]
 }
 
 async fn list(State(api): State<ConnectApi>, RawQuery(query): RawQuery) -> impl IntoResponse {

@@ -1,14 +1,14 @@
 //! `GET /`: what runs here.
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::ConnectApi;
+use super::routes::{Endpoint, at};
 
-pub fn routes() -> Router<ConnectApi> {
-    Router::new().route("/", get(info))
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![at("/").get(info)]
 }
 
 async fn info(State(api): State<ConnectApi>) -> Json<Value> {

@@ -1,18 +1,19 @@
 //! `/connectors/{connector}/tasks`: settings and statuses of tasks.
 
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use axum::routing::get;
-use axum::{Json, Router};
 
+use super::routes::{Endpoint, at};
 use super::{ConnectApi, internal};
 use crate::error::{ApiError, ApiResult};
 
-pub fn routes() -> Router<ConnectApi> {
-    Router::new()
-        .route("/connectors/{connector}/tasks", get(list).post(internal::put_tasks))
-        .route("/connectors/{connector}/tasks/{task}/status", get(status))
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        at("/connectors/{connector}/tasks").get(list).post(internal::put_tasks),
+        at("/connectors/{connector}/tasks/{task}/status").get(status),
+    ]
 }
 
 /// The number in a path.

@@ -1,18 +1,19 @@
 //! Topics that a connector has used.
 
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::routing::{get, put};
-use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 
 use super::ConnectApi;
+use super::routes::{Endpoint, at};
 use crate::error::ApiResult;
 
-pub fn routes() -> Router<ConnectApi> {
-    Router::new()
-        .route("/connectors/{connector}/topics", get(list))
-        .route("/connectors/{connector}/topics/reset", put(reset))
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        at("/connectors/{connector}/topics").get(list),
+        at("/connectors/{connector}/topics/reset").put(reset),
+    ]
 }
 
 async fn list(State(api): State<ConnectApi>, Path(name): Path<String>) -> ApiResult<Json<Value>> {

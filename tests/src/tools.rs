@@ -73,15 +73,15 @@ pub struct Seen {
     differs: bool,
 }
 
-/// Runs a script on a broker.
+/// Runs a script on a broker with the tools of a JVM, which is another where the first one was left with a tool that
+/// does not end.
 ///
 /// # Errors
 /// Where the script is not well formed or the tools cannot be started; not where a tool fails.
-pub fn run(script: &Path, server: &Server) -> Result<Vec<Seen>> {
+pub fn run(script: &Path, server: &Server, driver: &mut Driver) -> Result<Vec<Seen>> {
     let text = fs::read_to_string(script).with_context(|| script.display().to_string())?;
     let steps = parse(&text).with_context(|| script.display().to_string())?;
     let dir = TempDir::with_prefix("tools-")?;
-    let mut driver = Driver::start()?;
     let mut seen = Vec::new();
     for step in steps {
         let fill = |text: &str| {
@@ -98,6 +98,9 @@ pub fn run(script: &Path, server: &Server) -> Result<Vec<Seen>> {
             words.extend(["--bootstrap-server".to_owned(), server.bootstrap()]);
         }
         let (code, output) = driver.run(class, &words, &step)?;
+        if code == "timeout" {
+            *driver = Driver::start()?;
+        }
         let output = output
             .replace(&*server.data().to_string_lossy(), "DATA")
             .replace(&*dir.path().to_string_lossy(), "DIR");
@@ -231,19 +234,24 @@ fn comparable(output: &str, port: u16) -> Vec<String> {
     lines
 }
 
-/// The JVM that runs the tools.
-struct Driver {
+/// The JVM that runs the tools, one after the other.
+pub struct Driver {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
 impl Driver {
-    fn start() -> Result<Self> {
-        let mut command = program("256m", "Tools")?;
+    /// Starts it.
+    pub fn start() -> Result<Self> {
+        let mut command = program("160m", "Tools")?;
         // Options stand before the class path.
-        command
-            .env("JDK_JAVA_OPTIONS", "-Dlog4j2.level=OFF -Dlog4j2.statusLoggerLevel=OFF -Duser.timezone=UTC");
+        let options = [
+            "-Dlog4j2.level=OFF -Dlog4j2.statusLoggerLevel=OFF -Duser.timezone=UTC",
+            // For the shutdown hooks of the tools.
+            "--add-opens=java.base/java.lang=ALL-UNNAMED",
+        ];
+        command.env("JDK_JAVA_OPTIONS", options.join(" "));
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -13,7 +13,9 @@ import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
@@ -26,14 +28,17 @@ import org.apache.kafka.common.utils.Exit;
  * that does not end within its limit of seconds is "timeout".
  */
 public final class Tools {
-    /** What the tool that runs prints; both of its streams, in order. */
-    private static volatile ByteArrayOutputStream printed = new ByteArrayOutputStream();
-
-    /** A tool in its own thread. */
-    private static final class Run {
+    /** A tool with all threads that it starts. */
+    private static final class Run extends ThreadGroup {
         final CompletableFuture<Integer> code = new CompletableFuture<>();
         final List<Runnable> hooks = new ArrayList<>();
+        /** What it prints; both of its streams, in order. */
+        final ByteArrayOutputStream printed = new ByteArrayOutputStream();
         Thread thread;
+
+        Run() {
+            super("tool");
+        }
     }
 
     private static volatile Run current;
@@ -43,12 +48,12 @@ public final class Tools {
         PrintStream stream = new PrintStream(new OutputStream() {
             @Override
             public void write(int b) {
-                printed.write(b);
+                printed().write(b);
             }
 
             @Override
             public void write(byte[] bytes, int from, int count) {
-                printed.write(bytes, from, count);
+                printed().write(bytes, from, count);
             }
         }, true, StandardCharsets.UTF_8);
         BufferedReader steps = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
@@ -61,11 +66,20 @@ public final class Tools {
         for (String line = steps.readLine(); line != null; line = steps.readLine()) {
             JsonNode step = json.readTree(line);
             String code = run(step);
-            String text = printed.toString(StandardCharsets.UTF_8);
+            String text = current.printed.toString(StandardCharsets.UTF_8);
             answers.println(json.writeValueAsString(json.createObjectNode().put("code", code).put("output", text)));
             answers.flush();
         }
         Runtime.getRuntime().halt(0);
+    }
+
+    /** Threads that a tool left behind print nothing into the output of the next. */
+    private static ByteArrayOutputStream printed() {
+        ThreadGroup group = Thread.currentThread().getThreadGroup();
+        while (group != null && !(group instanceof Run)) {
+            group = group.getParent();
+        }
+        return group == null ? current.printed : ((Run) group).printed;
     }
 
     /** A tool that ends the program ends its own thread: what follows such a call is never run. */
@@ -75,9 +89,7 @@ public final class Tools {
             return;
         }
         if (Thread.currentThread() == run.thread) {
-            // As when a program ends: hooks run, and nothing of the tool goes on.
-            runHooks(run);
-            run.code.complete(code);
+            end(run, code);
             while (true) {
                 LockSupport.park();
             }
@@ -85,50 +97,97 @@ public final class Tools {
         run.code.complete(code);
     }
 
-    private static void runHooks(Run run) {
-        for (Runnable hook : run.hooks) {
-            try {
-                Thread thread = new Thread(hook);
-                thread.setDaemon(true);
+    /** As when a program ends: its hooks run to their ends. */
+    private static void end(Run run, int code) {
+        try {
+            List<Thread> threads = hooksOfRuntime();
+            run.hooks.forEach(hook -> threads.add(new Thread(run, hook)));
+            for (Thread thread : threads) {
                 thread.start();
+            }
+            for (Thread thread : threads) {
                 thread.join(10_000);
-            } catch (InterruptedException e) {
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+        run.code.complete(code);
+    }
+
+    /** Takes the hooks that the tool added itself; some tools do not use Kafka's way to do so. */
+    @SuppressWarnings("unchecked")
+    private static List<Thread> hooksOfRuntime() {
+        try {
+            Class<?> all = Class.forName("java.lang.ApplicationShutdownHooks");
+            Field field = all.getDeclaredField("hooks");
+            field.setAccessible(true);
+            synchronized (all) {
+                Map<Thread, Thread> hooks = (Map<Thread, Thread>) field.get(null);
+                List<Thread> taken = new ArrayList<>();
+                for (Thread thread : hooks.keySet()) {
+                    if (thread.getThreadGroup() == current) {
+                        taken.add(thread);
+                    }
+                }
+                taken.forEach(hooks::remove);
+                return taken;
+            }
+        } catch (ReflectiveOperationException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
+    /** A program goes on until the last of its threads ends that are no daemons. */
+    private static void await(Run run) throws InterruptedException {
+        while (true) {
+            Thread[] threads = new Thread[run.activeCount() + 64];
+            int count = run.enumerate(threads);
+            Thread other = null;
+            for (Thread thread : Arrays.copyOf(threads, count)) {
+                if (thread != run.thread && !thread.isDaemon()) {
+                    other = thread;
+                }
+            }
+            if (other == null) {
                 return;
             }
+            other.join();
         }
     }
 
     private static String run(JsonNode step) throws Exception {
         List<String> args = new ArrayList<>();
         step.get("args").forEach(arg -> args.add(arg.asText()));
-        printed = new ByteArrayOutputStream();
         System.setIn(new ByteArrayInputStream(step.get("input").asText().getBytes(StandardCharsets.UTF_8)));
         Class<?> tool = Class.forName(step.get("class").asText());
         reset(tool);
         Method main = tool.getMethod("main", String[].class);
         Run run = new Run();
         current = run;
-        run.thread = new Thread(() -> {
+        run.thread = new Thread(run, () -> {
+            int code = 0;
             try {
                 main.invoke(null, (Object) args.toArray(new String[0]));
-                runHooks(run);
-                run.code.complete(0);
             } catch (InvocationTargetException e) {
                 StringWriter text = new StringWriter();
                 e.getCause().printStackTrace(new PrintWriter(text));
                 System.err.print("Exception in thread \"main\" " + text);
-                run.code.complete(1);
+                code = 1;
             } catch (ReflectiveOperationException e) {
                 run.code.completeExceptionally(e);
             }
+            try {
+                await(run);
+                end(run, code);
+            } catch (InterruptedException e) {
+                run.code.completeExceptionally(e);
+            }
         });
-        run.thread.setDaemon(true);
         run.thread.start();
         try {
             return String.valueOf(run.code.get(step.get("limit").asLong(), TimeUnit.SECONDS));
         } catch (TimeoutException e) {
-            runHooks(run);
-            run.code.complete(-1);
+            end(run, -1);
             return "timeout";
         }
     }

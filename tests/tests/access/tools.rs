@@ -42,7 +42,15 @@ pub fn run(bootstrap: &str) -> Result<Vec<String>> {
         lines.sort_unstable();
         // Only what is removed is not listed.
         ensure!(!lines.is_empty() || call.starts_with("--remove"), "{call} printed nothing");
-        printed.extend(lines.into_iter().map(|line| format!("{call}: {line}")));
+        printed.extend(lines.into_iter().map(|line| format!("{call}: {}", in_order(line))));
     }
     Ok(printed)
+}
+
+/// The settings of a line in order of the alphabet: a broker has them in a table without order.
+fn in_order(line: &str) -> String {
+    let Some((whose, settings)) = line.split_once(" are ") else { return line.to_owned() };
+    let mut settings: Vec<&str> = settings.split(", ").collect();
+    settings.sort_unstable();
+    format!("{whose} are {}", settings.join(", "))
 }

@@ -1,6 +1,7 @@
 //! The converters that every worker has.
 
 mod bytes;
+pub mod explain;
 mod header;
 mod json;
 mod primitive;

@@ -17,6 +17,8 @@ use aqueduct_connect_api::{
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use super::explain::may_be_secret;
+
 /// How decimals are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum DecimalFormat {
@@ -133,6 +135,9 @@ impl JsonConverter {
 
 /// The parser's complaint with the first bytes of what it read.
 fn describe(bytes: &[u8], error: serde_json::Error) -> String {
+    if may_be_secret(bytes) {
+        return format!("{error}; the {} bytes may hold a secret and are not shown", bytes.len());
+    }
     let start = String::from_utf8_lossy(&bytes[..bytes.len().min(48)]).escape_debug().to_string();
     format!("{error}; the {} bytes start with \"{start}\"", bytes.len())
 }

@@ -114,6 +114,6 @@ fn context_headers(id: &TaskId, raw: &ConsumerRecord, failure: &Failure) -> Vec<
         header("class.name", failure.class.clone()),
         header("exception.class.name", failure.error.class_name().to_owned()),
         header("exception.message", failure.error.to_string()),
-        header("exception.stacktrace", failure.error.trace()),
+        header("exception.stacktrace", failure.trace()),
     ]
 }

@@ -40,11 +40,27 @@ pub struct Failure {
     /// Class of the plugin that failed.
     pub class: String,
     pub error: PluginError,
+    /// What the record seems to be and which setting to change, where a converter failed.
+    pub explanation: Option<Box<str>>,
 }
 
 impl Failure {
     pub fn new(stage: Stage, class: impl Into<String>, error: PluginError) -> Self {
-        Self { stage, class: class.into(), error }
+        Self { stage, class: class.into(), error, explanation: None }
+    }
+
+    /// The same with what to do about it.
+    #[must_use]
+    pub fn explained(self, explanation: String) -> Self {
+        Self { explanation: Some(explanation.into()), ..self }
+    }
+
+    /// The error with its causes, one a line, and what to do about it.
+    pub fn trace(&self) -> String {
+        match &self.explanation {
+            Some(explanation) => format!("{}\n\t{explanation}", self.error.trace()),
+            None => self.error.trace(),
+        }
     }
 }
 
@@ -69,6 +85,12 @@ impl ErrorPolicy {
 
     pub fn settings(&self) -> &ErrorSettings {
         &self.settings
+    }
+
+    /// Whether anybody will read why a record was refused.
+    pub fn explains(&self) -> bool {
+        let ErrorSettings { tolerance, log, dead_letter_headers, .. } = self.settings;
+        tolerance == Tolerance::None || log || dead_letter_headers
     }
 
     /// Whether an operation may be tried more than once at all.
@@ -111,6 +133,7 @@ impl ErrorPolicy {
             };
             tracing::error!(
                 error = %failure.error,
+                explanation = failure.explanation.as_deref(),
                 "Error encountered in task {}. Executing stage '{}' with class '{class}'{shown}.",
                 self.id,
                 stage.name()
@@ -125,24 +148,26 @@ impl ErrorPolicy {
                 stage.name(),
                 " (sinks: errors.deadletterqueue.topic.name keeps them)"
             ))
-            .caused_by(TracedError(failure.error))),
+            .caused_by(TracedError(failure))),
         }
     }
 }
 
 /// An error whose text is its class and message: the form of causes in traces.
 #[derive(Debug)]
-struct TracedError(PluginError);
+struct TracedError(Failure);
 
 impl fmt::Display for TracedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.0.class_name(), self.0)
+        let Failure { error, explanation, .. } = &self.0;
+        write!(f, "{}: {error}", error.class_name())?;
+        explanation.iter().try_for_each(|explanation| write!(f, "\n\t{explanation}"))
     }
 }
 
 impl std::error::Error for TracedError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source()
+        self.0.error.source()
     }
 }
 

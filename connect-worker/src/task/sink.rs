@@ -289,6 +289,10 @@ impl SinkRunner {
 
     async fn refuse(&mut self, record: &ConsumerRecord, failure: Failure) -> PluginResult<()> {
         count(&self.start.metrics.record_failures, 1);
+        let failure = match self.errors.explains() {
+            true => self.convert.explained(record, failure),
+            false => failure,
+        };
         let failure = self.errors.tolerate(failure, &convert::Shown(record))?;
         if let Some(dead_letters) = &mut self.dead_letters {
             dead_letters.send(record, &failure).await?;

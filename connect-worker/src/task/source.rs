@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use aqueduct_client::{Admin, Deliveries, Header as RawHeader, Producer, ProducerRecord};
 use aqueduct_connect_api::{
-    Error as PluginError, OffsetMap, Plugin, Record, Result as PluginResult, SourceRecord, SourceTask,
-    SourceTaskContext,
+    Error as PluginError, OffsetMap, Plugin, Record, Result as PluginResult, SchemaAndValue, SourceRecord,
+    SourceTask, SourceTaskContext,
 };
 use aqueduct_protocol::ids::PartitionIndex;
 use futures_util::FutureExt as _;
@@ -17,6 +17,7 @@ use super::in_flight::{BatchOffsets, InFlight, SourcePosition};
 use super::runner::TaskStart;
 use super::topics::{CreationRules, TopicTracker};
 use crate::config::{ClientKind, Tolerance};
+use crate::converters::explain::{Part, explain_unwritable};
 use crate::ids::{RunState, TargetState};
 use crate::metrics::count;
 use crate::store::ConnectorOffsets;
@@ -53,11 +54,17 @@ impl Conversion {
         let key = self
             .key
             .encode(topic, &record.headers, record.key.schema.as_ref(), &record.key.value)
-            .map_err(|e| Failure::new(Stage::KeyConverter, &self.key_class, e))?;
+            .map_err(|e| {
+                let why = unwritable(topic, Part::Key, &self.key_class, &record.key);
+                Failure::new(Stage::KeyConverter, &self.key_class, e).explained(why)
+            })?;
         let value = self
             .value
             .encode(topic, &record.headers, record.value.schema.as_ref(), &record.value.value)
-            .map_err(|e| Failure::new(Stage::ValueConverter, &self.value_class, e))?;
+            .map_err(|e| {
+                let why = unwritable(topic, Part::Value, &self.value_class, &record.value);
+                Failure::new(Stage::ValueConverter, &self.value_class, e).explained(why)
+            })?;
         let partition = record.partition.map(PartitionIndex);
         Ok(Some(ProducerRecord {
             topic: record.topic,
@@ -68,6 +75,10 @@ impl Conversion {
             headers,
         }))
     }
+}
+
+fn unwritable(topic: &str, part: Part<'_>, converter: &str, data: &SchemaAndValue) -> String {
+    explain_unwritable(topic, part, converter, data.schema.as_deref(), &data.value)
 }
 
 /// A source record in messages: where it came from, never what is in it.

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::describe::{ConnectorDescription, Kind};
 use crate::process::{CallError, Process};
 use crate::program::Program;
+use crate::secrets::Secrets;
 use crate::session::Fault;
 
 /// How long a plugin may take to stop in order.
@@ -66,8 +67,13 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(call: &str, answer: &'a str) -> Resul
 
 impl Served {
     /// A process for a single question.
-    async fn ask(&self, call: &'static str, params: serde_json::Value) -> Result<String> {
-        let process = Process::start(&self.program, call, None).await?;
+    async fn ask(
+        &self,
+        call: &'static str,
+        settings: &ConfigMap,
+        params: serde_json::Value,
+    ) -> Result<String> {
+        let process = Process::start(&self.program, call, None, self.secrets(settings)).await?;
         let answer = process.call(call, params.to_string().into_bytes()).await;
         process.stop(STOP).await;
         answer
@@ -77,6 +83,11 @@ impl Served {
         let is = |k: &&crate::describe::KeyDescription| k.name == key;
         let found = self.description.config.iter().find(is).and_then(|k| k.kind.as_deref());
         found.is_some_and(|kind| kind.eq_ignore_ascii_case(ConfigType::Password.name()))
+    }
+
+    /// What the plugin must not show of these settings.
+    pub(crate) fn secrets(&self, settings: &ConfigMap) -> Secrets {
+        Secrets::of(settings, |key| self.secret(key))
     }
 
     /// A fault as an error; one about a setting shows its value, unless that is a secret.
@@ -100,7 +111,13 @@ impl ProcessConnector {
 
     async fn launch(&self, context: &ConnectorContext, settings: &ConfigMap) -> Result<Process> {
         let role = format!("connector {}", context.name);
-        let process = Process::start(&self.served.program, &role, context.offsets.clone()).await?;
+        let process = Process::start(
+            &self.served.program,
+            &role,
+            context.offsets.clone(),
+            self.served.secrets(settings),
+        )
+        .await?;
         let class = &self.served.description.class;
         let params = json!({"class": class, "connector": &*context.name, "config": settings});
         match process.try_call("start_connector", params.to_string().into_bytes()).await {
@@ -149,7 +166,7 @@ impl Connector for ProcessConnector {
             return;
         }
         let params = json!({"class": self.served.description.class, "config": config});
-        let answer = self.served.ask("validate", params).await;
+        let answer = self.served.ask("validate", config, params).await;
         let validated = answer.and_then(|answer| read::<Validated>("validate", &answer));
         let validated = match validated {
             Ok(validated) => validated,
@@ -233,7 +250,7 @@ impl Connector for ProcessConnector {
             return Ok(false);
         }
         let params = json!({"class": self.served.description.class, "config": config, "offsets": offsets});
-        let answer = self.served.ask("alter_offsets", params).await?;
+        let answer = self.served.ask("alter_offsets", config, params).await?;
         Ok(read::<serde_json::Value>("alter_offsets", &answer)?["checked"] == true)
     }
 }

@@ -11,6 +11,7 @@ use crate::describe::{ConnectorDescription, Description, Kind};
 use crate::process::Process;
 use crate::program::{Limits, Program};
 use crate::scan::scan;
+use crate::secrets::Secrets;
 use crate::sink::ProcessSinkTask;
 use crate::source::ProcessSourceTask;
 
@@ -75,7 +76,8 @@ impl Discovery {
 pub async fn describe(program: &Program) -> Result<Description, String> {
     let mut limited = program.clone();
     limited.limits.request = program.limits.start;
-    let process = Process::start(&limited, "describe", None).await.map_err(|e| e.trace())?;
+    let process =
+        Process::start(&limited, "describe", None, Secrets::default()).await.map_err(|e| e.trace())?;
     let answer = process.call("describe", b"{}".to_vec()).await;
     process.stop(STOP).await;
     Description::read(&answer.map_err(|e| e.to_string())?)

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::data::offset_map;
 use crate::program::Program;
+use crate::secrets::Secrets;
 use crate::session::{Ask, Event, Fault, PROTOCOL, Session};
 use crate::stderr::Tail;
 
@@ -71,11 +72,16 @@ pub struct Process {
 
 impl Process {
     /// Starts the program and waits until it has introduced itself. `role` says in logs what it is for; `offsets` are
-    /// those that it may ask for.
+    /// those that it may ask for; `secrets` are hidden from all that it says.
     ///
     /// # Errors
     /// Where it cannot be started or does not answer as the protocol says.
-    pub async fn start(program: &Program, role: &str, offsets: Option<Arc<dyn OffsetStore>>) -> Result<Self> {
+    pub async fn start(
+        program: &Program,
+        role: &str,
+        offsets: Option<Arc<dyn OffsetStore>>,
+        secrets: Secrets,
+    ) -> Result<Self> {
         let name = program.name();
         let mut command = program.command();
         let mut child = command.spawn().map_err(|e| {
@@ -99,7 +105,8 @@ impl Process {
             child,
             stdin: Some(stdin),
             stdout,
-            errors: tokio::spawn(follow(stderr, tail.clone(), name, role)),
+            errors: tokio::spawn(follow(stderr, tail.clone(), secrets.clone(), name, role)),
+            secrets,
             tail,
             session: Session::new(program.limits.frame),
             outgoing: Bytes::new(),
@@ -178,11 +185,18 @@ pub fn fault_error(fault: Fault) -> Error {
 }
 
 /// Reads standard error to its end: lines go to the log, the last ones are kept.
-async fn follow(mut stderr: ChildStderr, tail: Arc<Mutex<Tail>>, plugin: String, role: Arc<str>) {
+async fn follow(
+    mut stderr: ChildStderr,
+    tail: Arc<Mutex<Tail>>,
+    secrets: Secrets,
+    plugin: String,
+    role: Arc<str>,
+) {
     let mut buffer = vec![0; 4096];
     while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
         let lines = tail.lock().push(&buffer[..count]);
         for line in lines {
+            let line = secrets.hide(line);
             tracing::info!(plugin, role = &*role, line, "plugin says");
         }
     }
@@ -212,6 +226,7 @@ struct Host {
     outgoing: Bytes,
     pending: Option<Pending>,
     offsets: Option<Arc<dyn OffsetStore>>,
+    secrets: Secrets,
     _counted: Counted,
 }
 
@@ -306,7 +321,8 @@ impl Host {
             match event {
                 Event::Answer(answer) => {
                     if let Some(pending) = self.pending.take() {
-                        let _ = pending.answer.send(answer.map_err(CallError::Fault));
+                        let hidden = |fault| CallError::Fault(self.hide(fault));
+                        let _ = pending.answer.send(answer.map_err(hidden));
                     }
                 }
                 Event::Stale => {}
@@ -334,8 +350,10 @@ impl Host {
 
     /// Ends the process and everything that it started, and says what became of it.
     async fn finish(&mut self, end: End, doing: Option<&str>) -> String {
-        // The end of its input is the word to end.
-        self.stdin = None;
+        if !matches!(end, End::Closed) {
+            // The end of its input is the word to end. One that closed its output first shows how it ends by itself.
+            self.stdin = None;
+        }
         let ended = match end {
             End::Broken(_) => None,
             End::Unneeded | End::Closed => tokio::time::timeout(GRACE, self.child.wait()).await.ok(),
@@ -363,7 +381,13 @@ impl Host {
             count => format!(" ({count} bytes of an unfinished message were left)"),
         };
         let tail = self.tail.lock().text();
-        format!("{} {what}{partial}; {tail}", self.name)
+        self.secrets.hide(format!("{} {what}{partial}; {tail}", self.name))
+    }
+
+    fn hide(&self, fault: Fault) -> Fault {
+        let Fault { message, trace, .. } = fault;
+        let trace = trace.map(|trace| self.secrets.hide(trace));
+        Fault { message: self.secrets.hide(message), trace, ..fault }
     }
 
     /// Ends the process's group: what it started goes with it.

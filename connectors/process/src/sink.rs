@@ -108,7 +108,8 @@ impl SinkTask for ProcessSinkTask {
     async fn start(&mut self, context: SinkTaskContext, config: &Config) -> Result<()> {
         let SinkTaskContext { connector, task, sink, .. } = context;
         let role = format!("task {connector}-{task}");
-        let process = Process::start(&self.served.program, &role, None).await?;
+        let secrets = self.served.secrets(config.originals());
+        let process = Process::start(&self.served.program, &role, None, secrets).await?;
         let process = self.process.insert(process);
         let params = json!({
             "class": self.served.description.class, "connector": &*connector, "task": task, "config": config.originals(),

@@ -42,7 +42,8 @@ impl SourceTask for ProcessSourceTask {
         let SourceTaskContext { connector, task, offsets, .. } = context;
         self.name = format!("{connector}-{task}");
         let role = format!("task {}", self.name);
-        let process = Process::start(&self.served.program, &role, Some(offsets)).await?;
+        let secrets = self.served.secrets(config.originals());
+        let process = Process::start(&self.served.program, &role, Some(offsets), secrets).await?;
         let process = self.process.insert(process);
         let params = json!({
             "class": self.served.description.class, "connector": &*connector, "task": task, "config": config.originals(),

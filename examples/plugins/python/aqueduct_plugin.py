@@ -32,6 +32,7 @@ import json
 import math
 import os
 import queue
+import signal
 import struct
 import sys
 import threading
@@ -489,6 +490,8 @@ class _Plugin:
             prefix = source.read(4)
             data = source.read(struct.unpack(">I", prefix)[0]) if len(prefix) == 4 else b""
             if not data:
+                if os.getpgrp() == os.getpid():
+                    os.killpg(0, signal.SIGKILL)  # and what this plugin has started
                 os._exit(0)
             self.inbox.put(json.loads(data))
 

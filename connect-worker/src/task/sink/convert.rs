@@ -6,12 +6,13 @@ use std::fmt;
 use aqueduct_client::{ConsumerRecord, Header as TopicHeader, TimestampType as ClientTimestampType};
 use aqueduct_connect_api::convert::RawHeader;
 use aqueduct_connect_api::{
-    Error as PluginError, Header, Record, Result as PluginResult, SinkRecord, TimestampType,
+    Error as PluginError, Header, Plugin, Record, Result as PluginResult, SinkRecord, TimestampType,
 };
 use aqueduct_protocol::ids::{LeaderEpoch, Offset, PartitionIndex};
 
 use super::super::conversion::Conversion;
 use super::super::errors::{Failure, Stage};
+use crate::converters::explain::{Part, Unreadable, explain};
 
 impl Conversion {
     /// The record for the sink; `None` where a transform drops it.
@@ -54,6 +55,19 @@ impl Conversion {
             original_topic: raw.topic.clone(),
             original_partition: raw.partition.0,
         }))
+    }
+
+    /// A converter's failure with what the record seems to be and which setting to change.
+    pub fn explained(&self, raw: &ConsumerRecord, failure: Failure) -> Failure {
+        let (part, converter, bytes) = match failure.stage {
+            Stage::KeyConverter => (Part::Key, &self.key_class, raw.key.as_deref()),
+            Stage::ValueConverter => (Part::Value, &self.value_class, raw.value.as_deref()),
+            _ => return failure,
+        };
+        let (topic, partition, offset) = (&*raw.topic, raw.partition.0, raw.offset.0);
+        let record = Unreadable { topic, partition, offset, part, converter, bytes };
+        let explanation = explain(&record, &|class| Plugin::by_class(class).is_some());
+        failure.explained(explanation)
     }
 
     /// The bytes of a record whose original is not at hand any more.

@@ -94,7 +94,7 @@ fn deeper(depth: usize) -> Result<usize> {
 }
 
 /// Key and value of a map's entry.
-fn pair<'a>(text: &'a RawValue) -> Result<(&'a RawValue, &'a RawValue)> {
+fn pair(text: &RawValue) -> Result<(&RawValue, &RawValue)> {
     match items(text.get()).as_deref() {
         Ok([key, value]) => Ok((key, value)),
         _ => Err(wrong("[key, value] in a map", text.get())),

@@ -63,6 +63,8 @@ fn same(a: &Value, b: &Value) -> bool {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn typed_values_come_back((schema, value) in typed_value()) {
         let mut text = Vec::new();

@@ -19,7 +19,7 @@ use crate::ids::{ConnectorName, TargetState, TaskId};
 pub enum Change {
     ConnectorUpdated(ConnectorName),
     ConnectorRemoved(ConnectorName),
-    /// New task configurations are in force; the list holds the tasks that were written.
+    /// New task configurations are in force; the list holds the tasks that have other settings than before.
     TasksUpdated(ConnectorName, Vec<TaskId>),
     TargetState(ConnectorName),
     Restart(RestartRequest),
@@ -176,7 +176,13 @@ impl ConfigState {
         }
         let deferred = std::mem::take(&mut connector.deferred);
         let complete = (0..count).all(|task| deferred.contains_key(&task));
-        let written: BTreeSet<u32> = deferred.keys().copied().collect();
+        // Converters, transforms and more come from the connector's settings: where those are others, all tasks are.
+        let all = connector.inconsistent || !complete || connector.applied != connector.config;
+        let same = |task: &u32, config: &ConfigMap| {
+            !all && *task < connector.task_count && connector.tasks.get(task) == Some(config)
+        };
+        let written: BTreeSet<u32> =
+            deferred.iter().filter(|(task, config)| !same(task, config)).map(|(task, _)| *task).collect();
         connector.inconsistent = !complete;
         connector.task_count = count;
         if complete {
@@ -234,6 +240,25 @@ mod tests {
         apply(&mut state, "commit-a-1", r#"{"tasks":1}"#);
         assert!(!state.is_inconsistent("a-1"));
         assert_eq!(state.tasks("a-1").len(), 1);
+    }
+
+    #[test]
+    fn only_tasks_with_other_settings_are_told() {
+        let mut state = created();
+        apply(&mut state, "commit-a-1", r#"{"tasks":2}"#);
+        apply(&mut state, "task-a-1-0", r#"{"properties":{"n":"0"}}"#);
+        apply(&mut state, "task-a-1-1", r#"{"properties":{"n":"9"}}"#);
+        assert_eq!(
+            apply(&mut state, "commit-a-1", r#"{"tasks":2}"#),
+            Some(Change::TasksUpdated("a-1".into(), vec![TaskId::new("a-1", 1)]))
+        );
+        apply(&mut state, "connector-a-1", r#"{"properties":{"name":"a-1","transforms":"t"}}"#);
+        apply(&mut state, "task-a-1-0", r#"{"properties":{"n":"0"}}"#);
+        apply(&mut state, "task-a-1-1", r#"{"properties":{"n":"9"}}"#);
+        assert_eq!(
+            apply(&mut state, "commit-a-1", r#"{"tasks":2}"#),
+            Some(Change::TasksUpdated("a-1".into(), vec![TaskId::new("a-1", 0), TaskId::new("a-1", 1)]))
+        );
     }
 
     #[test]

@@ -159,9 +159,8 @@ impl StatusState {
             return Ok(());
         };
         let status = Status::parse(value)?;
-        // A worker that gives a task up may say so after the new owner has said that it runs.
+        // A worker that gives something up may say so after the new owner has said that it runs.
         let late = status.state == RunState::Unassigned
-            && matches!(subject, Subject::Task(_))
             && self.statuses.get(&subject).is_some_and(|known| {
                 known.state == RunState::Running
                     && known.generation >= status.generation
@@ -229,8 +228,12 @@ mod tests {
     }
 
     #[test]
-    fn a_task_given_up_late_does_not_hide_its_new_owner() {
+    fn what_is_given_up_late_does_not_hide_its_new_owner() {
         let mut state = StatusState::new();
+        let connector = Subject::Connector("c".into());
+        put(&mut state, &connector, &status(RunState::Running, "new", 5));
+        put(&mut state, &connector, &status(RunState::Unassigned, "old", 4));
+        assert_eq!(state.connector("c").map(|s| s.state), Some(RunState::Running));
         let task = Subject::Task(TaskId::new("c-1", 10));
         put(&mut state, &task, &status(RunState::Running, "new", 5));
         put(&mut state, &task, &status(RunState::Unassigned, "old", 4));

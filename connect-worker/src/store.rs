@@ -10,3 +10,11 @@ pub use config::ConfigStore;
 pub use log::{TopicLog, TopicSpec};
 pub use offsets::{ConnectorOffsets, OffsetsStore};
 pub use status::StatusStore;
+
+/// Names a record of an internal topic that could not be read and was passed over. Its value may hold secrets.
+fn report_skipped(record: &aqueduct_client::ConsumerRecord, applied: Result<(), String>) {
+    let Err(why) = applied else { return };
+    let at = format!("{}-{}@{}", record.topic, record.partition.0, record.offset.0);
+    let key = String::from_utf8_lossy(record.key.as_deref().unwrap_or_default()).into_owned();
+    tracing::warn!(record = at, key, why, "skipped a record of an internal topic that cannot be read");
+}

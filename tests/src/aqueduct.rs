@@ -201,6 +201,13 @@ impl Worker {
         self.process.log()
     }
 
+    /// Starts the worker again, after it ended or was killed, and does not wait for it.
+    pub fn launch(&mut self) -> Result<()> {
+        self.process.kill();
+        self.process = launch_worker(self.dir.path())?;
+        Ok(())
+    }
+
     /// Starts the worker again with the same settings, after it ended or was killed.
     pub fn restart(&mut self) -> Result<()> {
         self.process.kill();

@@ -12,6 +12,7 @@ pub mod kafka;
 pub mod mariadb;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod scenario;
 pub mod server;
 pub mod suites;

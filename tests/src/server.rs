@@ -105,7 +105,8 @@ impl Server {
         }
     }
 
-    fn process_id(&mut self) -> u32 {
+    /// Id of the process.
+    pub fn process_id(&mut self) -> u32 {
         match self {
             Self::Aqueduct(broker) => broker.process().id(),
             Self::ApacheKafka(kafka) => kafka.process().id(),

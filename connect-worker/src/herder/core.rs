@@ -38,6 +38,8 @@ pub struct Core {
     /// All tasks of the group as of the last look: a change in them is a reason to share out again.
     known: Load,
     leads: bool,
+    /// Whether new task configurations fence the producers of all tasks, changed or not.
+    restart_all: bool,
 }
 
 impl Core {
@@ -48,7 +50,13 @@ impl Core {
             running: Load::default(),
             known: Self::everything(config),
             leads: false,
+            restart_all: false,
         }
+    }
+
+    /// With exactly-once sources all tasks of a connector restart together.
+    pub fn restart_all_tasks(&mut self) {
+        self.restart_all = true;
     }
 
     /// What this worker holds, for the next time it joins.
@@ -84,7 +92,10 @@ impl Core {
                         commands.push(Command::ForgetConnector(name));
                     }
                 }
-                Change::TasksUpdated(_, written) => self.on_tasks(config, &written, &mut commands),
+                Change::TasksUpdated(name, changed) => {
+                    let changed = if self.restart_all { config.tasks(&name) } else { changed };
+                    self.on_tasks(config, &changed, &mut commands);
+                }
                 Change::TargetState(name) => commands.push(Command::ApplyTarget(name)),
                 Change::Restart(request) => commands.push(Command::Restart(request)),
                 Change::SessionKey | Change::LoggerLevel { .. } => {}
@@ -242,7 +253,8 @@ mod tests {
 
     fn write_tasks(core: &mut Core, config: &mut ConfigState, count: u32) -> Vec<Command> {
         for task in 0..count {
-            put(config, &format!("task-c-{task}"), Some(r#"{"properties":{}}"#));
+            let value = format!(r#"{{"properties":{{"at":"{}"}}}}"#, config.offset());
+            put(config, &format!("task-c-{task}"), Some(&value));
         }
         let changes = put(config, "commit-c", Some(&format!(r#"{{"tasks":{count}}}"#)));
         let commands = core.on_changes(config, changes);

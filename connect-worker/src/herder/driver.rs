@@ -86,7 +86,10 @@ impl Driver {
         stop: CancellationToken,
     ) -> Self {
         let (task_configs_to, task_configs) = mpsc::channel(256);
-        let core = shared.config.read(Core::new);
+        let mut core = shared.config.read(Core::new);
+        if shared.environment.config.text("exactly.once.source.support").eq_ignore_ascii_case("enabled") {
+            core.restart_all_tasks();
+        }
         Self {
             shared,
             core,

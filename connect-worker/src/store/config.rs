@@ -7,7 +7,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-use super::{TopicLog, TopicSpec};
+use super::{TopicLog, TopicSpec, report_skipped};
 use crate::config_state::{Change, ConfigRecord, ConfigState};
 use crate::error::Result;
 
@@ -33,21 +33,13 @@ struct Shared {
 }
 
 impl Shared {
-    fn apply(&self, offset: i64, key: &[u8], value: Option<&[u8]>) {
-        let applied = self.state.write().apply(offset, key, value);
-        match applied {
-            Ok(Some(change)) => {
-                let mut changes = self.changes.lock();
-                note(&mut changes, change);
-                drop(changes);
-                self.changed.notify_one();
-            }
-            Ok(None) => {}
-            Err(why) => {
-                let key = String::from_utf8_lossy(key);
-                tracing::warn!(offset, key = &*key, why, "skipped a record of the config topic");
-            }
+    fn apply(&self, offset: i64, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
+        let applied = self.state.write().apply(offset, key, value)?;
+        if let Some(change) = applied {
+            note(&mut self.changes.lock(), change);
+            self.changed.notify_one();
         }
+        Ok(())
     }
 }
 
@@ -61,7 +53,8 @@ impl ConfigStore {
         let target = shared.clone();
         let log = TopicLog::open(config, spec, move |record| {
             let key = record.key.as_deref().unwrap_or_default();
-            target.apply(record.offset.0, key, record.value.as_deref());
+            let applied = target.apply(record.offset.0, key, record.value.as_deref());
+            report_skipped(&record, applied);
         })
         .await?;
         shared.changes.lock().clear();
@@ -103,7 +96,10 @@ impl ConfigStore {
                 for record in records {
                     let offset = self.read(ConfigState::offset);
                     let value = record.value();
-                    self.shared.apply(offset, record.key().as_bytes(), value.as_deref().map(str::as_bytes));
+                    let value = value.as_deref().map(str::as_bytes);
+                    self.shared
+                        .apply(offset, record.key().as_bytes(), value)
+                        .map_err(crate::Error::internal)?;
                 }
                 Ok(())
             }

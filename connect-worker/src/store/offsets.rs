@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 use super::offsets_file::OffsetsFile;
-use super::{TopicLog, TopicSpec};
+use super::{TopicLog, TopicSpec, report_skipped};
 use crate::error::{Error, Result};
 use crate::offsets::{OffsetState, offset_value};
 
@@ -35,11 +35,9 @@ impl OffsetsStore {
         let state = Arc::new(RwLock::new(OffsetState::new()));
         let target = state.clone();
         let log = TopicLog::open(config, spec, move |record| {
-            let key = record.key.unwrap_or_default();
-            if let Err(why) = target.write().apply(&key, record.value.as_deref()) {
-                let (partition, offset) = (record.partition.0, record.offset.0);
-                tracing::warn!(partition, offset, why, "skipped a record of the offsets topic");
-            }
+            let key = record.key.clone().unwrap_or_default();
+            let applied = target.write().apply(&key, record.value.as_deref());
+            report_skipped(&record, applied);
         })
         .await?;
         Ok(Self { state, backend: Arc::new(Backend::Topic(log)) })

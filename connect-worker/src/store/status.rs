@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::{TopicLog, TopicSpec};
+use super::{TopicLog, TopicSpec, report_skipped};
 use crate::error::Result;
 use crate::ids::TaskId;
 use crate::status::{Status, StatusState, Subject, topic_key, topic_value};
@@ -49,15 +49,8 @@ impl StatusStore {
         let target = state.clone();
         let log = TopicLog::open(config, spec, move |record| {
             let key = record.key.as_deref().unwrap_or_default();
-            if let Err(why) = target.write().apply(key, record.value.as_deref()) {
-                let key = String::from_utf8_lossy(key);
-                tracing::warn!(
-                    offset = record.offset.0,
-                    key = &*key,
-                    why,
-                    "skipped a record of the status topic"
-                );
-            }
+            let applied = target.write().apply(key, record.value.as_deref());
+            report_skipped(&record, applied);
         })
         .await?;
         Ok(Self::start(state, Some(Arc::new(log))))
@@ -150,6 +143,13 @@ async fn write_all(
         batch.clear();
         if queue.recv_many(&mut batch, QUEUE).await == 0 {
             return;
+        }
+        let safe = |write: &Write| matches!(write, Write::Status { safe: true, .. });
+        if let Some(log) = log.as_ref().filter(|_| batch.iter().any(safe)) {
+            // What others have said meanwhile counts, also where this worker was cut off from it.
+            if let Err(error) = log.read_to_end().await {
+                tracing::debug!(%error, "the status topic could not be read to its end");
+            }
         }
         let mut end = false;
         let mut flushed = Vec::new();

@@ -51,6 +51,8 @@ pub struct Assignor {
     delay: i64,
     /// Members without work while a return is awaited: one of them may be the worker that came back.
     candidates: BTreeSet<String>,
+    /// Whether items were taken away for balance, and the members have not been found balanced since.
+    balancing: bool,
     successive_revocations: u32,
 }
 
@@ -99,6 +101,7 @@ impl Assignor {
             scheduled: None,
             delay: 0,
             candidates: BTreeSet::new(),
+            balancing: false,
             successive_revocations: 0,
         }
     }
@@ -180,11 +183,8 @@ impl Assignor {
     /// Decides about what vanished with a worker: it waits, goes to a worker that came back, or is given out as new.
     fn handle_lost(&mut self, round: &Round<'_>, lost: &Load, created: &mut Load) -> BTreeMap<String, Load> {
         let mut returned = BTreeMap::new();
-        if lost.is_empty() && self.revoked_last.is_empty() {
+        if lost.is_empty() && !self.balancing {
             self.reset_delay();
-            return returned;
-        }
-        if lost.is_empty() {
             return returned;
         }
         let all_present = self.previous_members.iter().all(|m| round.members.contains_key(m));
@@ -209,6 +209,8 @@ impl Assignor {
                     }
                 }
                 self.reset_delay();
+                // The whole delay has passed: items may be taken away again.
+                self.balancing = false;
             }
             scheduled => {
                 let at = scheduled.unwrap_or(round.now + self.max_delay);
@@ -237,6 +239,7 @@ impl Assignor {
     ) -> BTreeMap<String, Load> {
         let mut surplus: BTreeMap<String, Load> = BTreeMap::new();
         if self.delay > 0 {
+            self.balancing = false;
             return surplus;
         }
         for kind in KINDS {
@@ -259,10 +262,13 @@ impl Assignor {
             }
         }
         if surplus.is_empty() {
-            self.successive_revocations = 0;
+            if self.balancing {
+                self.balancing = false;
+                self.successive_revocations = 0;
+            }
             return surplus;
         }
-        if !self.revoked_last.is_empty() {
+        if self.balancing {
             self.successive_revocations += 1;
             let backoff = 40_i64.saturating_pow(self.successive_revocations);
             self.delay = backoff.min(self.max_delay);
@@ -271,6 +277,7 @@ impl Assignor {
                 return BTreeMap::new();
             }
         }
+        self.balancing = true;
         surplus
     }
 

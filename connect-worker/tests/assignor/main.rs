@@ -224,12 +224,10 @@ fn compare(kafkas: &mut Kafkas, seed: u64) {
                 a.loads(),
                 b.loads()
             ));
-            assert_eq!(
-                (mine, a.loads()),
-                (theirs, b.loads()),
-                "ours and Kafka's differ:\n{}",
-                story.join("\n")
-            );
+            // Kafka's longest back-off is a power in floating point, cut off.
+            let delays_agree = mine.0.abs_diff(theirs.0) <= 1;
+            let agree = delays_agree && (mine.1, mine.2, a.loads()) == (theirs.1, theirs.2, b.loads());
+            assert!(agree, "ours and Kafka's differ:\n{}", story.join("\n"));
         }
     }
 }

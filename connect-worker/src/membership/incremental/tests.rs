@@ -137,6 +137,30 @@ fn without_a_return_the_rest_takes_over_when_the_delay_is_over() {
 }
 
 #[test]
+fn what_its_worker_has_stopped_on_purpose_does_not_wait() {
+    let mut group = Group::new(300_000, &["a", "b"], 4, 1);
+    group.settle();
+    group.released = group.members.remove("b").expect("a member");
+    assert_eq!(group.round(), (0, 0));
+    group.assert_balanced();
+}
+
+#[test]
+fn a_worker_that_comes_back_late_does_not_disturb_who_has_taken_over() {
+    let mut group = Group::new(0, &["a", "b"], 4, 1);
+    group.settle();
+    let stale = group.members.remove("b").expect("a member");
+    group.round();
+    group.members.insert("b2".to_owned(), stale);
+    group.round();
+    assert!(group.members["b2"].is_empty(), "its claim is void");
+    let kept = &group.members["a"];
+    assert_eq!((kept.connectors.len(), kept.tasks.len()), (2, 2), "no more moves than balance needs");
+    group.settle();
+    group.assert_balanced();
+}
+
+#[test]
 fn deleted_connectors_are_revoked_and_duplicates_given_to_one() {
     let mut group = Group::new(0, &["a", "b"], 2, 1);
     group.settle();

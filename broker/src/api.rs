@@ -112,6 +112,7 @@ mod add_partitions_to_txn;
 mod alter_client_quotas;
 mod alter_configs;
 mod alter_partition_reassignments;
+mod alter_replica_log_dirs;
 mod alter_user_scram_credentials;
 pub(crate) mod api_versions;
 mod authorize;
@@ -201,6 +202,7 @@ pub(crate) const APIS: &[Row] = &[
     row!(DeleteAclsRequest, 1..=3, delete_acls),
     row!(DescribeConfigsRequest, 1..=4, describe_configs),
     row!(AlterConfigsRequest, 0..=2, alter_configs),
+    row!(AlterReplicaLogDirsRequest, 1..=2, alter_replica_log_dirs),
     row!(DescribeLogDirsRequest, 1..=5, describe_log_dirs),
     row!(SaslAuthenticateRequest, 0..=2, sasl_authenticate, silent),
     row!(CreatePartitionsRequest, 0..=3, create_partitions),

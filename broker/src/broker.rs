@@ -19,6 +19,7 @@ use crate::metadata::{
     BrokerImage, Command, Endpoint, JOURNAL_FILE_NAME, LocalMetadata, MetadataBackend, MetadataError,
 };
 use crate::metrics::{self, Metrics};
+use crate::mover;
 use crate::network::{self, Door, Limits};
 use crate::node::{Node, random_uuid};
 use crate::partitions::{Directories, Partitions};
@@ -138,6 +139,7 @@ impl Broker {
         housekeeping::start(&node);
         metrics::start(&node);
         cleaner::start(&node);
+        mover::start(&node);
         tracing::info!(node = node.settings.node_id.0, "broker has started");
         Ok(Handle { addresses, node })
     }
@@ -236,6 +238,7 @@ fn open(settings: &Settings) -> Result<(Directories, LocalMetadata), Error> {
     let (directories, cluster_id) = Directories::open(&settings.log_dirs, settings.node_id)?;
     match open_metadata(&settings.metadata_dir, &directories, &cluster_id) {
         Ok(metadata) => {
+            directories.settle(&metadata.image(), settings.node_id);
             warn_of_strays(&directories, &metadata);
             Ok((directories, metadata))
         }
@@ -264,7 +267,7 @@ fn late_transactions(node: &Node) -> usize {
     let limit_ms = i64::from(node.settings.transactions.max_timeout_ms) + BUFFER_MS;
     let now_ms = node.clock.now_ms();
     let open = node.partitions.all_open();
-    open.iter().filter(|partition| partition.log.has_late_transaction(now_ms, limit_ms)).count()
+    open.iter().filter(|partition| partition.log().has_late_transaction(now_ms, limit_ms)).count()
 }
 
 fn warn_of_strays(directories: &Directories, metadata: &LocalMetadata) {

@@ -22,7 +22,7 @@ use crate::partition::Partition;
 use checkpoints::Checkpoints;
 pub(crate) use metrics::CleanerMetrics;
 use schedule::{Candidate, Key, Quarantined, Schedule};
-use throttle::Throttle;
+pub(crate) use throttle::Throttle;
 
 /// A cleaning that waits for its turn to move bytes looks this often whether it is still wanted.
 const NAP: Duration = Duration::from_millis(100);
@@ -111,23 +111,24 @@ impl Cleaner {
         let (mut jobs, mut candidates) = (Vec::new(), Vec::new());
         let mut delay_ms = 0;
         for partition in self.node.partitions.all_open() {
-            let config = partition.log.config();
-            let key = (partition.topic_id, partition.log.partition().partition.0);
+            let config = partition.log().config();
+            let key = (partition.topic_id, partition.name().partition.0);
             if !config.compact
+                || self.node.partitions.moves().is_moving(&key)
                 || partition.is_deleted()
                 || partition.is_offline()
                 || !self.schedule.lock().is_free(&key)
             {
                 continue;
             }
-            if let Err(error) = partition.log.apply_retention(now_ms)
+            if let Err(error) = partition.log().apply_retention(now_ms)
                 && !partition.is_deleted()
             {
-                tracing::warn!(partition = %partition.log.partition(), %error, "retention failed");
+                tracing::warn!(partition = %partition.name(), %error, "retention failed");
             }
-            let name = partition.log.partition();
-            let clean_to = self.checkpoints.lock().get(partition.directory, name, partition.topic_id);
-            let cleanable = match partition.log.cleanable(clean_to, now_ms) {
+            let name = partition.name();
+            let clean_to = self.checkpoints.lock().get(partition.directory(), name, partition.topic_id);
+            let cleanable = match partition.log().cleanable(clean_to, now_ms) {
                 Ok(cleanable) => cleanable,
                 Err(error) => {
                     self.give_up(key, &partition, 0, &error);
@@ -162,13 +163,13 @@ impl Cleaner {
         };
         let started = Instant::now();
         let mut pace = |bytes| self.pace(&partition, bytes);
-        match partition.log.clean(&cleanable, &limits, self.node.clock.now_ms(), &mut pace) {
+        match partition.log().clean(&cleanable, &limits, self.node.clock.now_ms(), &mut pace) {
             Ok(cleaned) => self.cleaned(&partition, &cleanable, &cleaned, started.elapsed()),
             Err(Error::CleaningAborted { .. } | Error::Closed { .. }) => {}
             Err(_) if partition.is_deleted() => {}
             // A disk that is full, or fails for a moment: the next round tries again.
             Err(error @ Error::Io { .. }) => {
-                tracing::warn!(partition = %partition.log.partition(), %error, "log is not cleaned");
+                tracing::warn!(partition = %partition.name(), %error, "log is not cleaned");
                 partition.judge(&error);
                 self.wait(settings.backoff);
             }
@@ -178,10 +179,10 @@ impl Cleaner {
     }
 
     fn cleaned(&self, partition: &Partition, was: &Cleanable, cleaned: &Cleaned, took: Duration) {
-        let name = partition.log.partition();
+        let name = partition.name();
         let noted = self.checkpoints.lock().set(
             self.node.partitions.directories(),
-            partition.directory,
+            partition.directory(),
             name,
             partition.topic_id,
             cleaned.end,
@@ -212,8 +213,13 @@ impl Cleaner {
     fn pace(&self, partition: &Partition, bytes: u64) -> bool {
         let rate = self.node.live.current().cleaner.max_bytes_per_second;
         let wait = self.throttle.lock().grant(Instant::now(), bytes, rate);
-        let is_wanted =
-            || !self.node.tasks.is_stopping() && !partition.is_deleted() && !partition.is_offline();
+        let key = (partition.topic_id, partition.name().partition.0);
+        let is_wanted = || {
+            !self.node.tasks.is_stopping()
+                && !partition.is_deleted()
+                && !partition.is_offline()
+                && !self.node.partitions.moves().is_moving(&key)
+        };
         let until = Instant::now() + wait;
         while is_wanted() {
             let left = until.saturating_duration_since(Instant::now());
@@ -234,10 +240,10 @@ impl Cleaner {
 
     fn give_up(&self, key: Key, partition: &Partition, bytes: u64, error: &Error) {
         tracing::error!(
-            partition = %partition.log.partition(), %error,
+            partition = %partition.name(), %error,
             "log cannot be cleaned and is left alone until the broker starts again"
         );
-        let quarantined = Quarantined { directory: partition.directory, bytes };
+        let quarantined = Quarantined { directory: partition.directory(), bytes };
         self.schedule.lock().quarantine(key, quarantined);
         self.show_uncleanable();
     }

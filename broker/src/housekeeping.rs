@@ -112,7 +112,7 @@ async fn round(node: &Arc<Node>, due: &mut Due) {
         flush(&node, now_ms);
         if producers {
             let expiration = node.live.current().producer_id_expiration_ms;
-            node.partitions.all_open().iter().for_each(|p| p.log.expire_producers(now_ms, expiration));
+            node.partitions.all_open().iter().for_each(|p| p.log().expire_producers(now_ms, expiration));
         }
         if retention {
             retain(&node, now_ms);
@@ -131,11 +131,11 @@ async fn round(node: &Arc<Node>, due: &mut Due) {
 
 fn flush(node: &Node, now_ms: i64) {
     for partition in node.partitions.all_open() {
-        if partition.log.config().flush_ms == i64::MAX || partition.is_deleted() || partition.is_offline() {
+        if partition.log().config().flush_ms == i64::MAX || partition.is_deleted() || partition.is_offline() {
             continue;
         }
-        if let Err(error) = partition.log.flush_if_due(now_ms) {
-            tracing::error!(partition = %partition.log.partition(), %error, "log is not flushed");
+        if let Err(error) = partition.on_log(|log| log.flush_if_due(now_ms)) {
+            tracing::error!(partition = %partition.name(), %error, "log is not flushed");
             partition.judge(&error);
         }
     }
@@ -145,14 +145,14 @@ fn retain(node: &Node, now_ms: i64) {
     let mut removed = 0;
     for partition in node.partitions.all_open() {
         // The cleaner sees to compacted logs, so that retention does not come between.
-        if node.settings.cleaner.enabled && partition.log.config().compact {
+        if node.settings.cleaner.enabled && partition.log().config().compact {
             continue;
         }
-        match partition.log.apply_retention(now_ms) {
+        match partition.on_log(|log| log.apply_retention(now_ms)) {
             Ok(count) => removed += count,
             Err(_) if partition.is_deleted() || partition.is_offline() => {}
             Err(error) => {
-                tracing::warn!(partition = %partition.log.partition(), %error, "retention failed");
+                tracing::warn!(partition = %partition.name(), %error, "retention failed");
                 partition.judge(&error);
             }
         }

@@ -24,6 +24,7 @@ mod housekeeping;
 mod loggers;
 pub mod metadata;
 mod metrics;
+mod mover;
 mod network;
 mod node;
 mod partition;

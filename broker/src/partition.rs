@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::{LeaderEpoch, Offset, Uuid};
-use aqueduct_storage::{AbortedTransaction, AppendInfo, Error, Log, Slice, Terms};
+use aqueduct_storage::{AbortedTransaction, AppendInfo, Error, Log, Slice, Terms, TopicPartition};
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -24,10 +25,8 @@ pub(crate) struct Partition {
     pub topic_id: Uuid,
     /// The reign in which this node leads it.
     pub leader_epoch: LeaderEpoch,
-    pub log: Log,
-    /// Index of its directory among `log.dirs`.
-    pub directory: usize,
-    health: Arc<Health>,
+    name: TopicPartition,
+    place: ArcSwap<Place>,
     compression: RwLock<Option<Target>>,
     waiters: Waiters,
     /// What went in and out since it was opened.
@@ -36,6 +35,28 @@ pub(crate) struct Partition {
     /// Its directory failed, or a write did so that the log has to be recovered.
     offline: AtomicBool,
     clock: Clock,
+}
+
+/// Where the log of a partition is.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub log: Arc<Log>,
+    /// Index of its directory among `log.dirs`.
+    pub directory: usize,
+    pub health: Arc<Health>,
+}
+
+impl Place {
+    fn judge(&self, error: &Error) {
+        let probe = || match self.log.dir().parent() {
+            Some(parent) => match std::fs::read_dir(parent) {
+                Ok(_) => Ok(()),
+                Err(source) => Err(Error::Io { action: "list", path: parent.to_owned(), source }),
+            },
+            None => Ok(()),
+        };
+        self.health.judge(error, probe);
+    }
 }
 
 impl Partition {
@@ -52,9 +73,8 @@ impl Partition {
         Self {
             topic_id,
             leader_epoch,
-            log,
-            directory,
-            health,
+            name: log.partition().clone(),
+            place: ArcSwap::from_pointee(Place { log: Arc::new(log), directory, health }),
             compression: RwLock::default(),
             waiters: Waiters::default(),
             traffic: Traffic::default(),
@@ -74,17 +94,65 @@ impl Partition {
         *self.compression.write() = target;
     }
 
+    /// Its name.
+    pub fn name(&self) -> &TopicPartition {
+        &self.name
+    }
+
+    /// Its log. A log that has been moved to another directory is closed; [`Partition::on_log`] follows it.
+    pub fn log(&self) -> Arc<Log> {
+        self.place.load().log.clone()
+    }
+
+    /// Index of its directory among `log.dirs`.
+    pub fn directory(&self) -> usize {
+        self.place.load().directory
+    }
+
+    /// Has the log that was moved used from now on.
+    pub fn move_to(&self, place: Place) {
+        self.place.store(Arc::new(place));
+        self.waiters.wake();
+    }
+
+    /// Does `work`, which may be done twice, with its log; again where the log is moved to another directory meanwhile.
+    pub fn on_log<T>(&self, work: impl FnMut(&Log) -> T) -> T {
+        self.at_place(work).1
+    }
+
+    fn at_place<T>(&self, mut work: impl FnMut(&Log) -> T) -> (Arc<Place>, T) {
+        loop {
+            let place = self.place.load_full();
+            let done = work(&place.log);
+            if Arc::ptr_eq(&place, &self.place.load()) {
+                return (place, done);
+            }
+        }
+    }
+
     /// Appends one batch, moves the high watermark and wakes who waits for it. Blocks on the page cache.
     pub fn append(self: &Arc<Self>, batch: Bytes, terms: impl Into<Terms>) -> Result<AppendInfo, Error> {
         if self.is_deleted() || self.is_offline() {
-            return Err(Error::Closed { partition: self.log.partition().clone() });
+            return Err(Error::Closed { partition: self.name.clone() });
         }
         let (size, terms) = (batch.len(), terms.into());
-        let appended = self.log.append_as_leader(batch, self.leader_epoch, terms, self.clock.now_ms());
-        let info = appended.inspect_err(|error| self.judge(error))?;
-        self.health.wrote();
+        let (place, appended) = loop {
+            let place = self.place.load_full();
+            let now_ms = self.clock.now_ms();
+            let appended = place.log.append_as_leader(batch.clone(), self.leader_epoch, terms, now_ms);
+            let is_moved = matches!(appended, Err(Error::Closed { .. })) && !self.is_at(&place);
+            if !is_moved {
+                break (place, appended);
+            }
+        };
+        let info = appended.inspect_err(|error| place.judge(error))?;
+        place.health.wrote();
         if !info.duplicate {
-            self.log.set_high_watermark(info.last_offset.plus(1));
+            let end = info.last_offset.plus(1);
+            place.log.raise_high_watermark(end);
+            if !self.is_at(&place) {
+                self.log().raise_high_watermark(end);
+            }
             if terms.is_marker {
                 // More may have become readable than was appended.
                 self.waiters.wake();
@@ -95,27 +163,33 @@ impl Partition {
         if info.rolled {
             let partition = self.clone();
             tokio::task::spawn_blocking(move || {
-                if let Err(error) = metrics::flushed(|| partition.log.flush_closed_segments()) {
-                    partition.judge(&error);
-                    tracing::warn!(partition = %partition.log.partition(), %error, "closed segment is not flushed");
+                let (place, flushed) = metrics::flushed(|| partition.at_place(Log::flush_closed_segments));
+                if let Err(error) = flushed {
+                    place.judge(&error);
+                    tracing::warn!(partition = %partition.name, %error, "closed segment is not flushed");
                 }
             });
         }
         Ok(info)
     }
 
+    fn is_at(&self, place: &Arc<Place>) -> bool {
+        Arc::ptr_eq(place, &self.place.load())
+    }
+
     /// The offset up to which a consumer may read.
     pub fn readable_end(&self, committed_only: bool) -> Offset {
-        if committed_only { self.log.last_stable_offset() } else { self.log.high_watermark() }
+        let log = self.log();
+        if committed_only { log.last_stable_offset() } else { log.high_watermark() }
     }
 
     /// The largest epoch that is not above `epoch`, and where it ends; `None` for an epoch that is not known here, be it
     /// older than the log or still to come.
     pub fn epoch_end(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
         match epoch.cmp(&self.leader_epoch) {
-            Ordering::Less => self.log.epoch_end_offset(epoch),
+            Ordering::Less => self.log().epoch_end_offset(epoch),
             // The current reign goes on, even if nothing was written in it yet.
-            Ordering::Equal => Some((epoch, self.log.log_end_offset())),
+            Ordering::Equal => Some((epoch, self.log().log_end_offset())),
             Ordering::Greater => None,
         }
     }
@@ -129,9 +203,10 @@ impl Partition {
         at_least_one: bool,
     ) -> Result<Slice, Error> {
         if self.is_offline() {
-            return Err(Error::Closed { partition: self.log.partition().clone() });
+            return Err(Error::Closed { partition: self.name.clone() });
         }
-        self.log.read(offset, max_bytes, end, at_least_one).inspect_err(|error| self.judge(error))
+        let (place, read) = self.at_place(|log| log.read(offset, max_bytes, end, at_least_one));
+        read.inspect_err(|error| place.judge(error))
     }
 
     /// The same, with the transactions in them that were aborted; see [`Log::read_with_aborted`].
@@ -143,10 +218,10 @@ impl Partition {
         at_least_one: bool,
     ) -> Result<(Slice, Vec<AbortedTransaction>), Error> {
         if self.is_offline() {
-            return Err(Error::Closed { partition: self.log.partition().clone() });
+            return Err(Error::Closed { partition: self.name.clone() });
         }
-        let read = self.log.read_with_aborted(offset, max_bytes, end, at_least_one);
-        read.inspect_err(|error| self.judge(error))
+        let (place, read) = self.at_place(|log| log.read_with_aborted(offset, max_bytes, end, at_least_one));
+        read.inspect_err(|error| place.judge(error))
     }
 
     /// Has `waiter` woken by appends. The caller looks at the end once more afterwards.
@@ -161,26 +236,19 @@ impl Partition {
 
     /// Whether it cannot be served: its directory failed, or its log is to be opened anew.
     pub fn is_offline(&self) -> bool {
-        self.offline.load(Acquire) || self.health.is_failed()
+        self.offline.load(Acquire) || self.place.load().health.is_failed()
     }
 
     /// Takes it out of service for [`Partition::is_offline`]; waiting fetches look again.
     pub fn go_offline(&self) {
         self.offline.store(true, Release);
-        self.log.abandon();
+        self.log().abandon();
         self.waiters.wake();
     }
 
     /// Draws the consequences of a failure of its log: for the directory, where the disk is to blame.
     pub fn judge(&self, error: &Error) {
-        let probe = || match self.log.dir().parent() {
-            Some(parent) => match std::fs::read_dir(parent) {
-                Ok(_) => Ok(()),
-                Err(source) => Err(Error::Io { action: "list", path: parent.to_owned(), source }),
-            },
-            None => Ok(()),
-        };
-        self.health.judge(error, probe);
+        self.place.load().judge(error);
     }
 
     /// Whether its topic has been deleted.
@@ -192,7 +260,7 @@ impl Partition {
     pub fn delete(&self) {
         self.deleted.store(true, Release);
         // From here on its directory may be another's, and a cleaning must not touch it.
-        self.log.abandon();
+        self.log().abandon();
         self.waiters.wake();
     }
 
@@ -216,7 +284,7 @@ impl StateLog for Arc<Partition> {
                 Err(self.code(&error))
             }
             Err(error) => {
-                tracing::warn!(partition = %self.log.partition(), %error, "coordinator state is not written");
+                tracing::warn!(partition = %self.name, %error, "coordinator state is not written");
                 Err(self.code(&error))
             }
         }
@@ -225,12 +293,13 @@ impl StateLog for Arc<Partition> {
     async fn read(&self, from: Offset, max_bytes: usize) -> Result<Bytes, ErrorCode> {
         let partition = self.clone();
         let read = move || {
-            let from = from.max(partition.log.log_start_offset());
-            let end = partition.log.log_end_offset();
-            let slice =
-                partition.log.read(from, max_bytes, end, true).map_err(|error| partition.code(&error))?;
+            let read = partition.on_log(|log| {
+                let from = from.max(log.log_start_offset());
+                log.read(from, max_bytes, log.log_end_offset(), true)
+            });
+            let slice = read.map_err(|error| partition.code(&error))?;
             slice.read_to_bytes().map_err(|error| {
-                tracing::warn!(partition = %partition.log.partition(), %error, "coordinator state is not readable");
+                tracing::warn!(partition = %partition.name, %error, "coordinator state is not readable");
                 ErrorCode::KafkaStorageError
             })
         };
@@ -238,10 +307,10 @@ impl StateLog for Arc<Partition> {
     }
 
     fn start_offset(&self) -> Offset {
-        self.log.log_start_offset()
+        self.log().log_start_offset()
     }
 
     fn end_offset(&self) -> Offset {
-        self.log.log_end_offset()
+        self.log().log_end_offset()
     }
 }

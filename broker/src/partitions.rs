@@ -4,6 +4,7 @@
 mod directories;
 mod directory;
 mod failures;
+mod moves;
 mod opening;
 mod retention;
 
@@ -27,6 +28,7 @@ use crate::partition::Partition;
 pub(crate) use directories::Directories;
 pub(crate) use directory::Health;
 pub(crate) use failures::watch_directories;
+pub(crate) use moves::{HELD_UP, Move, Moves, Progress, stretch_at};
 
 /// Logs that are opened, closed or moved at the same time.
 const AT_ONCE: usize = 16;
@@ -59,6 +61,7 @@ pub(crate) struct Partitions {
     open: RwLock<HashMap<(Uuid, i32), Slot>>,
     /// Directories of deleted partitions, still to be removed.
     doomed: Mutex<Vec<Doomed>>,
+    moves: Moves,
     /// After a crash, whether every log has been recovered since; only then may the next start trust them all.
     recovered: AtomicBool,
     /// No directory is left.
@@ -81,6 +84,7 @@ impl Partitions {
             clock,
             open: RwLock::default(),
             doomed: Mutex::default(),
+            moves: Moves::default(),
             recovered,
             lost: CancellationToken::new(),
         }
@@ -160,9 +164,7 @@ impl Partitions {
             partition.delete();
             self.open.write().remove(&(topic.id, index.0));
             let (directories, partition) = (self.directories.clone(), partition.clone());
-            tokio::task::spawn_blocking(move || {
-                directories.discard(partition.log.partition(), partition.topic_id)
-            });
+            tokio::task::spawn_blocking(move || directories.discard(partition.name(), partition.topic_id));
             return Err(ErrorCode::UnknownTopicOrPartition);
         }
         Ok(partition.clone())
@@ -195,9 +197,10 @@ impl Partitions {
         let this = self.clone();
         let now_ms = self.clock.now_ms();
         let delay_ms =
-            removed.first().map_or(60_000, |partition| partition.log.config().file_delete_delay_ms);
+            removed.first().map_or(60_000, |partition| partition.log().config().file_delete_delay_ms);
         let work = tokio::task::spawn_blocking(move || {
             removed.iter().for_each(|partition| partition.delete());
+            this.end_moves_of(id);
             in_parallel(&this.directories.of_topic(id), |(partition, directory)| {
                 match this.directories.rename_for_delete(*directory, partition) {
                     Ok(path) => {
@@ -231,8 +234,8 @@ impl Partitions {
             }
         }
         for partition in self.all_open() {
-            if let Err(error) = partition.log.reap(now_ms) {
-                tracing::warn!(partition = %partition.log.partition(), %error, "deleted segments are not removed");
+            if let Err(error) = partition.log().reap(now_ms) {
+                tracing::warn!(partition = %partition.name(), %error, "deleted segments are not removed");
             }
         }
     }
@@ -244,8 +247,8 @@ impl Partitions {
             let Some(topic) = image.topic_by_id(partition.topic_id) else { continue };
             let topic = by_topic.entry(topic.id).or_insert_with(|| self.topic_config(image, &topic.name));
             let config = opening::log_config(topic);
-            if *partition.log.config() != config {
-                partition.log.set_config(config);
+            if *partition.log().config() != config {
+                partition.log().set_config(config);
             }
             partition.set_compression(opening::compression(topic));
         }
@@ -278,13 +281,16 @@ impl Partitions {
             if partition.is_deleted() {
                 continue;
             }
-            let log = &partition.log;
+            let log = partition.log();
             let offset = match what {
                 Checkpoint::HighWatermarks => log.high_watermark(),
                 Checkpoint::RecoveryPoints => log.recovery_point(),
                 Checkpoint::LogStarts => log.log_start_offset(),
             };
-            offsets[partition.directory].insert(log.partition().clone(), offset);
+            offsets[partition.directory()].insert(log.partition().clone(), offset);
+        }
+        if what == Checkpoint::RecoveryPoints {
+            self.add_future_points(&mut offsets);
         }
         self.directories.write_checkpoint(what, offsets)
     }
@@ -293,17 +299,17 @@ impl Partitions {
     pub fn shut_down(&self) {
         let mut dirty: Vec<Vec<Arc<Partition>>> = vec![Vec::new(); self.directories.len()];
         let mut in_order = vec![!self.needs_recovery(); self.directories.len()];
-        let (left, failed) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+        let (left, failed) = (Mutex::new(Vec::new()), Mutex::new(self.close_futures()));
         let open: Vec<_> = self.all_open().into_iter().filter(|partition| !partition.is_offline()).collect();
-        in_parallel(&open, |partition| match partition.log.finish() {
+        in_parallel(&open, |partition| match partition.log().finish() {
             Ok(true) => left.lock().push(partition.clone()),
             Ok(false) => {}
             Err(error) => {
-                tracing::error!(partition = %partition.log.partition(), %error, "log did not close");
-                failed.lock().push(partition.directory);
+                tracing::error!(partition = %partition.name(), %error, "log did not close");
+                failed.lock().push(partition.directory());
             }
         });
-        left.into_inner().into_iter().for_each(|partition| dirty[partition.directory].push(partition));
+        left.into_inner().into_iter().for_each(|partition| dirty[partition.directory()].push(partition));
         failed.into_inner().into_iter().for_each(|directory| in_order[directory] = false);
         for (directory, partitions) in dirty.iter().enumerate() {
             in_order[directory] &= self.make_durable(directory, partitions);
@@ -326,7 +332,7 @@ impl Partitions {
         if closed.len() > MANY {
             return match self.directories.sync(directory) {
                 Ok(()) => {
-                    closed.iter().for_each(|partition| partition.log.flushed_with_others());
+                    closed.iter().for_each(|partition| partition.log().flushed_with_others());
                     true
                 }
                 Err(error) => {
@@ -337,9 +343,9 @@ impl Partitions {
         }
         let failed = AtomicBool::new(false);
         in_parallel(closed, |partition| {
-            if let Err(error) = partition.log.flush() {
+            if let Err(error) = partition.log().flush() {
                 failed.store(true, Ordering::Relaxed);
-                tracing::error!(partition = %partition.log.partition(), %error, "log is not on disk for certain");
+                tracing::error!(partition = %partition.name(), %error, "log is not on disk for certain");
             }
         });
         !failed.into_inner()

@@ -9,6 +9,8 @@ use std::path::Path;
 
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::Uuid;
+use aqueduct_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use aqueduct_protocol::messages::{DeleteRecordsRequest, DeleteTopicsRequest};
 use common::*;
 
 fn copy(from: &Path, to: &Path) {
@@ -143,5 +145,30 @@ async fn logs_without_their_metadata_are_refused_and_not_touched() {
     let broker = start(dir.path()).await;
     let mut client = Client::connect(&broker).await;
     assert_eq!(read_all(&mut client, "t").await, ["a"]);
+    broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_topic_made_anew_does_not_begin_where_the_deleted_one_of_its_name_did() {
+    let (dir, crashed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let broker = start(dir.path()).await;
+    let mut client = Client::connect(&broker).await;
+    client.create_topic("t", 1, &[]).await;
+    assert_eq!(client.produce("t", 0, batch(&["a", "b", "c", "d"])).await.error_code, 0);
+    let partitions = vec![DeleteRecordsPartition { partition_index: 0, offset: 4 }];
+    let topics = vec![DeleteRecordsTopic { name: "t".into(), partitions }];
+    let deleted = client.call(&DeleteRecordsRequest { topics, timeout_ms: 1000 }, 2).await;
+    assert_eq!(deleted.topics[0].partitions[0].low_watermark, 4);
+    let names = vec!["t".into()];
+    let request = DeleteTopicsRequest { topic_names: names, timeout_ms: 1000, ..Default::default() };
+    assert_eq!(client.call(&request, 5).await.responses[0].error_code, 0);
+    client.create_topic("t", 1, &[]).await;
+    assert_eq!(client.produce("t", 0, batch(&["new", "newer"])).await.error_code, 0);
+    copy(dir.path(), crashed.path());
+    broker.shutdown().await;
+
+    let broker = start(crashed.path()).await;
+    let mut client = Client::connect(&broker).await;
+    assert_eq!(read_all(&mut client, "t").await, ["new", "newer"]);
     broker.shutdown().await;
 }

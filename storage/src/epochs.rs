@@ -53,6 +53,17 @@ impl LeaderEpochs {
         true
     }
 
+    /// Has the same history as `other`; to be stored.
+    pub(crate) fn follow(&mut self, other: &Self) {
+        self.entries.clone_from(&other.entries);
+    }
+
+    /// Each epoch and where it began.
+    #[cfg(test)]
+    pub(crate) fn entries(&self) -> &Vec<(LeaderEpoch, Offset)> {
+        &self.entries
+    }
+
     /// Writes the file. It is not synced, as it can be made from the log again; [`LeaderEpochs::sync`] goes with a flush.
     pub(crate) fn store(&mut self) -> Result<(), Error> {
         self.dirty = true;

@@ -2,6 +2,7 @@
 
 mod append;
 mod clean;
+mod future;
 mod open;
 mod read;
 mod recover;
@@ -21,6 +22,8 @@ use crate::segment::Segment;
 use crate::{Error, LogConfig, TopicPartition, files, partition_metadata, snapshot};
 
 pub use append::AppendInfo;
+pub(crate) use future::rename_to_current;
+pub use future::{Copied, FutureLog};
 pub use open::Recovery;
 pub use read::{Slice, TimestampedOffset};
 
@@ -155,8 +158,17 @@ impl Log {
 
     /// Moves the high watermark, held to what is in the log; returns where it then is.
     pub fn set_high_watermark(&self, offset: Offset) -> Offset {
+        self.move_high_watermark(|_| offset)
+    }
+
+    /// The same, but never back: of several that come at once the highest counts.
+    pub fn raise_high_watermark(&self, offset: Offset) -> Offset {
+        self.move_high_watermark(|now| now.max(offset))
+    }
+
+    fn move_high_watermark(&self, to: impl Fn(Offset) -> Offset) -> Offset {
         let mut view = self.view.write();
-        let mark = offset.clamp(view.start, view.end);
+        let mark = to(view.high_watermark).clamp(view.start, view.end);
         if view.first_unstable.is_none() || mark == view.high_watermark {
             view.high_watermark = mark;
             return mark;
@@ -165,7 +177,7 @@ impl Log {
         // Transactions that have ended may become stable. Producers first, as appends lock in this order.
         let mut writer = self.writer.lock();
         let mut view = self.view.write();
-        let mark = offset.clamp(view.start, view.end);
+        let mark = to(view.high_watermark).clamp(view.start, view.end);
         view.high_watermark = mark;
         writer.producers.on_high_watermark(mark);
         view.first_unstable = writer.producers.first_unstable();
@@ -339,6 +351,12 @@ impl Log {
     /// Refuses appends from now on, and makes nothing durable: for a log that is about to be deleted.
     pub fn abandon(&self) {
         self.writer.lock().closed = true;
+        self.end_generation();
+    }
+
+    /// Has a cleaning that goes on give up, if there is one: what it has not put into the log by now will not come.
+    pub fn interrupt_cleaning(&self) {
+        let _writer = self.writer.lock();
         self.end_generation();
     }
 

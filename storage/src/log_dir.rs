@@ -1,3 +1,4 @@
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,8 @@ const CLEANER_OFFSETS: &str = "cleaner-offset-checkpoint";
 const DELETED: &str = "-delete";
 const FUTURE: &str = "-future";
 const STRAY: &str = "-stray";
+/// What file systems allow, in bytes.
+const LONGEST_NAME: usize = 255;
 
 /// A data directory (one of `log.dirs`), held by this process until dropped.
 #[derive(Debug)]
@@ -34,6 +37,39 @@ pub struct LogDir {
 pub struct FoundLog {
     pub partition: TopicPartition,
     pub path: PathBuf,
+}
+
+/// The name of a directory with a copy of a log on its way from another data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FutureName {
+    pub partition: TopicPartition,
+    unique: u128,
+}
+
+impl FutureName {
+    /// `unique` tells it from others that were begun before.
+    pub fn new(partition: TopicPartition, unique: Uuid) -> Self {
+        Self { partition, unique: u128::from_be_bytes(unique.0) }
+    }
+
+    /// Reads the name of a directory; `None` where it is not `<topic>-<partition>.<32 hexadecimal digits>-future`.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (partition, unique) = name.strip_suffix(FUTURE)?.rsplit_once('.')?;
+        let digits = unique.len() == 32 && unique.bytes().all(|b| b.is_ascii_hexdigit());
+        let unique = u128::from_str_radix(unique, 16).ok().filter(|_| digits)?;
+        Some(Self { partition: TopicPartition::parse(partition)?, unique })
+    }
+
+    /// Whether file systems allow a name that is as long.
+    pub fn fits(&self) -> bool {
+        self.to_string().len() <= LONGEST_NAME
+    }
+}
+
+impl fmt::Display for FutureName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:032x}{FUTURE}", self.partition, self.unique)
+    }
 }
 
 impl LogDir {
@@ -100,6 +136,8 @@ impl LogDir {
             }
             if name.ends_with(DELETED) {
                 fs::remove_dir_all(&path).at("remove", &path)?;
+            } else if FutureName::parse(&name).is_some() {
+                // For [`LogDir::futures`].
             } else if name.ends_with(FUTURE) || name.ends_with(STRAY) {
                 tracing::warn!(path = %path.display(), "a directory is left alone");
             } else if let Some(partition) = TopicPartition::parse(&name) {
@@ -111,6 +149,17 @@ impl LogDir {
         Ok(found)
     }
 
+    /// The copies that were being made here of logs in other directories.
+    pub fn futures(&self) -> Result<Vec<FoundLog>, Error> {
+        let names = files::names(&self.path)?.into_iter();
+        let named =
+            names.filter_map(|name| Some((FutureName::parse(&name)?.partition, self.path.join(name))));
+        Ok(named
+            .filter(|(_, path)| path.is_dir())
+            .map(|(partition, path)| FoundLog { partition, path })
+            .collect())
+    }
+
     /// Where the log of `partition` is or would be.
     pub fn log_path(&self, partition: &TopicPartition) -> PathBuf {
         self.path.join(partition.to_string())
@@ -119,12 +168,35 @@ impl LogDir {
     /// Takes the log of `partition` out of service by giving its directory a name with `-delete`; `unique` tells it from
     /// others deleted before. Returns the new path, for [`LogDir::remove_deleted`]. The log must be closed.
     pub fn rename_for_delete(&self, partition: &TopicPartition, unique: Uuid) -> Result<PathBuf, Error> {
+        self.rename_dir_for_delete(&self.log_path(partition), partition, unique)
+    }
+
+    /// The same for a directory of any name: a copy that is not wanted any more ([`LogDir::futures`]).
+    pub fn rename_dir_for_delete(
+        &self,
+        source: &Path,
+        partition: &TopicPartition,
+        unique: Uuid,
+    ) -> Result<PathBuf, Error> {
         let suffix = format!(".{:032x}{DELETED}", u128::from_be_bytes(unique.0));
         let mut name = partition.to_string();
-        // File systems allow 255 bytes, and topic names may have 249.
-        name.truncate(255 - suffix.len());
+        // Topic names may have 249 bytes.
+        name.truncate(LONGEST_NAME - suffix.len());
         let target = self.path.join(name + &suffix);
-        let source = self.log_path(partition);
+        fs::rename(source, &target).at("rename", source)?;
+        files::sync_dir(&self.path)?;
+        Ok(target)
+    }
+
+    /// Gives the copy at `path` the name of its log, which there must not be.
+    pub fn promote_future(&self, path: &Path, partition: &TopicPartition) -> Result<(), Error> {
+        crate::log::rename_to_current(path, partition)
+    }
+
+    /// Gives a log the name of a copy, for its end to be compared with that of the log in another directory.
+    pub fn demote(&self, partition: &TopicPartition, unique: Uuid) -> Result<PathBuf, Error> {
+        let (source, name) = (self.log_path(partition), FutureName::new(partition.clone(), unique));
+        let target = self.path.join(name.to_string());
         fs::rename(&source, &target).at("rename", &source)?;
         files::sync_dir(&self.path)?;
         Ok(target)

@@ -39,20 +39,22 @@ async fn delete(context: &Context, topic: &str, index: i32, offset: i64) -> Resu
         return Err(ErrorCode::InvalidTopicException);
     }
     let partition = context.node.partitions.by_name(topic, PartitionIndex(index)).await?;
-    if !partition.log.config().delete {
+    if !partition.log().config().delete {
         return Err(ErrorCode::PolicyViolation);
     }
     let offset = match offset {
-        UP_TO_THE_END => partition.log.high_watermark(),
+        UP_TO_THE_END => partition.log().high_watermark(),
         0.. => Offset(offset),
         _ => return Err(ErrorCode::OffsetOutOfRange),
     };
     let now_ms = context.node.clock.now_ms();
     let node = context.node.clone();
     let work = tokio::task::spawn_blocking(move || {
-        let done = partition.log.delete_records_before(offset).map_err(|error| partition.code(&error))?;
-        if let Err(error) = partition.log.apply_retention(now_ms) {
-            tracing::warn!(partition = %partition.log.partition(), %error, "deleted records stay on disk for now");
+        let done = partition
+            .on_log(|log| log.delete_records_before(offset))
+            .map_err(|error| partition.code(&error))?;
+        if let Err(error) = partition.on_log(|log| log.apply_retention(now_ms)) {
+            tracing::warn!(partition = %partition.name(), %error, "deleted records stay on disk for now");
         }
         // The answer must hold after a crash too.
         let is_written = node.partitions.checkpoint(crate::partitions::Checkpoint::LogStarts);

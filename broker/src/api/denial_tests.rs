@@ -190,7 +190,7 @@ async fn end(node: &Arc<Node>) -> i64 {
     let image = node.metadata.image();
     let topic = image.topic(TOPIC).expect("the topic is still there");
     let partition = node.partitions.get(topic, aqueduct_protocol::ids::PartitionIndex(0)).await.unwrap();
-    partition.log.log_end_offset().0 + partition.log.log_start_offset().0
+    partition.log().log_end_offset().0 + partition.log().log_start_offset().0
 }
 
 fn check_denied(case: &Case, response: Option<&str>) {

@@ -66,7 +66,7 @@ fn describe(node: &Node, wanted: Option<&HashSet<(ByteString, i32)>>) -> Vec<Des
         .all_open()
         .into_iter()
         .filter(|partition| !partition.is_deleted())
-        .map(|partition| (partition.log.partition().clone(), partition))
+        .map(|partition| (partition.name().clone(), partition))
         .collect();
     for (partition, directory) in directories.held() {
         let index = partition.partition.0;
@@ -74,7 +74,7 @@ fn describe(node: &Node, wanted: Option<&HashSet<(ByteString, i32)>>) -> Vec<Des
             continue;
         }
         let partition_size = match open.get(&partition) {
-            Some(open) => open.log.size() as i64,
+            Some(open) => open.log().size() as i64,
             None => size_on_disk(&directories.path(directory, &partition)),
         };
         let described = DescribeLogDirsPartition {
@@ -84,6 +84,21 @@ fn describe(node: &Node, wanted: Option<&HashSet<(ByteString, i32)>>) -> Vec<Des
             is_future_key: false,
         };
         by_directory[directory].entry(partition.topic.clone()).or_default().push(described);
+    }
+    for moving in node.partitions.moves().all() {
+        let index = moving.name.partition.0;
+        let Some(log) = open.get(&moving.name).filter(|_| is_wanted(wanted, &moving.name.topic, index))
+        else {
+            continue;
+        };
+        let (end, partition_size) = moving.progress();
+        let described = DescribeLogDirsPartition {
+            partition_index: index,
+            partition_size,
+            offset_lag: (log.log().log_end_offset().0 - end.0).max(0),
+            is_future_key: true,
+        };
+        by_directory[moving.to].entry(moving.name.topic.clone()).or_default().push(described);
     }
     directories.health().zip(by_directory).map(|(health, topics)| described(health, topics)).collect()
 }

@@ -30,7 +30,7 @@ pub(crate) async fn handle(context: Context, request: DescribeProducersRequest) 
 
 async fn find(context: &Context, topic: &str, index: i32) -> Result<Vec<ActiveProducer>, ErrorCode> {
     let partition = context.node.partitions.by_name(topic, PartitionIndex(index)).await?;
-    Ok(partition.log.active_producers())
+    Ok(partition.log().active_producers())
 }
 
 fn response(partition_index: i32, found: Result<Vec<ActiveProducer>, ErrorCode>) -> PartitionResponse {

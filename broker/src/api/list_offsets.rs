@@ -77,7 +77,7 @@ async fn find(
     }
     let partition = context.node.partitions.by_name(topic, PartitionIndex(wanted.partition_index)).await?;
     check_leader_epoch(&partition, wanted.current_leader_epoch)?;
-    let log = &partition.log;
+    let log = partition.log();
     let named =
         |offset: Offset, leader_epoch| Ok(Some(TimestampedOffset { offset, timestamp: -1, leader_epoch }));
     match timestamp {
@@ -112,12 +112,12 @@ async fn search(
 ) -> Result<Option<TimestampedOffset>, ErrorCode> {
     let work = tokio::task::spawn_blocking(move || {
         let found = match timestamp {
-            MAX_TIMESTAMP => partition.log.max_timestamp(),
-            _ => partition.log.offset_for_timestamp(timestamp),
+            MAX_TIMESTAMP => partition.on_log(|log| log.max_timestamp()),
+            _ => partition.on_log(|log| log.offset_for_timestamp(timestamp)),
         };
         let end = partition.readable_end(committed_only);
         found.map(|found| found.filter(|found| found.offset < end)).map_err(|error: Error| {
-            tracing::warn!(partition = %partition.log.partition(), %error, "offset of a timestamp cannot be found");
+            tracing::warn!(partition = %partition.name(), %error, "offset of a timestamp cannot be found");
             partition.code(&error)
         })
     });

@@ -270,12 +270,12 @@ fn rejected(index: i32, partition: &Partition, error: &Error) -> PartitionProduc
         .collect();
     // A full or failed disk has been told of.
     if code == ErrorCode::KafkaStorageError && error.fault() == Fault::Unclear {
-        tracing::error!(partition = %partition.log.partition(), %error, "append failed");
+        tracing::error!(partition = %partition.name(), %error, "append failed");
     }
     // As the reference has it, the start is told only with what was found wrong beyond size and checksum.
     let log_start_offset = match error {
         Error::MessageTooLarge { .. } | Error::CorruptMessage { .. } => -1,
-        _ => partition.log.log_start_offset().0,
+        _ => partition.log().log_start_offset().0,
     };
     PartitionProduceResponse {
         log_start_offset,

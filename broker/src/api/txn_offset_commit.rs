@@ -103,7 +103,8 @@ async fn admit(
         sequence: -1,
         raises_epoch: support == Support::Add,
     };
-    let Some(guard) = partition.log.begin_verification(newcomer, node.clock.now_ms()) else {
+    let now_ms = node.clock.now_ms();
+    let Some(guard) = partition.on_log(|log| log.begin_verification(newcomer, now_ms)) else {
         return Ok(None);
     };
     let who =

@@ -31,10 +31,14 @@ impl Checkpoints {
         Self { by_directory: (0..directories.len()).map(read).collect() }
     }
 
-    /// Up to where a log is clean, if it has been cleaned.
+    /// Up to where a log is clean, if it has been cleaned; be it in a directory that it was moved from.
     pub fn get(&self, directory: usize, partition: &TopicPartition, topic: Uuid) -> Option<Offset> {
-        let (id, offset) = self.by_directory.get(directory)?.get(partition)?;
-        (*id == topic).then_some(*offset)
+        let known = |offsets: &BTreeMap<TopicPartition, (Uuid, Offset)>| {
+            let (id, offset) = offsets.get(partition)?;
+            (*id == topic).then_some(*offset)
+        };
+        let here = known(self.by_directory.get(directory)?);
+        here.or_else(|| self.by_directory.iter().filter_map(known).max())
     }
 
     /// Notes and writes down up to where a log is clean; forgets logs that are no more. Blocks.
@@ -46,6 +50,9 @@ impl Checkpoints {
         topic: Uuid,
         offset: Offset,
     ) -> Result<(), Error> {
+        self.by_directory.iter_mut().for_each(|offsets| {
+            offsets.remove(partition);
+        });
         let Some(offsets) = self.by_directory.get_mut(directory) else { return Ok(()) };
         let known: HashSet<(Uuid, TopicPartition)> = directories.known().into_iter().collect();
         offsets.retain(|partition, (id, _)| known.contains(&(*id, partition.clone())));

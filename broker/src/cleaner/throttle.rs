@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 /// Spreads work over time: who wants to move bytes is told how long to wait before.
 #[derive(Debug, Default)]
-pub(super) struct Throttle {
+pub(crate) struct Throttle {
     /// When all that was granted before will have had its time.
     free_at: Option<Instant>,
 }

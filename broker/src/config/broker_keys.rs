@@ -71,6 +71,7 @@ pub const KEYS: &[Key] = &[
     fixed("log.dir", List, "/tmp/kafka-logs", NotEmpty, "Directory of the log, where log.dirs is not set."),
     unset("log.dirs", List, NotEmpty, "Directories of the log, with commas between them."),
     live("num.recovery.threads.per.data.dir", Int, "2", AtLeast(1), "Logs of one directory that are recovered at the same time after a crash."),
+    unset("num.replica.alter.log.dirs.threads", Int, AtLeast(1), "Replicas that are moved between log directories at the same time. By default as many as there are directories."),
     unset("metadata.log.dir", Text, Any, "Directory of the metadata journal. By default the first log directory."),
     live("log.segment.bytes", Int, "1073741824", AtLeast(1024 * 1024), "Size at which a segment is closed and a new one begun."),
     live_unset("log.roll.ms", Long, AtLeast(1), "Age at which a segment is closed. Before log.roll.hours."),

@@ -108,7 +108,6 @@ pub(super) const KEYS: &[Key] = &[
     key("metrics.sample.window.ms", Long, Some("30000")),
     key("num.io.threads", Int, Some("8")),
     key("num.network.threads", Int, Some("3")),
-    key("num.replica.alter.log.dirs.threads", Int, None),
     key("num.replica.fetchers", Int, Some("1")),
     key("principal.builder.class", Class, Some("org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder")),
     key("producer.purgatory.purge.interval.requests", Int, Some("1000")),

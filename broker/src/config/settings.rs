@@ -30,6 +30,8 @@ pub struct Settings {
     pub metadata_dir: PathBuf,
     /// Logs of one directory that are recovered at the same time.
     pub recovery_threads: usize,
+    /// Replicas that are moved between directories at the same time.
+    pub alter_log_dirs_threads: usize,
     pub request_max_bytes: usize,
     pub queued_max_request_bytes: usize,
     pub send_buffer: Option<u32>,
@@ -191,6 +193,10 @@ impl Settings {
             listeners,
             http_listener: (!http.is_empty()).then_some(http),
             metadata_dir,
+            alter_log_dirs_threads: properties
+                .get("num.replica.alter.log.dirs.threads")
+                .and_then(|threads| threads.trim().parse().ok())
+                .unwrap_or(log_dirs.len()),
             log_dirs,
             recovery_threads: read.int("num.recovery.threads.per.data.dir") as usize,
             request_max_bytes,

@@ -116,7 +116,7 @@ impl Reader {
             };
             return Some(Outcome::failed(code));
         }
-        let log = &partition.log;
+        let log = partition.log();
         let end = partition.readable_end(self.committed_only);
         let mut outcome = Outcome {
             error: ErrorCode::None,

@@ -49,7 +49,7 @@ pub(crate) fn write(node: &Node, before: String) -> String {
     controller(node, &mut text);
     threads(node, &mut text);
     let open = node.partitions.all_open();
-    let of_topic = |partition: &'_ std::sync::Arc<Partition>| partition.log.partition().topic.clone();
+    let of_topic = |partition: &'_ std::sync::Arc<Partition>| partition.name().topic.clone();
     let named: Vec<_> = open.iter().map(|partition| (of_topic(partition), partition)).collect();
     traffic::write(named.iter().map(|(topic, partition)| (&**topic, &partition.traffic)), &mut text);
     logs(&open, &mut text);
@@ -203,10 +203,10 @@ fn flushes(text: &mut Text) {
 
 fn logs(open: &[std::sync::Arc<Partition>], text: &mut Text) {
     let mut told: Vec<_> = open.iter().filter(|partition| !partition.is_deleted()).collect();
-    told.sort_by_key(|partition| std::cmp::Reverse(partition.log.size()));
+    told.sort_by_key(|partition| std::cmp::Reverse(partition.log().size()));
     told.truncate(MOST_PARTITIONS);
     let by_name: BTreeMap<_, _> =
-        told.iter().map(|partition| (partition.log.partition().clone(), partition)).collect();
+        told.iter().map(|partition| (partition.name().clone(), partition)).collect();
     let mut family = |name: &str, help: &str, value: fn(&Partition) -> u64| {
         text.family(name, "gauge", help);
         for (name, partition) in &by_name {
@@ -217,26 +217,28 @@ fn logs(open: &[std::sync::Arc<Partition>], text: &mut Text) {
     family(
         "kafka_log_log_size",
         "kafka.log:type=Log,name=Size,topic=...,partition=... Bytes of a log; the largest are told",
-        |partition| partition.log.size(),
+        |partition| partition.log().size(),
     );
     family(
         "kafka_log_log_numlogsegments",
         "kafka.log:type=Log,name=NumLogSegments,topic=...,partition=... Segments of a log",
-        |partition| partition.log.segments() as u64,
+        |partition| partition.log().segments() as u64,
     );
     family(
         "kafka_log_log_logstartoffset",
         "kafka.log:type=Log,name=LogStartOffset,topic=...,partition=... First offset of a log",
-        |partition| partition.log.log_start_offset().0.max(0) as u64,
+        |partition| partition.log().log_start_offset().0.max(0) as u64,
     );
     family(
         "kafka_log_log_logendoffset",
         "kafka.log:type=Log,name=LogEndOffset,topic=...,partition=... Offset after the last record of a log",
-        |partition| partition.log.log_end_offset().0.max(0) as u64,
+        |partition| partition.log().log_end_offset().0.max(0) as u64,
     );
     family(
         "kafka_cluster_partition_laststableoffsetlag",
         "kafka.cluster:type=Partition,name=LastStableOffsetLag,topic=...,partition=... Records that transactions under way hold back",
-        |partition| (partition.log.high_watermark().0 - partition.log.last_stable_offset().0).max(0) as u64,
+        |partition| {
+            (partition.log().high_watermark().0 - partition.log().last_stable_offset().0).max(0) as u64
+        },
     );
 }

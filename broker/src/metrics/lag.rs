@@ -92,7 +92,7 @@ async fn look(node: &Node) -> Vec<Lag> {
                     }
                     let Some(at) = at else { continue };
                     let open = node.partitions.opened(known.id, PartitionIndex(*partition));
-                    let end = open.map(|open| open.log.high_watermark().0);
+                    let end = open.map(|open| open.log().high_watermark().0);
                     found.push(Lag {
                         group: group.clone(),
                         topic: topic.name.clone(),

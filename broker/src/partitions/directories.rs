@@ -1,5 +1,8 @@
 //! The log directories of a node: which holds which partition, and their checkpoint files.
 
+mod futures;
+
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +18,9 @@ use super::Checkpoint;
 use super::directory::Health;
 use crate::node::random_uuid;
 
+use futures::FoundFuture;
+pub(super) use futures::Taken;
+
 /// Where a partition's log is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found {
@@ -28,6 +34,12 @@ pub(super) struct Found {
 pub(crate) struct Directories {
     list: Vec<Directory>,
     logs: Mutex<HashMap<TopicPartition, Found>>,
+    /// Of partitions that two directories hold, the second, until [`Directories::settle`].
+    doubles: Mutex<Vec<(TopicPartition, Found)>>,
+    /// Copies on their way to another directory that nobody has looked at yet.
+    futures: Mutex<HashMap<TopicPartition, FoundFuture>>,
+    /// Where partitions are to be made that are not there yet.
+    preferred: Mutex<HashMap<TopicPartition, usize>>,
     /// Told when a directory fails.
     pub(super) news: Arc<Notify>,
 }
@@ -43,6 +55,8 @@ struct Directory {
     recovery_points: Mutex<OffsetCheckpoint>,
     log_starts: Mutex<OffsetCheckpoint>,
     high_watermarks: Mutex<OffsetCheckpoint>,
+    /// Partitions that are gone from here but may still be named in the files.
+    stale: Mutex<HashSet<TopicPartition>>,
     /// Logs that this process gave up after a failed write, to be recovered when they are opened again.
     distrusted: Mutex<HashSet<TopicPartition>>,
 }
@@ -65,8 +79,21 @@ impl Directory {
             log_starts: read("log start offsets", dir.map(LogDir::read_log_starts)),
             high_watermarks: read("high watermarks", dir.map(LogDir::read_high_watermarks)),
             log_dir,
+            stale: Mutex::default(),
             distrusted: Mutex::default(),
         }
+    }
+
+    /// Takes partitions that are gone out of the files, before a new one gets the name of one of them.
+    fn clear_stale(&self, newcomer: &TopicPartition) -> Result<(), Error> {
+        let Some(log_dir) = self.usable() else { return Ok(()) };
+        let mut stale = self.stale.lock();
+        if stale.contains(newcomer) {
+            log_dir.write_recovery_points(&self.recovery_points.lock())?;
+            log_dir.write_log_starts(&self.log_starts.lock())?;
+            stale.clear();
+        }
+        Ok(())
     }
 
     /// The directory, as long as it works.
@@ -127,7 +154,14 @@ impl Directories {
                 Err(error) => return Err(error),
             }
         }
-        let all = Self { list, logs: Mutex::default(), news };
+        let all = Self {
+            list,
+            logs: Mutex::default(),
+            doubles: Mutex::default(),
+            futures: Mutex::default(),
+            preferred: Mutex::default(),
+            news,
+        };
         all.list_logs();
         match last_error {
             Some(error) if all.is_lost() => Err(error),
@@ -154,10 +188,12 @@ impl Directories {
                     tracing::warn!(%partition, %error, "the topic's id is taken from the metadata");
                     None
                 });
-                let double = logs.insert(partition, Found { directory: at, topic_id });
-                if let Some(other) = double {
-                    let other = self.list[other.directory].health.path().display().to_string();
-                    tracing::error!(path = %path.display(), other, "two directories hold this partition: the first is not used");
+                let found = Found { directory: at, topic_id };
+                match logs.entry(partition) {
+                    Entry::Vacant(place) => {
+                        place.insert(found);
+                    }
+                    Entry::Occupied(first) => self.doubles.lock().push((first.key().clone(), found)),
                 }
             }
         }
@@ -247,7 +283,9 @@ impl Directories {
         config: LogConfig,
         now_ms: i64,
     ) -> Result<(usize, Log), Error> {
+        let preferred = self.take_preferred(partition);
         let directory = match assigned {
+            _ if preferred.is_some() => preferred,
             Some(id) => self.list.iter().position(|directory| directory.id == id),
             None => self.fewest(),
         };
@@ -257,6 +295,8 @@ impl Directories {
             return Err(Error::DirectoryFailed { path });
         };
         let log_dir = self.list[directory].or_failed()?;
+        let cleared = self.list[directory].clear_stale(partition);
+        cleared.inspect_err(|error| self.judge(directory, error))?;
         let log = Log::create(log_dir.path(), partition, Some(topic_id), config, now_ms)
             .inspect_err(|error| self.judge(directory, error))?;
         self.note(partition, topic_id, directory);
@@ -332,9 +372,17 @@ impl Directories {
 
     fn forget(&self, directory: usize, partition: &TopicPartition) {
         self.logs.lock().remove(partition);
+        self.forget_offsets(directory, partition);
+    }
+
+    fn forget_offsets(&self, directory: usize, partition: &TopicPartition) {
         let held = &self.list[directory];
+        let mut is_named = false;
         for offsets in [&held.recovery_points, &held.log_starts, &held.high_watermarks] {
-            offsets.lock().remove(partition);
+            is_named |= offsets.lock().remove(partition).is_some();
+        }
+        if is_named {
+            held.stale.lock().insert(partition.clone());
         }
         held.distrusted.lock().remove(partition);
     }

@@ -74,7 +74,7 @@ impl Partitions {
 
     /// Has a log opened anew that a failed write left closed, which recovers it.
     pub fn reopen(&self, partition: &Arc<Partition>) {
-        let key = (partition.topic_id, partition.log.partition().partition.0);
+        let key = (partition.topic_id, partition.name().partition.0);
         let mut open = self.open.write();
         let is_current =
             open.get(&key).and_then(|cell| cell.get()).is_some_and(|now| Arc::ptr_eq(now, partition));
@@ -82,9 +82,9 @@ impl Partitions {
             return;
         }
         partition.go_offline();
-        self.directories.distrust(partition.directory, &partition.log);
+        self.directories.distrust(partition.directory(), &partition.log());
         open.remove(&key);
-        tracing::warn!(partition = %partition.log.partition(), "log is recovered after a failed write");
+        tracing::warn!(partition = %partition.name(), "log is recovered after a failed write");
     }
 
     /// Draws the consequences of a failure to read a file while it was sent.

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use aqueduct_protocol::ids::{LeaderEpoch, PartitionIndex};
+use aqueduct_protocol::ids::{LeaderEpoch, PartitionIndex, Uuid};
 use aqueduct_protocol::records::{Compression, TimestampType};
 use aqueduct_storage::{Error, Log, LogConfig};
 
+use super::directories::Taken;
+use super::moves::Move;
 use super::{Partitions, name};
 use crate::config::TopicConfig;
-use crate::metadata::TopicImage;
+use crate::metadata::{Command, TopicImage};
 use crate::partition::Partition;
 use crate::recompress::Target;
 
@@ -35,8 +37,9 @@ impl Partitions {
         let assigned = image.directories.of(topic_id, index, self.settings.node_id);
         let (config, target) = (log_config(&settings), compression(&settings));
         let (directories, clock) = (self.directories.clone(), self.clock.clone());
-        let work = tokio::task::spawn_blocking(move || -> Result<Arc<Partition>, Error> {
+        let work = tokio::task::spawn_blocking(move || -> Result<_, Error> {
             let now_ms = clock.now_ms();
+            let mut resumed = None;
             let (directory, log) = match directories.find(&partition) {
                 Some(found) if found.topic_id.is_some_and(|id| id != topic_id) => {
                     // Most likely left over from a topic of the same name whose deletion a crash cut short. Nobody can say
@@ -46,22 +49,51 @@ impl Partitions {
                     directories.create(&partition, topic_id, assigned, config, now_ms)?
                 }
                 Some(found) => {
-                    let recovery = directories.recovery(found.directory, &partition)?;
-                    let path = directories.path(found.directory, &partition);
-                    let opened = Log::open(&path, config, recovery, now_ms);
-                    let opened = opened.and_then(|log| log.set_topic_id(topic_id).map(|()| log));
-                    let log = opened.inspect_err(|error| directories.judge(found.directory, error))?;
+                    let open = |at: usize, config: LogConfig| -> Result<Log, Error> {
+                        let recovery = directories.recovery(at, &partition)?;
+                        let opened = Log::open(&directories.path(at, &partition), config, recovery, now_ms);
+                        let opened = opened.and_then(|log| log.set_topic_id(topic_id).map(|()| log));
+                        opened.inspect_err(|error| directories.judge(at, error))
+                    };
+                    let log = open(found.directory, config.clone())?;
                     directories.note(&partition, topic_id, found.directory);
-                    (found.directory, log)
+                    match directories.take_future(&partition, found.directory, &log, now_ms) {
+                        Taken::Nothing => (found.directory, log),
+                        Taken::Promoted { directory } => (directory, open(directory, config)?),
+                        Taken::Resumed { directory, future } => {
+                            resumed = Some(Move::new(topic_id, partition.clone(), directory, *future));
+                            (found.directory, log)
+                        }
+                    }
                 }
                 None => directories.create(&partition, topic_id, assigned, config, now_ms)?,
             };
             let health = directories.health_of(directory).clone();
             let partition = Partition::new(topic_id, epoch, log, directory, health, clock);
             partition.set_compression(target);
-            Ok(Arc::new(partition))
+            Ok((Arc::new(partition), resumed))
         });
-        Ok(work.await.map_err(|_| OpenError::Stopping)??)
+        let (partition, resumed) = work.await.map_err(|_| OpenError::Stopping)??;
+        if let Some(resumed) = resumed {
+            self.moves.add(resumed);
+        }
+        self.note_directory(&partition, assigned).await;
+        Ok(partition)
+    }
+}
+
+impl Partitions {
+    /// Tells the metadata of a log that is elsewhere than it says.
+    async fn note_directory(&self, partition: &Partition, assigned: Option<Uuid>) {
+        let found = self.directories.id_of(partition.directory());
+        if assigned.is_none_or(|assigned| assigned == found) {
+            return;
+        }
+        let found = vec![(partition.topic_id, partition.name().partition, found)];
+        let command = Command::AssignDirectories { broker: self.settings.node_id, found };
+        if let Some(Err(error)) = self.metadata.submit(vec![command]).await.pop() {
+            tracing::error!(partition = %partition.name(), %error, "the metadata does not know where a log is");
+        }
     }
 }
 

@@ -1,11 +1,17 @@
 //! Log directories, and partitions that are added.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
+use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::BrokerId;
+use aqueduct_protocol::messages::alter_replica_log_dirs_request::{
+    AlterReplicaLogDir, AlterReplicaLogDirTopic,
+};
 use aqueduct_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use aqueduct_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
-use aqueduct_protocol::messages::{CreatePartitionsRequest, DescribeLogDirsRequest};
+use aqueduct_protocol::messages::{
+    AlterReplicaLogDirsRequest, CreatePartitionsRequest, DescribeLogDirsRequest,
+};
 use bytestring::ByteString;
 
 use super::{Admin, Each, complete};
@@ -13,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::net::Lane;
 use crate::types::TopicPartition;
 
+const ALTER: &str = "AlterReplicaLogDirs";
 const DESCRIBE: &str = "DescribeLogDirs";
 const GROW: &str = "CreatePartitions";
 
@@ -97,6 +104,46 @@ impl Admin {
             }
         }
         Ok(found)
+    }
+
+    /// Has a broker move its replicas of these partitions to other ones of its log directories, named by their absolute
+    /// paths. That goes on in the background; [`Admin::describe_log_dirs`] shows how far it is.
+    pub async fn alter_replica_log_dirs(
+        &self,
+        broker: BrokerId,
+        moves: &HashMap<TopicPartition, ByteString>,
+    ) -> Result<Each<TopicPartition>> {
+        let image = self.client.metadata(&[]).await?;
+        let Some(broker) = image.brokers.get(&broker) else {
+            let (what, code) = (|| format!("broker {broker}"), ErrorCode::BrokerNotAvailable.code());
+            return Error::check("the cluster", ALTER, what, code, None).map(|()| Each::new());
+        };
+        let mut dirs: BTreeMap<&ByteString, BTreeMap<&ByteString, Vec<i32>>> = BTreeMap::new();
+        for (partition, path) in moves {
+            let topics = dirs.entry(path).or_default();
+            topics.entry(&partition.topic).or_default().push(partition.partition.0);
+        }
+        let topic = |(name, partitions): (&ByteString, &Vec<i32>)| AlterReplicaLogDirTopic {
+            name: name.clone(),
+            partitions: partitions.clone(),
+        };
+        let dir = |(path, topics): (&&ByteString, &BTreeMap<&ByteString, Vec<i32>>)| AlterReplicaLogDir {
+            path: (*path).clone(),
+            topics: topics.iter().map(|(name, partitions)| topic((name, partitions))).collect(),
+        };
+        let request = |_| AlterReplicaLogDirsRequest { dirs: dirs.iter().map(dir).collect() };
+        let answer = self.client.call(Lane::SHARED, broker, i16::MAX, request).await?;
+        let address = broker.address();
+        let mut results = Each::new();
+        for topic in answer.results {
+            for found in topic.partitions {
+                let partition = TopicPartition::new(topic.topic_name.clone(), found.partition_index);
+                let what = || format!("replica of {partition} on broker {}", broker.id);
+                results
+                    .insert(partition.clone(), Error::check(&address, ALTER, what, found.error_code, None));
+            }
+        }
+        Ok(complete(moves.keys().cloned(), results, broker, ALTER))
     }
 
     /// Raises topics to so many partitions.

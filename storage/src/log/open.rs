@@ -41,7 +41,18 @@ impl Log {
         config: LogConfig,
         now_ms: i64,
     ) -> Result<Self, Error> {
-        let dir = data_dir.join(partition.to_string());
+        Self::create_in(data_dir.join(partition.to_string()), partition, topic_id, Offset(0), config, now_ms)
+    }
+
+    /// The same in a directory of any name, beginning at `start`.
+    pub(super) fn create_in(
+        dir: PathBuf,
+        partition: &TopicPartition,
+        topic_id: Option<Uuid>,
+        start: Offset,
+        config: LogConfig,
+        now_ms: i64,
+    ) -> Result<Self, Error> {
         match std::fs::create_dir(&dir) {
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
                 return Err(Error::AlreadyExists { path: dir });
@@ -50,13 +61,13 @@ impl Log {
         }
         let filled = topic_id
             .map_or(Ok(()), |id| partition_metadata::write_new(&dir, id))
-            .and_then(|()| Segment::create(&dir, Offset(0), &config, now_ms));
+            .and_then(|()| Segment::create(&dir, start, &config, now_ms));
         let segment = filled.inspect_err(|_| {
             // Half a directory would stand in the way of the next try.
             let _ = std::fs::remove_dir_all(&dir);
         })?;
         let epochs = LeaderEpochs::new(dir.join(LEADER_EPOCHS));
-        let log = Self::of_segments(dir, partition.clone(), config, vec![segment], epochs, Offset(0), now_ms);
+        let log = Self::of_segments(dir, partition.clone(), config, vec![segment], epochs, start, now_ms);
         *log.topic_id.write() = topic_id;
         Ok(log)
     }
@@ -69,6 +80,17 @@ impl Log {
     pub fn open(dir: &Path, config: LogConfig, recovery: Recovery, now_ms: i64) -> Result<Self, Error> {
         let name = dir.file_name().and_then(|n| n.to_str()).and_then(TopicPartition::parse);
         let partition = name.ok_or_else(|| Error::BadDirectoryName { path: dir.to_owned() })?;
+        Self::open_as(dir, partition, config, recovery, now_ms)
+    }
+
+    /// The same for a directory of any name.
+    pub(super) fn open_as(
+        dir: &Path,
+        partition: TopicPartition,
+        config: LogConfig,
+        recovery: Recovery,
+        now_ms: i64,
+    ) -> Result<Self, Error> {
         let epochs = LeaderEpochs::load(dir.join(LEADER_EPOCHS))?;
         let mut loader = Loader {
             dir,

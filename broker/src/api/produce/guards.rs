@@ -104,7 +104,8 @@ async fn beginnings(
                 sequence: header.base_sequence,
                 raises_epoch: support == Support::Add,
             };
-            if let Some(guard) = open.log.begin_verification(newcomer, context.node.clock.now_ms()) {
+            let now_ms = context.node.clock.now_ms();
+            if let Some(guard) = open.on_log(|log| log.begin_verification(newcomer, now_ms)) {
                 let place = (name.clone(), partition.index);
                 beginnings.push(Beginning { topic_id: topic.id, place, newcomer, guard });
             }

@@ -48,7 +48,7 @@ impl MarkerWriter {
         match partition.append(bytes, Terms::marker(marker.transaction_version)) {
             Ok(_) => ErrorCode::None,
             Err(error) => {
-                tracing::warn!(partition = %partition.log.partition(), %error, "transaction marker is not written");
+                tracing::warn!(partition = %partition.name(), %error, "transaction marker is not written");
                 partition.code(&error)
             }
         }

@@ -153,12 +153,16 @@ impl Runner {
                 (TargetState::Started, Some(running)) => self.serve(running).await,
                 (TargetState::Started, None) => match self.start().await {
                     Ok(started) => {
+                        self.environment.metrics.connector_started(true);
                         self.report(RunState::Running, None).await;
                         instance = Some(started);
                         self.asks.notify.notify_one();
                         Ok(())
                     }
-                    Err(error) => Err(error),
+                    Err(error) => {
+                        self.environment.metrics.connector_started(false);
+                        Err(error)
+                    }
                 },
                 (other, _) => {
                     if let Some(mut running) = instance.take() {

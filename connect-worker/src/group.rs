@@ -21,6 +21,7 @@ use crate::ids::RunState;
 use crate::membership::blob::{Assignment, AssignmentError, Metadata};
 use crate::membership::incremental::{Assignor, Round};
 use crate::membership::{Load, Protocol, eager};
+use crate::metrics::WorkerMetrics;
 use crate::status::Status;
 use crate::store::{ConfigStore, StatusStore};
 
@@ -31,6 +32,7 @@ pub struct GroupShared {
     load: Mutex<Load>,
     asks: Mutex<Asks>,
     asked: Notify,
+    metrics: WorkerMetrics,
 }
 
 /// Why the herder wants another round.
@@ -44,6 +46,10 @@ struct Asks {
 }
 
 impl GroupShared {
+    pub fn new(metrics: WorkerMetrics) -> Self {
+        Self { metrics, ..Self::default() }
+    }
+
     pub fn set_load(&self, load: Load) {
         *self.load.lock() = load;
     }
@@ -168,6 +174,7 @@ impl Group {
 
     async fn rounds(&mut self) {
         loop {
+            self.shared.metrics.rebalance_begins();
             let round = match self.member.clone() {
                 Some(member) => self.guarded_round(member).await,
                 None => Ok(Some(self.solo_round())),
@@ -182,9 +189,11 @@ impl Group {
                 }
             };
             let (delay, protocol, offset) = (round.assignment.delay, round.protocol, round.assignment.offset);
+            let generation = round.generation;
             if !self.tell(round).await {
                 return;
             }
+            self.shared.metrics.rebalanced(generation);
             let wake = self.wait(delay, offset).await;
             if wake == Wake::End
                 || wake == Wake::Lagging && !self.catch_up_outside().await

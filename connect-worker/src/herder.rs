@@ -7,6 +7,7 @@ mod auto_restart;
 mod commands;
 mod core;
 mod driver;
+mod explain;
 mod handle;
 mod leadership;
 mod offsets;
@@ -18,6 +19,9 @@ mod validate;
 pub(crate) use self::core::Core;
 pub(crate) use auto_restart::{AutoRestarts, Planned, RestartPolicy};
 pub(crate) use driver::{Driver, GroupEvent};
+pub use explain::{
+    Detail, ExplainedError, ExplainedLag, ExplainedStuck, Explanation, PerSecond, TaskExplanation,
+};
 pub(crate) use handle::Shared;
 pub use handle::{Health, Herder, NewConnector};
 pub(crate) use leadership::{Leadership, Owners};

@@ -38,6 +38,10 @@ pub use aqueduct_connect_api::ConfigMap;
 pub use config::{Mode, WorkerConfig, parse_properties};
 pub use error::{Error, Result};
 pub use herder::{ConfigInfo, ConfigInfos, Health, Herder, NewConnector};
+pub use herder::{
+    Detail, ExplainedError, ExplainedLag, ExplainedStuck, Explanation, PerSecond, TaskExplanation,
+};
 pub use ids::{ConnectorName, RunState, TargetState, TaskId};
-pub use metrics::{TaskCounters, WorkerMetrics};
+pub use metrics::{Rebalances, Startups, TaskCounters, TaskSample, WorkerMetrics};
+pub use task::progress;
 pub use worker::{Handle, Worker};

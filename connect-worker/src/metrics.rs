@@ -1,16 +1,26 @@
 //! What the worker counts, for `/metrics`. Tasks hold their own counters, so that no record looks one up.
 
+mod group;
+mod sample;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
 use crate::ids::TaskId;
+use crate::task::progress::Progress;
 
-/// Counters of one task.
-#[derive(Debug, Default)]
+pub use group::{Rebalances, Startups};
+pub use sample::TaskSample;
+
+/// Counters of one task, and what it does.
+#[derive(Debug)]
 pub struct TaskCounters {
+    progress: Mutex<Progress>,
+    has_run: AtomicBool,
     /// Records polled from the source, or read from topics.
     pub records_in: AtomicU64,
     /// Records written to topics, or put into the sink.
@@ -20,6 +30,57 @@ pub struct TaskCounters {
     pub dead_letters: AtomicU64,
     pub commits: AtomicU64,
     pub commit_failures: AtomicU64,
+    /// Tries of operations that had failed.
+    pub retries: AtomicU64,
+    pub errors_logged: AtomicU64,
+    pub dead_letter_failures: AtomicU64,
+    /// Milliseconds since 1970 of the last record that could not be handled; 0 for never.
+    pub last_error: AtomicI64,
+}
+
+impl Default for TaskCounters {
+    fn default() -> Self {
+        Self {
+            progress: Mutex::new(Progress::new(Instant::now())),
+            has_run: AtomicBool::new(false),
+            records_in: AtomicU64::default(),
+            records_out: AtomicU64::default(),
+            records_skipped: AtomicU64::default(),
+            record_failures: AtomicU64::default(),
+            dead_letters: AtomicU64::default(),
+            commits: AtomicU64::default(),
+            commit_failures: AtomicU64::default(),
+            retries: AtomicU64::default(),
+            errors_logged: AtomicU64::default(),
+            dead_letter_failures: AtomicU64::default(),
+            last_error: AtomicI64::default(),
+        }
+    }
+}
+
+impl TaskCounters {
+    /// Tells or asks what the task does, now. Called for batches, never for single records.
+    pub fn progress<T>(&self, with: impl FnOnce(&mut Progress, Instant) -> T) -> T {
+        with(&mut self.progress.lock(), Instant::now())
+    }
+
+    /// A record could not be handled.
+    pub fn note_failure(&self, text: &str) {
+        let now = crate::clock::now_millis();
+        count(&self.record_failures, 1);
+        self.last_error.store(now, Ordering::Relaxed);
+        self.progress(|progress, _| progress.note_error(now, text));
+    }
+
+    /// The task has started, or will never have; whether that is news.
+    pub fn note_running(&self) -> bool {
+        !self.has_run.swap(true, Ordering::Relaxed)
+    }
+
+    /// Records in and out until now.
+    pub fn records(&self) -> [u64; 2] {
+        [&self.records_in, &self.records_out].map(|counter| counter.load(Ordering::Relaxed))
+    }
 }
 
 /// Shared handle to a task's counters.
@@ -30,23 +91,66 @@ pub fn count(counter: &AtomicU64, by: usize) {
     counter.fetch_add(by as u64, Ordering::Relaxed);
 }
 
-/// Counters of all tasks of a worker.
+/// What a worker counts, its tasks included.
 #[derive(Clone, Debug, Default)]
-pub struct WorkerMetrics(Arc<Mutex<BTreeMap<TaskId, TaskMetrics>>>);
+pub struct WorkerMetrics(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    tasks: Mutex<BTreeMap<TaskId, TaskMetrics>>,
+    rebalances: Mutex<Rebalances>,
+    connectors: Mutex<Startups>,
+    task_starts: Mutex<Startups>,
+}
 
 impl WorkerMetrics {
     /// The counters of a task; new ones where it has none.
     pub fn task(&self, id: &TaskId) -> TaskMetrics {
-        self.0.lock().entry(id.clone()).or_default().clone()
+        self.0.tasks.lock().entry(id.clone()).or_default().clone()
     }
 
     /// Drops the counters of a task that has ended.
     pub fn forget_task(&self, id: &TaskId) {
-        self.0.lock().remove(id);
+        self.0.tasks.lock().remove(id);
     }
 
     /// All counters, by task.
     pub fn tasks(&self) -> Vec<(TaskId, TaskMetrics)> {
-        self.0.lock().iter().map(|(id, metrics)| (id.clone(), metrics.clone())).collect()
+        self.0.tasks.lock().iter().map(|(id, metrics)| (id.clone(), metrics.clone())).collect()
+    }
+
+    /// Rounds of the group.
+    pub fn rebalances(&self) -> Rebalances {
+        *self.0.rebalances.lock()
+    }
+
+    /// A round begins.
+    pub fn rebalance_begins(&self) {
+        self.0.rebalances.lock().begin(Instant::now());
+    }
+
+    /// A round has ended.
+    pub fn rebalanced(&self, generation: i32) {
+        self.0.rebalances.lock().complete(Instant::now(), generation);
+    }
+
+    /// Starts of connectors.
+    pub fn connector_starts(&self) -> Startups {
+        *self.0.connectors.lock()
+    }
+
+    /// A connector has started, or failed to.
+    pub fn connector_started(&self, succeeded: bool) {
+        self.0.connectors.lock().note(succeeded);
+    }
+
+    /// Starts of tasks.
+    pub fn task_starts(&self) -> Startups {
+        *self.0.task_starts.lock()
+    }
+
+    /// A task has started, or failed to.
+    pub fn task_started(&self, succeeded: bool) {
+        self.0.task_starts.lock().note(succeeded);
     }
 }

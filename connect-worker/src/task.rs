@@ -4,11 +4,13 @@ mod conversion;
 mod dead_letters;
 mod errors;
 mod in_flight;
+pub mod progress;
 mod runner;
 mod sink;
 mod sink_context;
 mod source;
 mod topics;
 mod transforms;
+mod window;
 
 pub use runner::{TaskEnvironment, TaskHandle};

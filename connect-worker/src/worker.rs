@@ -85,7 +85,7 @@ impl Worker {
         });
         let (requests_to, requests) = mpsc::channel(256);
         let (events_to, events) = mpsc::channel(8);
-        let group_shared = Arc::new(GroupShared::default());
+        let group_shared = Arc::new(GroupShared::new(shared.environment.metrics.clone()));
         let stop_driver = CancellationToken::new();
         let stop_group = CancellationToken::new();
         let driver = Driver::new(shared.clone(), group_shared.clone(), requests, events, stop_driver.clone());

@@ -3,6 +3,7 @@
 mod basic_auth;
 mod connectors;
 mod cors;
+mod explain;
 mod extra_headers;
 mod forward;
 mod health;
@@ -48,6 +49,7 @@ fn endpoints(part: Part) -> Vec<Endpoint> {
             health::endpoints(),
             metrics::endpoints(),
             connectors::endpoints(),
+            explain::endpoints(),
             tasks::endpoints(),
             lifecycle::endpoints(),
             topics::endpoints(),

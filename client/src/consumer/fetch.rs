@@ -36,11 +36,20 @@ pub(super) struct Chunk {
     pub(super) aborted: Option<Vec<AbortedTransaction>>,
 }
 
+/// What an answer says of one partition.
+#[derive(Debug, Default)]
+pub(super) struct Brought {
+    /// `None` where there was nothing.
+    pub(super) chunk: Option<Chunk>,
+    /// The high watermark, where the answer has it.
+    pub(super) end: Option<Offset>,
+}
+
 /// A finished request.
 pub(super) struct Fetched {
     pub(super) broker: BrokerId,
-    /// Each partition that was asked for, and its chunk; `None` where there was nothing.
-    pub(super) parts: Vec<(Wanted, Result<Option<Chunk>>)>,
+    /// Each partition that was asked for, and what came of it.
+    pub(super) parts: Vec<(Wanted, Result<Brought>)>,
 }
 
 /// Starts one request.
@@ -129,7 +138,7 @@ fn sort_out(
     wanted: Vec<Wanted>,
     answer: FetchResponse,
     isolation: IsolationLevel,
-) -> Vec<(Wanted, Result<Option<Chunk>>)> {
+) -> Vec<(Wanted, Result<Brought>)> {
     if let Err(error) = Error::check(address, API, || "this consumer".to_owned(), answer.error_code, None) {
         return wanted.into_iter().map(|one| (one, Err(error.clone()))).collect();
     }
@@ -149,8 +158,11 @@ fn sort_out(
         .map(|one| {
             // A partition that is left out has no news.
             let result = match parts.remove(&one.partition) {
-                Some(part) => chunk(address, &one, part, isolation),
-                None => Ok(None),
+                Some(part) => {
+                    let end = (part.high_watermark >= 0).then_some(Offset(part.high_watermark));
+                    chunk(address, &one, part, isolation).map(|chunk| Brought { chunk, end })
+                }
+                None => Ok(Brought::default()),
             };
             (one, result)
         })

@@ -14,7 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
-use super::fetch::{self, Chunk, Fetched, Wanted};
+use super::fetch::{self, Brought, Chunk, Fetched, Wanted};
 use super::positions::{Position, Positions};
 use crate::client::Client;
 use crate::error::{Error, Result};
@@ -241,7 +241,8 @@ impl Fetcher {
                 continue;
             }
             match result {
-                Ok(chunk) => {
+                Ok(Brought { chunk, end }) => {
+                    self.positions.note_end(&wanted.partition, end);
                     let next = chunk.as_ref().map(|chunk| chunk.fetched.next_offset);
                     self.positions.fetched(&wanted.partition, next);
                     self.ready.extend(chunk.map(|chunk| (wanted.epoch, chunk)));

@@ -187,6 +187,12 @@ impl GroupConsumer {
         self.reader.position(partition)
     }
 
+    /// Offset after the partition's last record, as the last fetch saw it; `None` before the first, and not renewed while
+    /// the partition is paused.
+    pub fn end(&self, partition: &TopicPartition) -> Option<Offset> {
+        self.reader.end(partition)
+    }
+
     /// As [`super::PartitionConsumer::seek`].
     pub fn seek(&mut self, partition: &TopicPartition, offset: Offset) -> Result<()> {
         self.reader.seek(partition, offset)

@@ -37,6 +37,8 @@ pub(super) struct Assigned {
     pub(super) fetching: bool,
     /// Chunks fetched and not read to their end.
     pub(super) buffered: usize,
+    /// The high watermark that the last answer had.
+    pub(super) end: Option<Offset>,
     /// Not to be fetched before, after an error.
     pub(super) not_before: Option<Instant>,
     failures: u32,
@@ -70,6 +72,7 @@ impl Positions {
             paused: false,
             fetching: false,
             buffered: 0,
+            end: None,
             not_before: None,
             failures: 0,
         });
@@ -87,6 +90,12 @@ impl Positions {
 
     pub(super) fn get_mut(&mut self, partition: &TopicPartition) -> Option<&mut Assigned> {
         self.assigned.get_mut(partition)
+    }
+
+    pub(super) fn note_end(&mut self, partition: &TopicPartition, end: Option<Offset>) {
+        if let (Some(assigned), Some(end)) = (self.assigned.get_mut(partition), end) {
+            assigned.end = Some(end);
+        }
     }
 
     pub(super) fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {

@@ -125,6 +125,10 @@ impl Reader {
         }
     }
 
+    pub(super) fn end(&self, partition: &TopicPartition) -> Option<Offset> {
+        self.fetcher.positions.get(partition)?.end
+    }
+
     pub(super) fn seek(&mut self, partition: &TopicPartition, offset: Offset) -> Result<()> {
         self.fetcher.positions.seek(partition, Position::At(offset))
     }

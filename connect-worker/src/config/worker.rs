@@ -229,6 +229,11 @@ impl WorkerConfig {
         listed.map(PathBuf::from).collect()
     }
 
+    /// How long a task may get nowhere, though it has input, before it counts as stuck.
+    pub fn stuck_after(&self) -> Duration {
+        self.millis("aqueduct.task.stuck.ms").max(Duration::from_millis(100))
+    }
+
     /// Extra settings of an internal topic at its creation: `config.storage.*` and its like.
     pub fn topic_settings(&self, store: &str) -> ConfigMap {
         let own = ["topic", "partitions", "replication.factor", "cleanup.policy", "file.filename"];
@@ -336,6 +341,11 @@ fn table(mode: Mode) -> ConfigDef {
             "aqueduct.task.restart.reset.ms",
             "600000",
             "A task that ran for so long starts over with the first pause.",
+        ),
+        millis(
+            "aqueduct.task.stuck.ms",
+            "60000",
+            "A task that gets nowhere for so long, though it has input, is reported as stuck.",
         ),
         millis("session.timeout.ms", "10000", "After this long without heartbeat a worker counts as dead."),
         millis("heartbeat.interval.ms", "3000", "Time between heartbeats."),

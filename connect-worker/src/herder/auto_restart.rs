@@ -73,6 +73,11 @@ impl AutoRestarts {
         Some(Planned { pause, attempt: history.failures })
     }
 
+    /// When a failed task is due.
+    pub fn due(&self, id: &TaskId) -> Option<Instant> {
+        self.tasks.get(id)?.due
+    }
+
     /// When the next task is due.
     pub fn next(&self) -> Option<Instant> {
         self.tasks.values().filter_map(|history| history.due).min()

@@ -91,6 +91,20 @@ impl Herder {
         &self.shared.environment.metrics
     }
 
+    /// How long a task may get nowhere before it counts as stuck.
+    pub fn stuck_after(&self) -> Duration {
+        self.shared.environment.config.stuck_after()
+    }
+
+    /// The setting `connect.protocol`; `standalone` where there is no group.
+    pub fn protocol(&self) -> String {
+        let config = &self.shared.environment.config;
+        match config.mode() {
+            crate::config::Mode::Distributed => config.text("connect.protocol").to_ascii_lowercase(),
+            crate::config::Mode::Standalone => "standalone".to_owned(),
+        }
+    }
+
     pub fn health(&self) -> Health {
         match (self.requests.is_closed(), self.shared.ready.load(Ordering::Acquire)) {
             (true, _) => Health::Unhealthy,

@@ -78,6 +78,13 @@ pub struct Retries {
     spent: Duration,
 }
 
+impl Retries {
+    /// Whether anything has failed.
+    pub fn any(&self) -> bool {
+        self.attempt > 0
+    }
+}
+
 impl ErrorPolicy {
     pub fn new(id: TaskId, settings: ErrorSettings) -> Self {
         Self { id, settings }

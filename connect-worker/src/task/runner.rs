@@ -1,5 +1,6 @@
 //! The life of a task: start, status, stop, and what a failure or a panic becomes.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
@@ -11,12 +12,14 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::errors::{ErrorPolicy, Failure};
+use super::progress::{Activity, Change};
 use super::sink::SinkRunner;
 use super::source::SourceRunner;
 use crate::config::{ClientKind, ConnectorSettings, WorkerConfig, client_properties, find_connector_plugin};
 use crate::herder::{AutoRestarts, Planned};
 use crate::ids::{RunState, TargetState, TaskId};
-use crate::metrics::{TaskMetrics, WorkerMetrics};
+use crate::metrics::{TaskMetrics, WorkerMetrics, count};
 use crate::status::{Status, Subject};
 use crate::store::{OffsetsStore, StatusStore};
 
@@ -107,6 +110,49 @@ fn restart_note(id: &TaskId, planned: Planned) -> String {
     )
 }
 
+/// Between two looks at what a task does.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Waits for a task's end. Says when it is stuck, and when it gets on again.
+async fn watched(
+    environment: &TaskEnvironment,
+    id: &TaskId,
+    mut task: JoinHandle<PluginResult<()>>,
+    stop: &CancellationToken,
+) -> Result<PluginResult<()>, tokio::task::JoinError> {
+    let metrics = environment.metrics.task(id);
+    let limit = environment.config.stuck_after();
+    let look = LOOK.min(limit / 2).max(Duration::from_millis(50));
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            ended = &mut task => return ended,
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                metrics.progress(|progress, now| progress.enter(now, Activity::Stopping));
+            }
+            () = tokio::time::sleep(look) => {
+                let records = metrics.records();
+                let change = metrics.progress(|progress, now| {
+                    progress.rates.note(now, records);
+                    progress.observe(now, limit)
+                });
+                match change {
+                    Some(Change::Began(stuck)) => tracing::warn!(
+                        task = %id,
+                        lasts = ?stuck.lasts,
+                        waits_for = stuck.waits_for,
+                        "task is stuck; GET /connectors/{}/explain says more",
+                        id.connector
+                    ),
+                    Some(Change::Ended(after)) => tracing::info!(task = %id, ?after, "task is not stuck any more"),
+                    None => {}
+                }
+            }
+        }
+    }
+}
+
 /// Waits for a task's end and says how it ended.
 async fn supervise(
     environment: Arc<TaskEnvironment>,
@@ -116,7 +162,8 @@ async fn supervise(
     stop: CancellationToken,
 ) {
     let started = Instant::now();
-    let failure = match task.await {
+    let ended = watched(&environment, &id, task, &stop).await;
+    let failure = match ended {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(format!("{}\n\tin task {id} of {class}", error.trace())),
         Err(join) if join.is_panic() => {
@@ -132,6 +179,9 @@ async fn supervise(
         }
         Err(_) => None,
     };
+    if failure.is_some() && environment.metrics.task(&id).note_running() {
+        environment.metrics.task_started(false);
+    }
     environment.metrics.forget_task(&id);
     let status = match failure {
         Some(mut trace) => {
@@ -226,8 +276,32 @@ impl TaskStart {
 
     /// Says what the task does.
     pub async fn report(&self, state: RunState, plugin: &Plugin) {
+        if self.metrics.note_running() {
+            self.environment.metrics.task_started(true);
+        }
         let status = self.environment.status_of(state, None, Some(plugin.version));
         self.environment.status.put(Subject::Task(self.id.clone()), status).await;
+    }
+
+    /// Says what the task begins.
+    pub fn doing(&self, activity: Activity) {
+        self.metrics.progress(|progress, now| progress.enter(now, activity));
+    }
+
+    /// Something failed and is tried again after `delay`.
+    pub fn tries_again(&self, error: &PluginError, delay: Duration) {
+        count(&self.metrics.retries, 1);
+        let why = error.to_string();
+        self.metrics.progress(|progress, now| progress.failed(now, &why, delay));
+    }
+
+    /// A record could not be handled.
+    pub fn note_failure(&self, errors: &ErrorPolicy, failure: &Failure, record: &dyn fmt::Display) {
+        if errors.settings().log {
+            count(&self.metrics.errors_logged, 1);
+        }
+        let Failure { stage, error, .. } = failure;
+        self.metrics.note_failure(&format!("{record}, stage {}: {error}", stage.name()));
     }
 
     /// Notes that the task has used a topic.

@@ -22,6 +22,7 @@ use self::positions::Positions;
 use super::conversion::Conversion;
 use super::dead_letters::DeadLetters;
 use super::errors::{ErrorPolicy, Failure, Stage};
+use super::progress::{Activity, PartitionLag};
 use super::runner::TaskStart;
 use super::sink_context::Context;
 use crate::config::ClientKind;
@@ -51,6 +52,7 @@ pub(super) struct SinkRunner {
     retry_at: Instant,
     last_commit: Instant,
     paused: bool,
+    lag_told: Option<Instant>,
     known_topics: Vec<ByteString>,
 }
 
@@ -90,6 +92,7 @@ impl SinkRunner {
             retry_at: Instant::now(),
             last_commit: Instant::now(),
             paused: false,
+            lag_told: None,
             known_topics: Vec::new(),
             plugin,
             task,
@@ -142,6 +145,7 @@ impl SinkRunner {
             }
             let context = self.context.clone();
             let wait = self.wait();
+            self.tell_waiting();
             let event = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -155,6 +159,36 @@ impl SinkRunner {
             }
         }
         Ok(())
+    }
+
+    /// Says that the task waits, and how far it has got.
+    fn tell_waiting(&mut self) {
+        const BETWEEN: Duration = Duration::from_secs(1);
+        let activity = match (self.paused, self.backoff) {
+            (true, _) => Activity::Paused,
+            (false, Some(_)) => Activity::BackingOff,
+            (false, None) => Activity::WaitingForRecords,
+        };
+        let told = Instant::now();
+        let lag = (self.lag_told.is_none_or(|last| told.duration_since(last) >= BETWEEN)).then(|| self.lag());
+        if lag.is_some() {
+            self.lag_told = Some(told);
+        }
+        self.start.metrics.progress(|progress, now| {
+            if let Some(lag) = lag {
+                progress.note_lag(now, lag);
+            }
+            progress.enter(now, activity);
+        });
+    }
+
+    fn lag(&self) -> Vec<PartitionLag> {
+        let lag = |partition: TopicPartition| {
+            let read = raw(&partition);
+            let position = self.consumer.position(&read)?.0;
+            Some(PartitionLag { position, end: self.consumer.end(&read).map(|end| end.0), partition })
+        };
+        self.positions.partitions().into_iter().filter_map(lag).collect()
     }
 
     fn commit_interval(&self) -> Duration {
@@ -249,6 +283,7 @@ impl SinkRunner {
     /// Converts records; those that cannot be are handled as the settings say.
     async fn take(&mut self, records: Vec<ConsumerRecord>) -> PluginResult<()> {
         count(&self.start.metrics.records_in, records.len());
+        self.start.doing(Activity::Converting(records.len()));
         let same = |a: &ConsumerRecord, b: &ConsumerRecord| a.partition == b.partition && a.topic == b.topic;
         for run in records.chunk_by(same) {
             let (first, last) = (&run[0], &run[run.len() - 1]);
@@ -277,25 +312,37 @@ impl SinkRunner {
                     let Some(delay) = self.errors.next_delay(&mut retries, rand::random()) else {
                         return Err(failure);
                     };
+                    self.start.tries_again(&failure.error, delay);
                     tokio::select! {
                         () = self.start.stop.cancelled() => return Err(failure),
                         () = tokio::time::sleep(delay) => {}
                     }
+                    self.start.metrics.progress(|progress, now| {
+                        progress.enter(now, Activity::Converting(1));
+                    });
                 }
-                result => return result,
+                result => {
+                    if retries.any() {
+                        self.start.metrics.progress(|progress, _| progress.succeeded());
+                    }
+                    return result;
+                }
             }
         }
     }
 
     async fn refuse(&mut self, record: &ConsumerRecord, failure: Failure) -> PluginResult<()> {
-        count(&self.start.metrics.record_failures, 1);
         let failure = match self.errors.explains() {
             true => self.convert.explained(record, failure),
             false => failure,
         };
+        self.start.note_failure(&self.errors, &failure, &convert::Shown(record));
         let failure = self.errors.tolerate(failure, &convert::Shown(record))?;
         if let Some(dead_letters) = &mut self.dead_letters {
-            dead_letters.send(record, &failure).await?;
+            if let Err(error) = dead_letters.send(record, &failure).await {
+                count(&self.start.metrics.dead_letter_failures, 1);
+                return Err(error);
+            }
             count(&self.start.metrics.dead_letters, 1);
         }
         count(&self.start.metrics.records_skipped, 1);
@@ -304,6 +351,7 @@ impl SinkRunner {
 
     /// Gives the batch to the task. A retriable failure keeps it.
     async fn put(&mut self) -> PluginResult<()> {
+        self.start.doing(Activity::Putting(self.batch.len()));
         let result = self.task.put(&self.batch).await;
         self.take_reports().await?;
         match result {
@@ -313,12 +361,20 @@ impl SinkRunner {
                 self.positions.taken();
                 if self.backoff.take().is_some() {
                     self.apply_pauses();
+                    self.start.metrics.progress(|progress, _| progress.succeeded());
                 }
                 Ok(())
             }
             Err(error) if error.is_retriable() => {
+                count(&self.start.metrics.retries, 1);
                 let delay = self.backoff.map_or(FIRST_BACKOFF, |last| (last * 2).min(MAX_BACKOFF));
                 tracing::warn!(task = %self.start.id, %error, ?delay, "the sink cannot take records now, trying again");
+                self.start.metrics.progress(|progress, now| {
+                    let from = self.batch.first().map_or_else(String::new, |r| {
+                        format!("{}-{}@{}: ", r.original_topic, r.original_partition, r.offset)
+                    });
+                    progress.failed(now, &format!("{from}{error}"), delay);
+                });
                 self.retry_at = Instant::now() + delay;
                 if self.backoff.replace(delay).is_none() {
                     self.apply_pauses();
@@ -357,6 +413,7 @@ impl SinkRunner {
         if taken.is_empty() {
             return Ok(());
         }
+        self.start.doing(Activity::Committing);
         let confirmed = self.task.pre_commit(&taken).await;
         self.take_reports().await?;
         let confirmed = match confirmed {
@@ -424,6 +481,7 @@ impl SinkRunner {
         });
         if self.batch.is_empty() && self.backoff.take().is_some() {
             self.apply_pauses();
+            self.start.metrics.progress(|progress, _| progress.succeeded());
         }
         self.task.close(partitions).await
     }

@@ -14,6 +14,7 @@ use futures_util::FutureExt as _;
 use super::conversion::Conversion;
 use super::errors::{ErrorPolicy, Failure, Stage};
 use super::in_flight::{BatchOffsets, InFlight, SourcePosition};
+use super::progress::Activity;
 use super::runner::TaskStart;
 use super::topics::{CreationRules, TopicTracker};
 use crate::config::{ClientKind, Tolerance};
@@ -155,6 +156,7 @@ impl SourceRunner {
             return Ok(());
         }
         let config = (self.plugin.config)().parse(&self.start.settings)?;
+        self.start.doing(Activity::Starting);
         tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(()),
@@ -172,6 +174,7 @@ impl SourceRunner {
                 }
                 continue;
             }
+            self.start.doing(Activity::Polling);
             let polled = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -179,6 +182,7 @@ impl SourceRunner {
             };
             match polled {
                 Ok(records) => {
+                    self.start.metrics.progress(|progress, now| progress.polled(now, records.len()));
                     if !records.is_empty() {
                         poll_retries = self.errors.begin();
                         self.send(records).await?;
@@ -189,6 +193,7 @@ impl SourceRunner {
                         return Err(error);
                     };
                     tracing::warn!(task = %self.start.id, %error, ?delay, "polling the source failed, trying again");
+                    self.start.tries_again(&error, delay);
                     tokio::select! {
                         () = stop.cancelled() => break,
                         () = tokio::time::sleep(delay) => {}
@@ -210,6 +215,7 @@ impl SourceRunner {
         let stop = self.start.stop.clone();
         while *self.start.target.borrow_and_update() != TargetState::Started && !stop.is_cancelled() {
             if !std::mem::replace(&mut reported, true) {
+                self.start.doing(Activity::Paused);
                 self.start.report(RunState::Paused, self.plugin).await;
             }
             tokio::select! {
@@ -225,6 +231,8 @@ impl SourceRunner {
     /// Converts and buffers a batch.
     async fn send(&mut self, records: Vec<SourceRecord>) -> PluginResult<()> {
         count(&self.start.metrics.records_in, records.len());
+        let polled = records.len();
+        self.start.doing(Activity::Converting(polled));
         let mut offsets = BatchOffsets::default();
         let mut batch: Vec<ProducerRecord> = Vec::with_capacity(records.len());
         for SourceRecord { record, source_partition, source_offset } in records {
@@ -244,13 +252,17 @@ impl SourceRunner {
             self.in_flight.push_empty(offsets);
             return Ok(());
         }
+        self.start.doing(Activity::Sending(batch.len()));
         while self.in_flight.len() >= MAX_BATCHES_IN_FLIGHT {
             self.finish_oldest().await?;
         }
         count(&self.start.metrics.records_out, batch.len());
         let spare = (self.errors.settings().tolerance == Tolerance::All).then(|| batch.clone());
         match self.producer.send_all(batch).await {
-            Ok(deliveries) => self.in_flight.push(deliveries, offsets),
+            Ok(deliveries) => {
+                self.in_flight.push(deliveries, offsets);
+                self.start.metrics.progress(|progress, now| progress.sent(now, polled));
+            }
             Err(error) => match spare {
                 Some(batch) => {
                     self.send_one_by_one(batch).await?;
@@ -277,6 +289,7 @@ impl SourceRunner {
                 break;
             }
             let Some(delay) = self.errors.next_delay(&mut retries, rand::random()) else { break };
+            self.start.tries_again(&failure.error, delay);
             tokio::select! {
                 () = self.start.stop.cancelled() => break,
                 () = tokio::time::sleep(delay) => {}
@@ -286,7 +299,7 @@ impl SourceRunner {
         match result {
             Ok(converted) => Ok(converted),
             Err(failure) => {
-                count(&self.start.metrics.record_failures, 1);
+                self.start.note_failure(&self.errors, &failure, &Shown(partition, offset, &topic));
                 self.errors.tolerate(failure, &Shown(partition, offset, &topic))?;
                 count(&self.start.metrics.records_skipped, 1);
                 Ok(None)
@@ -312,7 +325,7 @@ impl SourceRunner {
     }
 
     fn skip(&self, error: aqueduct_client::Error) {
-        count(&self.start.metrics.record_failures, 1);
+        self.start.metrics.note_failure(&error.to_string());
         count(&self.start.metrics.records_skipped, 1);
         if self.errors.settings().log {
             tracing::error!(task = %self.start.id, %error, "a record could not be produced and is skipped");
@@ -334,6 +347,7 @@ impl SourceRunner {
             let Some(results) = deliveries.now_or_never() else { break };
             self.check(results)?;
             self.in_flight.front_done();
+            self.start.metrics.progress(|progress, now| progress.acknowledged(now));
         }
         Ok(())
     }
@@ -343,12 +357,14 @@ impl SourceRunner {
             let results = deliveries.await;
             self.check(results)?;
             self.in_flight.front_done();
+            self.start.metrics.progress(|progress, now| progress.acknowledged(now));
         }
         Ok(())
     }
 
     /// Waits until everything sent is acknowledged.
     async fn settle(&mut self) -> PluginResult<()> {
+        self.start.doing(Activity::Sending(0));
         self.producer.flush().await;
         while self.in_flight.len() > 0 {
             self.finish_oldest().await?;
@@ -381,6 +397,7 @@ impl SourceRunner {
         let pairs: Vec<(&OffsetMap, Option<&OffsetMap>)> =
             done.iter().map(|(p, o)| (&**p, Some(&**o))).collect();
         let limit = self.start.environment.config.offset_flush_timeout();
+        self.start.doing(Activity::Committing);
         let stored = tokio::time::timeout(limit, self.offsets.commit(&pairs)).await;
         match stored {
             Ok(Ok(())) => {

@@ -106,7 +106,7 @@ fn created_response(api: &ConnectApi, scheme: Scheme, headers: &HeaderMap, info:
 }
 
 /// A name as a path segment.
-fn encode_segment(name: &str) -> String {
+pub fn encode_segment(name: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&b);
     let mut out = String::with_capacity(name.len());
     for byte in name.bytes() {

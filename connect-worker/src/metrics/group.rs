@@ -1,0 +1,115 @@
+//! Rounds of the group, and starts of connectors and tasks.
+
+use std::time::{Duration, Instant};
+
+/// Rounds of the group that this worker took part in.
+#[derive(Clone, Copy, Debug)]
+pub struct Rebalances {
+    pub completed: u64,
+    /// The generation of the last.
+    pub epoch: i32,
+    began: Option<Instant>,
+    ended: Option<Instant>,
+    total: Duration,
+    longest: Duration,
+}
+
+impl Default for Rebalances {
+    fn default() -> Self {
+        Self {
+            completed: 0,
+            epoch: -1,
+            began: None,
+            ended: None,
+            total: Duration::ZERO,
+            longest: Duration::ZERO,
+        }
+    }
+}
+
+impl Rebalances {
+    pub fn begin(&mut self, now: Instant) {
+        self.began.get_or_insert(now);
+    }
+
+    pub fn complete(&mut self, now: Instant, epoch: i32) {
+        let took = self.began.take().map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
+        self.completed += 1;
+        self.epoch = epoch;
+        self.ended = Some(now);
+        self.total += took;
+        self.longest = self.longest.max(took);
+    }
+
+    /// Whether a round is under way.
+    pub fn under_way(&self) -> bool {
+        self.began.is_some()
+    }
+
+    /// Mean length of a round.
+    pub fn average(&self) -> Option<Duration> {
+        let completed = u32::try_from(self.completed).ok().filter(|count| *count > 0)?;
+        Some(self.total / completed)
+    }
+
+    /// The longest round.
+    pub fn longest(&self) -> Option<Duration> {
+        (self.completed > 0).then_some(self.longest)
+    }
+
+    /// Since the last round ended.
+    pub fn since_last(&self, now: Instant) -> Option<Duration> {
+        self.ended.map(|ended| now.saturating_duration_since(ended))
+    }
+}
+
+/// Starts of connectors or tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Startups {
+    pub attempts: u64,
+    pub successes: u64,
+    pub failures: u64,
+}
+
+impl Startups {
+    pub fn note(&mut self, succeeded: bool) {
+        self.attempts += 1;
+        *(if succeeded { &mut self.successes } else { &mut self.failures }) += 1;
+    }
+
+    /// Parts of a whole that succeeded and failed, from 0 to 1, as the reference's "percentages" are.
+    pub fn ratios(&self) -> [f64; 2] {
+        [self.successes, self.failures].map(|part| match self.attempts {
+            0 => 0.0,
+            attempts => part as f64 / attempts as f64,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_and_starts_are_counted() {
+        let now = Instant::now();
+        let mut rounds = Rebalances::default();
+        assert_eq!((rounds.average(), rounds.longest()), (None, None));
+        for (seconds, epoch) in [(2, 1), (4, 2)] {
+            rounds.begin(now);
+            rounds.begin(now + Duration::from_secs(1));
+            assert!(rounds.under_way());
+            rounds.complete(now + Duration::from_secs(seconds), epoch);
+        }
+        assert_eq!(rounds.average(), Some(Duration::from_secs(3)));
+        assert_eq!(rounds.longest(), Some(Duration::from_secs(4)));
+        assert_eq!(rounds.since_last(now + Duration::from_secs(5)), Some(Duration::from_secs(1)));
+        assert_eq!((rounds.completed, rounds.epoch, rounds.under_way()), (2, 2, false));
+
+        let mut starts = Startups::default();
+        assert_eq!(starts.ratios(), [0.0, 0.0]);
+        [true, true, false, true].into_iter().for_each(|succeeded| starts.note(succeeded));
+        assert_eq!(starts, Startups { attempts: 4, successes: 3, failures: 1 });
+        assert_eq!(starts.ratios(), [0.75, 0.25]);
+    }
+}

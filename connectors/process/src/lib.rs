@@ -16,6 +16,7 @@ mod data;
 mod describe;
 mod discover;
 mod frame;
+mod host;
 mod process;
 mod program;
 mod scan;

@@ -13,9 +13,15 @@ use std::time::Duration;
 use aqueduct_broker::{Broker, Handle, Options};
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::Uuid;
+use aqueduct_protocol::messages::alter_replica_log_dirs_request::{
+    AlterReplicaLogDir, AlterReplicaLogDirTopic,
+};
 use aqueduct_protocol::messages::describe_log_dirs_response::DescribeLogDirsResult;
+use aqueduct_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use aqueduct_protocol::messages::metadata_response::MetadataResponsePartition;
-use aqueduct_protocol::messages::{DescribeLogDirsRequest, FetchRequest};
+use aqueduct_protocol::messages::{
+    AlterReplicaLogDirsRequest, DescribeLogDirsRequest, FetchRequest, IncrementalAlterConfigsRequest,
+};
 use common::*;
 use tempfile::TempDir;
 
@@ -211,6 +217,86 @@ async fn a_broken_disk_takes_down_its_own_partitions_and_brings_them_back_with_t
         assert_eq!(partition(&mut client, *index).await.leader_id, 1);
     }
     assert!(described(&mut client).await.iter().all(|directory| directory.error_code == 0));
+    broker.shutdown().await;
+}
+
+/// Has partitions moved to a directory, slowly.
+async fn begin_moves(client: &mut Client, partitions: &[i32], to: &Path) {
+    let config = AlterableConfig {
+        name: "replica.alter.log.dirs.io.max.bytes.per.second".into(),
+        config_operation: 0,
+        value: Some("1000".into()),
+    };
+    let resource =
+        AlterConfigsResource { resource_type: 4, resource_name: "1".into(), configs: vec![config] };
+    let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+    assert_eq!(client.call(&request, 1).await.responses[0].error_code, 0);
+    let topics = vec![AlterReplicaLogDirTopic { name: "t".into(), partitions: partitions.to_vec() }];
+    let dirs = vec![AlterReplicaLogDir { path: to.to_str().unwrap().into(), topics }];
+    let response = client.call(&AlterReplicaLogDirsRequest { dirs }, 2).await;
+    assert!(response.results[0].partitions.iter().all(|partition| partition.error_code == 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_breaks_ends_the_moves_from_and_to_it_and_loses_nothing_of_the_other() {
+    let disks = Disks::new();
+    let broker = disks.start().await;
+    let mut client = Client::connect(&broker).await;
+    client.create_topic("t", 4, &[]).await;
+    let value = "v".repeat(20_000);
+    for index in 0..4 {
+        for _ in 0..5 {
+            assert_eq!(client.produce("t", index, batch(&[&value])).await.error_code, 0);
+        }
+    }
+    let (stays, leaves) = (disks.partitions_in("a")[0], disks.partitions_in("b")[0]);
+    begin_moves(&mut client, &[stays], &disks.dir("b")).await;
+    begin_moves(&mut client, &[leaves], &disks.dir("a")).await;
+    let moving = |dirs: &[DescribeLogDirsResult]| {
+        let partitions = dirs.iter().flat_map(|dir| &dir.topics).flat_map(|topic| &topic.partitions);
+        partitions.filter(|partition| partition.is_future_key).count()
+    };
+    assert_eq!(moving(&described(&mut client).await), 2);
+
+    disks.break_second();
+    let mut left = 2;
+    for _ in 0..200 {
+        let _ = client.produce("t", leaves, batch(&["refused"])).await;
+        assert_eq!(client.produce("t", stays, batch(&["goes on"])).await.error_code, 0);
+        left = moving(&described(&mut client).await);
+        if left == 0 && partition(&mut client, leaves).await.leader_id == -1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(left, 0);
+    assert_eq!(
+        read(&mut client, "t", leaves).await.0,
+        STORAGE_ERROR,
+        "the copy in the other directory is not it"
+    );
+    let topics = vec![AlterReplicaLogDirTopic { name: "t".into(), partitions: vec![stays, leaves] }];
+    let dirs = vec![AlterReplicaLogDir { path: disks.dir("b").to_str().unwrap().into(), topics }];
+    let refused = client.call(&AlterReplicaLogDirsRequest { dirs }, 2).await;
+    assert!(refused.results[0].partitions.iter().all(|partition| partition.error_code == STORAGE_ERROR));
+    let written = read(&mut client, "t", stays).await.1;
+    broker.shutdown().await;
+
+    // Without the disk the copy stays what it is; with it the moves go on.
+    disks.take_second_out();
+    let broker = disks.start().await;
+    let mut client = Client::connect(&broker).await;
+    assert_eq!(read(&mut client, "t", leaves).await.0, STORAGE_ERROR);
+    assert_eq!(read(&mut client, "t", stays).await.1, written);
+    broker.shutdown().await;
+    disks.put_second_back();
+    let broker = disks.start().await;
+    let mut client = Client::connect(&broker).await;
+    let (code, values) = read(&mut client, "t", leaves).await;
+    assert_eq!((code, values.len() >= 5), (0, true));
+    assert_eq!(read(&mut client, "t", stays).await.1, written);
+    assert_eq!(client.produce("t", leaves, batch(&["again"])).await.error_code, 0);
+    assert!(moving(&described(&mut client).await) >= 1);
     broker.shutdown().await;
 }
 

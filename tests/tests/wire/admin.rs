@@ -2,13 +2,17 @@
 
 use anyhow::Result;
 use aqueduct_protocol::ids::Uuid;
+use aqueduct_protocol::messages::alter_replica_log_dirs_request::{
+    AlterReplicaLogDir, AlterReplicaLogDirTopic,
+};
 use aqueduct_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
 use aqueduct_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use aqueduct_protocol::messages::metadata_request::MetadataRequestTopic;
 use aqueduct_protocol::messages::{
-    CreateTopicsRequest, DescribeConfigsRequest, DescribeConfigsResponse, MetadataRequest,
+    AlterReplicaLogDirsRequest, CreateTopicsRequest, DescribeConfigsRequest, DescribeConfigsResponse,
+    MetadataRequest,
 };
 use aqueduct_tests::server::{Kind, shared};
 
@@ -245,5 +249,48 @@ fn configs_of_topics_and_brokers() -> Result<()> {
             ours.error_message, theirs.error_message
         );
     }
+    Ok(())
+}
+
+#[test]
+fn replicas_that_cannot_be_moved() -> Result<()> {
+    same(|server| {
+        let mut socket = Socket::open(server)?;
+        create(&mut socket, "wire.moved", 1, &[])?;
+        let data = server.data().to_string_lossy().into_owned();
+        let long = "x".repeat(249);
+        let mut seen = Vec::new();
+        for version in 1..=2 {
+            let cases = [
+                ("wire.moved", 0, data.as_str()),
+                ("wire.moved", 0, "/no/such/dir"),
+                ("wire.moved", 0, ""),
+                ("wire.moved", 0, "data"),
+                ("wire.moved", 1, &data),
+                ("wire.moved", -1, &data),
+                ("wire.not-there", 0, &data),
+                ("bad name!", 0, &data),
+                ("", 0, &data),
+                (&long, 0, &data),
+                (&long, 0, "/no/such/dir"),
+                ("__cluster_metadata", 0, &data),
+            ];
+            for (name, index, path) in cases {
+                let topics = vec![AlterReplicaLogDirTopic { name: name.into(), partitions: vec![index] }];
+                let dirs = vec![AlterReplicaLogDir { path: path.into(), topics }];
+                let answer = socket.call(&AlterReplicaLogDirsRequest { dirs }, version)?;
+                let shown = path.replace(&data, "DATA");
+                seen.push(format!("{version} {name:.20} {index} {shown}: {:?}", answer.results));
+            }
+            let nothing = socket.call(&AlterReplicaLogDirsRequest { dirs: Vec::new() }, version)?;
+            let topics = vec![AlterReplicaLogDirTopic { name: "wire.moved".into(), partitions: vec![0] }];
+            // The later one of two directories counts.
+            let both = [data.as_str(), "/no/such/dir"]
+                .map(|path| AlterReplicaLogDir { path: path.into(), topics: topics.clone() });
+            let both = socket.call(&AlterReplicaLogDirsRequest { dirs: both.into() }, version)?;
+            seen.push(format!("{version} {:?} {:?}", nothing.results, both.results));
+        }
+        Ok(seen)
+    })?;
     Ok(())
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aqueduct_client::{
     Client, GroupMember, GroupMemberOptions, JoinOutcome, JoinedMember, MemberSignal, SyncOutcome,
@@ -112,6 +112,8 @@ enum Wake {
 }
 
 const RETRY: Duration = Duration::from_secs(1);
+/// Rounds of large groups take long; a script that creates many connectors is not to wait for one each.
+const MOST_GATHERING: Duration = Duration::from_millis(100);
 
 impl Group {
     /// `client` is `None` for a worker that is alone; `url` is the advertised REST address with a slash at the end.
@@ -175,6 +177,7 @@ impl Group {
     async fn rounds(&mut self) {
         loop {
             self.shared.metrics.rebalance_begins();
+            let from = Instant::now();
             let round = match self.member.clone() {
                 Some(member) => self.guarded_round(member).await,
                 None => Ok(Some(self.solo_round())),
@@ -194,7 +197,7 @@ impl Group {
                 return;
             }
             self.shared.metrics.rebalanced(generation);
-            let wake = self.wait(delay, offset).await;
+            let wake = self.wait(delay, offset, from.elapsed().min(MOST_GATHERING)).await;
             if wake == Wake::End
                 || wake == Wake::Lagging && !self.catch_up_outside().await
                 || protocol == Protocol::Eager && !self.prepare().await
@@ -215,8 +218,9 @@ impl Group {
         round.await
     }
 
-    /// Waits until there is a reason to join again; `offset` is how far the last round has read the config topic.
-    async fn wait(&self, delay: i32, offset: i64) -> Wake {
+    /// Waits until there is a reason to join again; `offset` is how far the last round has read the config topic, and
+    /// `gather` for how long changes of it are gathered before they are worth a round.
+    async fn wait(&self, delay: i32, offset: i64, gather: Duration) -> Wake {
         let due = async {
             match u64::try_from(delay) {
                 Ok(delay) if delay > 0 => tokio::time::sleep(Duration::from_millis(delay)).await,
@@ -226,20 +230,24 @@ impl Group {
         tokio::select! {
             () = due => Wake::Rejoin,
             () = self.changed() => Wake::Rejoin,
-            wake = self.asked(offset) => wake,
+            wake = self.asked(offset, gather) => wake,
             back = self.unheard() => if back { Wake::Rejoin } else { Wake::End },
         }
     }
 
     /// The herder asks for a round that the last one has not made needless.
-    async fn asked(&self, offset: i64) -> Wake {
+    async fn asked(&self, offset: i64, gather: Duration) -> Wake {
         loop {
             self.shared.asked.notified().await;
             let asks = std::mem::take(&mut *self.shared.asks.lock());
             if asks.lagging {
                 return Wake::Lagging;
             }
-            if asks.at_once || asks.since.is_some_and(|since| since > offset) {
+            if asks.at_once {
+                return Wake::Rejoin;
+            }
+            if asks.since.is_some_and(|since| since > offset) {
+                tokio::time::sleep(gather).await;
                 return Wake::Rejoin;
             }
         }

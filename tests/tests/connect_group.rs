@@ -156,7 +156,7 @@ fn signatures(broker: &Broker, workers: &[Worker], dir: &TempDir) -> Result<()> 
         for (algorithm, status) in [("HmacSHA256", "403"), ("HmacSHA512", "400"), ("Rot13", "400")] {
             let mut command = std::process::Command::new("curl");
             command.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", "--data-raw", "[]"]);
-            command.args(["-H", "X-Connect-Authorization: AAAA"]);
+            command.args(["-H", "X-Connect-Authorization: AAAA", "-H", "Content-Type: application/json"]);
             command.arg("-H").arg(format!("X-Connect-Request-Signature-Algorithm: {algorithm}"));
             let output = command.arg(worker.url("/connectors/a/tasks")).output()?;
             let found = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -17,9 +17,8 @@ use super::leadership::{Leadership, Owners};
 use super::restart::RestartPlan;
 use super::task_configs::Forwards;
 use super::{Core, session_keys, validate};
-use crate::config::{Providers, connector_plugin};
 use crate::config_state::{ConfigRecord, ConfigState, RestartRequest};
-use crate::connector_runner::{ConnectorHandle, Started, TaskConfigs, task_class};
+use crate::connector_runner::{ConnectorHandle, Started, TaskConfigs};
 use crate::error::{Error, Result};
 use crate::group::GroupShared;
 use crate::ids::{ConnectorName, RunState, TargetState, TaskId};
@@ -235,9 +234,18 @@ impl Driver {
     }
 
     async fn carry_out(&mut self, commands: Vec<Command>) {
-        for command in commands {
+        let mut commands = commands.into_iter().peekable();
+        while let Some(command) = commands.next() {
             match command {
-                Command::StopConnector(name) => self.stop_connector(&name).await,
+                Command::StopConnector(name) => {
+                    let mut names = vec![name];
+                    while let Some(Command::StopConnector(name)) =
+                        commands.next_if(|next| matches!(next, Command::StopConnector(_)))
+                    {
+                        names.push(name);
+                    }
+                    self.stop_connectors(&names).await;
+                }
                 Command::StopTasks(ids) => self.stop_tasks(&ids).await,
                 Command::StartConnector(name) => self.start_connector(&name, None),
                 Command::StartTask(id) => self.start_task(&id),
@@ -277,12 +285,19 @@ impl Driver {
     }
 
     async fn stop_connector(&mut self, name: &ConnectorName) {
-        if let Some(handle) = self.connectors.remove(name) {
-            handle.stop(self.graceful_timeout()).await;
-        }
-        self.core.connector_stopped(name);
-        if !self.shared.config.read(|state| state.contains(name)) {
-            self.forget_connector(name).await;
+        self.stop_connectors(std::slice::from_ref(name)).await;
+    }
+
+    /// Stops connectors, all at the same time.
+    async fn stop_connectors(&mut self, names: &[ConnectorName]) {
+        let timeout = self.graceful_timeout();
+        let handles: Vec<ConnectorHandle> = names.iter().filter_map(|n| self.connectors.remove(n)).collect();
+        join_all(handles.into_iter().map(|handle| handle.stop(timeout))).await;
+        for name in names {
+            self.core.connector_stopped(name);
+            if !self.shared.config.read(|state| state.contains(name)) {
+                self.forget_connector(name).await;
+            }
         }
     }
 
@@ -554,41 +569,4 @@ impl Driver {
 
 fn answer(reply: Reply<()>, done: Result<()>) {
     let _ = reply.send(done);
-}
-
-/// Adds what the worker adds to a task's settings, and puts variables back where the connector has them.
-pub(super) fn finish_task_configs(connector: &ConfigMap, configs: Vec<ConfigMap>) -> Vec<ConfigMap> {
-    let plugin = connector_plugin(connector).ok();
-    let class = connector.get("connector.class").map_or("", String::as_str).trim();
-    let is_sink = plugin.is_some_and(|p| p.factory.type_name() == "sink");
-    configs
-        .into_iter()
-        .map(|mut config| {
-            if let Some(plugin) = plugin {
-                config.insert("task.class".to_owned(), task_class(plugin, class));
-            }
-            for (key, value) in connector {
-                let topics = is_sink && matches!(key.as_str(), "topics" | "topics.regex");
-                if topics || (config.contains_key(key) && Providers::has_variable(value)) {
-                    config.insert(key.clone(), value.clone());
-                }
-            }
-            config
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_stay_variables_in_task_configurations() {
-        let map = |pairs: &[(&str, &str)]| -> ConfigMap {
-            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
-        };
-        let connector = map(&[("password", "${file:/x:y}"), ("user", "u"), ("other", "${env:A}")]);
-        let made = finish_task_configs(&connector, vec![map(&[("password", "hunter2"), ("user", "u2")])]);
-        assert_eq!(made, [map(&[("password", "${file:/x:y}"), ("user", "u2")])]);
-    }
 }

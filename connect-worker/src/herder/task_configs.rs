@@ -9,9 +9,10 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::commands::Reply;
-use super::driver::{Driver, finish_task_configs};
+use super::driver::Driver;
+use crate::config::{Providers, connector_plugin};
 use crate::config_state::{ConfigRecord, ConfigState};
-use crate::connector_runner::TaskConfigs;
+use crate::connector_runner::{TaskConfigs, task_class};
 use crate::error::{Error, Result};
 use crate::ids::{ConnectorName, TargetState, TaskId};
 use crate::internal::{InternalRequest, address, task_configs_body};
@@ -159,9 +160,41 @@ pub(super) fn read_tasks(body: &Bytes) -> Result<Vec<ConfigMap>> {
     })
 }
 
+/// Adds what the worker adds to a task's settings, and puts variables back where the connector has them.
+fn finish_task_configs(connector: &ConfigMap, configs: Vec<ConfigMap>) -> Vec<ConfigMap> {
+    let plugin = connector_plugin(connector).ok();
+    let class = connector.get("connector.class").map_or("", String::as_str).trim();
+    let is_sink = plugin.is_some_and(|p| p.factory.type_name() == "sink");
+    configs
+        .into_iter()
+        .map(|mut config| {
+            if let Some(plugin) = plugin {
+                config.insert("task.class".to_owned(), task_class(plugin, class));
+            }
+            for (key, value) in connector {
+                let topics = is_sink && matches!(key.as_str(), "topics" | "topics.regex");
+                if topics || (config.contains_key(key) && Providers::has_variable(value)) {
+                    config.insert(key.clone(), value.clone());
+                }
+            }
+            config
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_stay_variables_in_task_configurations() {
+        let map = |pairs: &[(&str, &str)]| -> ConfigMap {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        };
+        let connector = map(&[("password", "${file:/x:y}"), ("user", "u"), ("other", "${env:A}")]);
+        let made = finish_task_configs(&connector, vec![map(&[("password", "hunter2"), ("user", "u2")])]);
+        assert_eq!(made, [map(&[("password", "${file:/x:y}"), ("user", "u2")])]);
+    }
 
     #[test]
     fn pauses_grow_to_a_minute() {

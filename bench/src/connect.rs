@@ -24,6 +24,9 @@ pub struct Args {
     /// Lines of 100 bytes in the file.
     #[arg(long, default_value_t = 1_000_000)]
     records: u64,
+    /// Connectors that a script creates.
+    #[arg(long, default_value_t = 1000)]
+    connectors: u32,
 }
 
 /// Runs both workers in turn on one Kafka node, then an idle `aqueduct dev`.
@@ -44,6 +47,9 @@ pub fn run(args: &Args) -> Result<()> {
             worker.measure(&kafka, &input, args.records, dir.path(), &mut report)?;
         }
     }
+    for name in [OURS, "jvm worker"] {
+        control(name, &kafka, dir.path(), args.connectors, &mut report)?;
+    }
     idle_dev(&mut report)?;
     report.finish()
 }
@@ -58,7 +64,7 @@ struct Worker {
 impl Worker {
     fn start(name: &'static str, run: &str, kafka: &Kafka, dir: &Path) -> Result<Self> {
         let port = free_port()?;
-        let config = dir.join(format!("{run}.properties"));
+        let config = dir.join(format!("{run}-{port}.properties"));
         let string = "org.apache.kafka.connect.storage.StringConverter";
         fs::write(
             &config,
@@ -81,7 +87,7 @@ impl Worker {
             command.arg(&config);
             command
         };
-        let process = Process::start(name, &mut command, &dir.join(format!("{run}.log")))?;
+        let process = Process::start(name, &mut command, &dir.join(format!("{run}-{port}.log")))?;
         let mut worker = Self { name, run: run.to_owned(), process, port };
         worker
             .process
@@ -151,6 +157,77 @@ impl Worker {
         fs::remove_file(&output)?;
         report.add("worker, after load", "peak resident, MiB", self.name, memory_mib(id)?.1);
         Ok(())
+    }
+}
+
+/// How long it takes until what was asked for runs: one connector on one worker, a change on three, and many connectors.
+fn control(
+    name: &'static str,
+    kafka: &Kafka,
+    dir: &Path,
+    connectors: u32,
+    report: &mut Report,
+) -> Result<()> {
+    let run = format!("{}-control", &name[..3]);
+    let mut workers = vec![Worker::start(name, &run, kafka, dir)?];
+    let input = dir.join("control.txt");
+    fs::write(&input, "")?;
+    let config = |batch: u32| {
+        json!({
+            "connector.class": "org.apache.kafka.connect.file.FileStreamSourceConnector",
+            "file": input, "topic": format!("{run}-lines"), "batch.size": batch.to_string(),
+        })
+    };
+    let create = |worker: &Worker, name: &str| {
+        let body = json!({ "name": name, "config": config(1) });
+        curl(worker.port, "POST", "/connectors", Some(&body))
+    };
+    let from = Instant::now();
+    create(&workers[0], "one")?;
+    until(&workers[0], "one", 1)?;
+    report.add("POST -> RUNNING", "ms", name, from.elapsed().as_secs_f64() * 1000.0);
+    let from = Instant::now();
+    for number in 0..connectors {
+        create(&workers[0], &format!("many-{number}"))?;
+    }
+    report.add("connectors created by a script", "s", name, from.elapsed().as_secs_f64());
+    until(&workers[0], &format!("many-{}", connectors.saturating_sub(1)), 1)?;
+    report.add("connectors created by a script, the last RUNNING", "s", name, from.elapsed().as_secs_f64());
+    for number in 0..connectors {
+        curl(workers[0].port, "DELETE", &format!("/connectors/many-{number}"), None)?;
+    }
+    for _ in 0..2 {
+        workers.push(Worker::start(name, &run, kafka, dir)?);
+    }
+    // Until the group has settled.
+    std::thread::sleep(Duration::from_secs(15));
+    until(&workers[0], "one", 1)?;
+    let from = Instant::now();
+    curl(workers[1].port, "PUT", "/connectors/one/config", Some(&config(2)))?;
+    until(&workers[2], "one", 2)?;
+    report.add("config change -> new task, 3 workers", "ms", name, from.elapsed().as_secs_f64() * 1000.0);
+    Ok(())
+}
+
+/// Waits until the connector runs and its one task has these settings.
+fn until(worker: &Worker, name: &str, batch: u32) -> Result<()> {
+    let from = Instant::now();
+    loop {
+        let get = |end: &str| -> Value {
+            let text = curl(worker.port, "GET", &format!("/connectors/{name}/{end}"), None);
+            text.ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+        };
+        let status = get("status");
+        if get("tasks")[0]["config"]["batch.size"] == batch.to_string().as_str()
+            && status["connector"]["state"] == "RUNNING"
+            && status["tasks"][0]["state"] == "RUNNING"
+        {
+            return Ok(());
+        }
+        if from.elapsed() > Duration::from_secs(120) {
+            bail!("connector {name} of {} does not run: {status}", worker.name);
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

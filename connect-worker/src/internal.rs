@@ -125,7 +125,7 @@ impl Signature {
         let Some(signature) = signature else {
             return Err(Error::invalid("Internal request missing required signature"));
         };
-        if !allowed.iter().any(|name| *name == signature.name) {
+        if !allowed.contains(&signature.name) {
             return Err(Error::BadRequest(format!(
                 "This worker does not support the '{}' key signing algorithm used by other workers. This worker is \
                  currently configured to use: [{}]. Check that all workers' configuration files permit the same set of \

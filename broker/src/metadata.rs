@@ -21,7 +21,7 @@ mod scram;
 
 pub use backend::{MetadataBackend, MetadataError};
 pub use command::{
-    Command, ConfigOp, NewPartitions, Outcome, Placement, Rejection, check_topic_name, decide,
+    Command, ConfigOp, NewPartitions, Outcome, Placement, Rejection, check_new_name, check_topic_name, decide,
 };
 pub use effective::{EffectiveConfig, Source, Synonym};
 pub use image::{BrokerImage, Endpoint, MetadataImage, PartitionImage, Resource, TopicImage, is_internal};

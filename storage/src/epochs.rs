@@ -110,10 +110,14 @@ impl LeaderEpochs {
         after.checked_sub(1).map(|i| self.entries[i].0)
     }
 
-    /// The largest known epoch not above `epoch` and where it ends, in a log that ends at `log_end`.
+    /// The largest known epoch not above `epoch` and where it ends, in a log that ends at `log_end`. One before the first
+    /// that is known ended where that began; no epoch (-1) has no end.
     pub(crate) fn end_offset(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
+        if epoch == LeaderEpoch(-1) {
+            return None;
+        }
         let after = self.entries.partition_point(|(e, _)| *e <= epoch);
-        let found = self.entries[after.checked_sub(1)?].0;
+        let found = after.checked_sub(1).map_or(epoch, |last| self.entries[last].0);
         Some((found, self.entries.get(after).map_or(log_end, |(_, start)| *start)))
     }
 
@@ -162,7 +166,8 @@ mod tests {
     fn the_end_of_an_epoch_is_the_start_of_the_next() {
         let epochs = epochs(&[(2, 0), (4, 10), (5, 30)]);
         let end = |epoch| epochs.end_offset(LeaderEpoch(epoch), Offset(50)).map(|(e, o)| (e.0, o.0));
-        assert_eq!(end(1), None);
+        assert_eq!(end(-1), None);
+        assert_eq!(end(1), Some((1, 0)));
         assert_eq!(end(2), Some((2, 10)));
         assert_eq!(end(3), Some((2, 10)));
         assert_eq!(end(4), Some((4, 30)));

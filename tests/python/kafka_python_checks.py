@@ -165,9 +165,14 @@ def topics_configs_groups_and_records(bootstrap):
         equal([len(t["partitions"]) for t in client.describe_topics(["py.admin"])], [2])
         change = {"retention.ms": "360000", "cleanup.policy": (AlterConfigOp.APPEND, "compact")}
         client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, "py.admin", change)])
-        described = client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, "py.admin")])
-        configs = next(iter(described.values()))["py.admin"]
-        equal((configs["retention.ms"]["value"], configs["cleanup.policy"]["value"]), ("360000", "delete,compact"))
+
+        def changed():
+            described = client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, "py.admin")])
+            configs = next(iter(described.values()))["py.admin"]
+            return configs["retention.ms"]["value"], configs["cleanup.policy"]["value"]
+
+        # A busy broker of Apache Kafka describes what it has not read back yet.
+        wait("the changes", lambda: changed() == ("360000", "delete,compact"))
         partition = TopicPartition("py.admin", 0)
         equal(client.delete_records({partition: 4})[partition]["low_watermark"], 4)
         consumer = KafkaConsumer("py.admin", bootstrap_servers=bootstrap, group_id="py-admin",

@@ -23,8 +23,15 @@ impl Printed {
 
 /// Every record of a topic, in the order of its partition.
 pub fn read_topic(bootstrap: &str, topic: &str) -> Result<Vec<Printed>> {
+    // On a busy machine nothing may come for a while.
+    let records = read_within(bootstrap, topic, "3000")?;
+    if records.is_empty() { read_within(bootstrap, topic, "15000") } else { Ok(records) }
+}
+
+/// What comes without a longer pause than this, in milliseconds.
+fn read_within(bootstrap: &str, topic: &str, pause: &str) -> Result<Vec<Printed>> {
     let mut args =
-        vec!["--bootstrap-server", bootstrap, "--topic", topic, "--from-beginning", "--timeout-ms", "3000"];
+        vec!["--bootstrap-server", bootstrap, "--topic", topic, "--from-beginning", "--timeout-ms", pause];
     for property in [
         "print.partition=true",
         "print.headers=true",

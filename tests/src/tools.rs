@@ -263,6 +263,26 @@ impl Driver {
         Ok(Self { child, input, output })
     }
 
+    /// Runs a tool, such as `org.apache.kafka.tools.TopicCommand`, to its end and gives what it printed.
+    ///
+    /// # Errors
+    /// Where it fails, with all that it printed.
+    pub fn tool(&mut self, class: &str, args: &[&str]) -> Result<String> {
+        self.tool_with_input(class, args, "")
+    }
+
+    /// The same with what it reads from its standard input.
+    ///
+    /// # Errors
+    /// Where it fails, with all that it printed.
+    pub fn tool_with_input(&mut self, class: &str, args: &[&str], input: &str) -> Result<String> {
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let step = Step { input: input.to_owned(), ..Step::default() };
+        let (code, output) = self.run(class, &args, &step)?;
+        ensure!(code == "0", "{class} {}: {code}\n{output}", args.join(" "));
+        Ok(output)
+    }
+
     fn run(&mut self, class: &str, args: &[String], step: &Step) -> Result<(String, String)> {
         let limit = step.limit.unwrap_or(LIMIT_SECONDS);
         let step = json!({"class": class, "args": args, "input": step.input, "limit": limit});

@@ -4,16 +4,16 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aqueduct_tests::connect::Api;
 use aqueduct_tests::console::read_topic;
 use aqueduct_tests::jvm_connect::JvmWorker;
-use aqueduct_tests::kafka::{java, text_of, tool};
+use aqueduct_tests::kafka::{java, tool};
 use aqueduct_tests::process::Process;
 use aqueduct_tests::server::{Kind, Server};
+use aqueduct_tests::tools::Driver;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -99,7 +99,7 @@ fn files_exactly_once(kind: Kind) -> Result<()> {
     worker.stop()?;
 
     let args = ["--bootstrap-server", &server.bootstrap(), "--topic", "c-lines", "--from-beginning"];
-    let args = [&args[..], &["--isolation-level", "read_committed", "--timeout-ms", "3000"]].concat();
+    let args = [&args[..], &["--isolation-level", "read_committed", "--timeout-ms", "12000"]].concat();
     let text = tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &args)?;
     let seen: Vec<&str> = text.lines().filter(|line| line.starts_with("line ")).collect();
     let expected: Vec<String> = (0..3100).map(|number| line(number).trim().to_owned()).collect();
@@ -116,16 +116,18 @@ fn running(api: &Api, names: &[&str]) -> Result<()> {
 fn mirror_maker_both_ways() -> Result<()> {
     let ours = Server::start_with(Kind::Aqueduct, SETTINGS)?;
     let theirs = Server::start_with(Kind::ApacheKafka, SETTINGS)?;
+    let tools = &mut Driver::start()?;
     let sides = [("ours", &ours), ("theirs", &theirs)];
     for (name, server) in sides {
         let topic = format!("m-{name}");
         let create = ["--create", "--topic", &topic, "--partitions", "3", "--config", "retention.ms=7200000"];
-        on(server, "org.apache.kafka.tools.TopicCommand", &create)?;
-        produce(server, &topic, 0..200)?;
+        on(tools, server, "org.apache.kafka.tools.TopicCommand", &create)?;
+        produce(tools, server, &topic, 0..200)?;
         // A group that has read half of it.
         let read = ["--topic", &topic, "--from-beginning", "--max-messages", "100", "--timeout-ms", "10000"];
         let group = format!("m-group-{name}");
         on(
+            tools,
             server,
             "org.apache.kafka.tools.consumer.ConsoleConsumer",
             &[&read[..], &["--group", &group]].concat(),
@@ -140,11 +142,12 @@ fn mirror_maker_both_ways() -> Result<()> {
 
     for (name, from, to) in [("ours", &ours, &theirs), ("theirs", &theirs, &ours)] {
         let (source, copy) = (format!("m-{name}"), format!("{name}.m-{name}"));
-        wait_end(&mut mirror, to, &copy, 200)?;
-        produce(from, &source, 200..260)?;
-        wait_end(&mut mirror, to, &copy, 260)?;
+        wait_end(tools, &mut mirror, to, &copy, 200)?;
+        produce(tools, from, &source, 200..260)?;
+        wait_end(tools, &mut mirror, to, &copy, 260)?;
         ensure!(by_partition(from, &source)? == by_partition(to, &copy)?, "{copy} is not a copy");
-        let described = on(to, "org.apache.kafka.tools.TopicCommand", &["--describe", "--topic", &copy])?;
+        let described =
+            on(tools, to, "org.apache.kafka.tools.TopicCommand", &["--describe", "--topic", &copy])?;
         ensure!(described.contains("PartitionCount: 3"), "{described}");
         ensure!(described.contains("retention.ms=7200000"), "{described}");
 
@@ -153,7 +156,7 @@ fn mirror_maker_both_ways() -> Result<()> {
         let mut shown = String::new();
         let synced = wait("offsets of the group", || {
             let groups = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
-            shown = on(to, groups, &offsets).unwrap_or_default();
+            shown = on(tools, to, groups, &offsets).unwrap_or_default();
             // A checkpoint is never ahead of what the group has read.
             let read: Vec<u64> = shown
                 .lines()
@@ -163,7 +166,7 @@ fn mirror_maker_both_ways() -> Result<()> {
             Ok(!read.is_empty() && read.iter().sum::<u64>() <= 100)
         });
         synced.with_context(|| format!("{shown}\n{}", mirror.log_tail()))?;
-        let topics = on(to, "org.apache.kafka.tools.TopicCommand", &["--list"])?;
+        let topics = on(tools, to, "org.apache.kafka.tools.TopicCommand", &["--list"])?;
         for internal in [format!("{name}.checkpoints.internal"), format!("{name}.heartbeats")] {
             ensure!(topics.lines().any(|line| line == internal), "no {internal} in {topics}");
         }
@@ -203,31 +206,36 @@ fn mirror_settings(ours: &str, theirs: &str) -> String {
     lines
 }
 
-fn on(server: &Server, class: &str, args: &[&str]) -> Result<String> {
-    tool(class, &[&["--bootstrap-server", &server.bootstrap()], args].concat())
+fn on(tools: &mut Driver, server: &Server, class: &str, args: &[&str]) -> Result<String> {
+    tools.tool(class, &[&["--bootstrap-server", &server.bootstrap()], args].concat())
 }
 
 /// Sends the numbers of a range, each with itself as its key.
-fn produce(server: &Server, topic: &str, range: std::ops::Range<u32>) -> Result<()> {
-    let mut command = java("128m", "org.apache.kafka.tools.ConsoleProducer")?;
-    command.args(["--bootstrap-server", &server.bootstrap(), "--topic", topic]);
-    command.args(["--reader-property", "parse.key=true", "--reader-property", "key.separator=:"]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+fn produce(tools: &mut Driver, server: &Server, topic: &str, range: std::ops::Range<u32>) -> Result<()> {
+    let bootstrap = server.bootstrap();
+    let to = ["--bootstrap-server", &bootstrap, "--topic", topic];
+    let keys = ["--reader-property", "parse.key=true", "--reader-property", "key.separator=:"];
     let lines: String = range.map(|number| format!("{number}:v{number}\n")).collect();
-    child.stdin.take().context("stdin is piped")?.write_all(lines.as_bytes())?;
-    text_of("console producer", &child.wait_with_output()?).map(drop)
+    let class = "org.apache.kafka.tools.ConsoleProducer";
+    tools.tool_with_input(class, &[&to[..], &keys].concat(), &lines).map(drop)
 }
 
 /// Waits until a topic has this many records.
-fn wait_end(mirror: &mut Process, server: &Server, topic: &str, records: u64) -> Result<()> {
+fn wait_end(
+    tools: &mut Driver,
+    mirror: &mut Process,
+    server: &Server,
+    topic: &str,
+    records: u64,
+) -> Result<()> {
     let mut seen = 0;
     let reached = wait(topic, || {
         if let Some(code) = mirror.exit_code() {
             bail!("MirrorMaker ended with {code}");
         }
         // The topic may not be there yet.
-        let text =
-            on(server, "org.apache.kafka.tools.GetOffsetShell", &["--topic", topic]).unwrap_or_default();
+        let text = on(tools, server, "org.apache.kafka.tools.GetOffsetShell", &["--topic", topic])
+            .unwrap_or_default();
         seen = text.lines().filter_map(|line| line.rsplit_once(':')?.1.parse::<u64>().ok()).sum();
         Ok(seen >= records)
     });

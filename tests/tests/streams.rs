@@ -123,7 +123,7 @@ impl App {
     fn wait(&mut self, bootstrap: &str, topic: &str, records: usize) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(90);
         loop {
-            let seen = call(&["read", bootstrap, topic])?.lines().count();
+            let seen: usize = call(&["await", bootstrap, topic, &records.to_string()])?.trim().parse()?;
             if seen == records {
                 return Ok(());
             }

@@ -13,6 +13,7 @@ use aqueduct_protocol::messages::{AddPartitionsToTxnRequest, AddPartitionsToTxnR
 
 use super::Context;
 use crate::coordinator::{Add, Place, Speaker};
+use crate::metadata::is_internal;
 use crate::security::{Operation, ResourceType};
 
 /// Versions that leaders speak among themselves.
@@ -59,7 +60,8 @@ async fn of_transaction(
         return results(&transaction.topics, |_, _| ErrorCode::TransactionalIdAuthorizationFailed);
     }
     let image = context.node.metadata.image();
-    let denied = |name: &str| by_client && !context.allows_topic(Operation::Write, name);
+    let denied =
+        |name: &str| by_client && (is_internal(name) || !context.allows_topic(Operation::Write, name));
     let denied: Vec<bool> = transaction.topics.iter().map(|topic| denied(&topic.name)).collect();
     let refusal = |at: usize, index: i32| {
         let topic = image.topic(&transaction.topics[at].name);

@@ -51,7 +51,8 @@ pub(crate) async fn handle(
         responses.push(ReassignableTopicResponse { name: topic.name, partitions });
     }
     AlterPartitionReassignmentsResponse {
-        allow_replication_factor_change: request.allow_replication_factor_change,
+        // As Apache Kafka, which does not look at it where nothing is asked for.
+        allow_replication_factor_change: request.allow_replication_factor_change || responses.is_empty(),
         responses,
         ..Default::default()
     }

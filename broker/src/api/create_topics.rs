@@ -12,7 +12,9 @@ use bytestring::ByteString;
 use super::Context;
 use super::shared::{failure, own};
 use crate::config::topic_keys;
-use crate::metadata::{Command, MetadataError, Outcome, Placement, Rejection, TopicImage, decide};
+use crate::metadata::{
+    Command, MetadataError, Outcome, Placement, Rejection, TopicImage, check_new_name, decide,
+};
 use crate::node::{Node, random_uuid};
 use crate::security::{Operation, ResourceType};
 
@@ -94,6 +96,19 @@ fn hide_configs(context: &Context, result: &mut CreatableTopicResult) {
 
 fn command(node: &Node, topic: &CreatableTopic) -> Result<Command, Rejection> {
     let invalid = |why: &str| Rejection::new(ErrorCode::InvalidRequest, why);
+    check_new_name(&node.metadata.image(), &topic.name)?;
+    let mut configs = BTreeMap::new();
+    for config in &topic.configs {
+        let Some(value) = &config.value else {
+            return Err(Rejection::new(
+                ErrorCode::InvalidConfig,
+                format!("Null value not supported for topic configs: {}", config.name),
+            ));
+        };
+        configs.insert(own(&config.name), own(value));
+    }
+    topic_keys::validate(&configs)
+        .map_err(|error| Rejection::new(ErrorCode::InvalidConfig, error.to_string()))?;
     let partitions = if topic.assignments.is_empty() {
         let or = |given: i32, default: i32| if given == -1 { default } else { given };
         let factor = or(topic.replication_factor.into(), node.settings.default_replication_factor.into());
@@ -127,16 +142,6 @@ fn command(node: &Node, topic: &CreatableTopic) -> Result<Command, Rejection> {
         }
         Placement::Assigned(assigned)
     };
-    let mut configs = BTreeMap::new();
-    for config in &topic.configs {
-        let Some(value) = &config.value else {
-            return Err(Rejection::new(
-                ErrorCode::InvalidConfig,
-                format!("Null value not supported for topic configs: {}", config.name),
-            ));
-        };
-        configs.insert(own(&config.name), own(value));
-    }
     Ok(Command::CreateTopic { name: own(&topic.name), id: random_uuid(), partitions, configs })
 }
 

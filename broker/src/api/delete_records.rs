@@ -1,5 +1,7 @@
 //! DeleteRecords (KIP-107), versions 0 to 2: moves the log start offset up.
 
+use std::collections::HashMap;
+
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::{Offset, PartitionIndex};
 use aqueduct_protocol::messages::delete_records_response::{
@@ -18,7 +20,13 @@ pub(crate) async fn handle(context: Context, request: DeleteRecordsRequest) -> D
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         let allowed = context.allows_topic(Operation::Delete, &topic.name);
+        // Of several offsets for one partition the last holds.
+        let last: HashMap<i32, i64> =
+            topic.partitions.iter().map(|p| (p.partition_index, p.offset)).collect();
         for wanted in topic.partitions {
+            if last.get(&wanted.partition_index) != Some(&wanted.offset) {
+                continue;
+            }
             let done = match allowed {
                 true => delete(&context, &topic.name, wanted.partition_index, wanted.offset).await,
                 false => Err(ErrorCode::TopicAuthorizationFailed),
@@ -29,7 +37,9 @@ pub(crate) async fn handle(context: Context, request: DeleteRecordsRequest) -> D
                 error_code: done.err().map_or(0, ErrorCode::code),
             });
         }
-        topics.push(DeleteRecordsTopicResult { name: topic.name, partitions });
+        if !partitions.is_empty() {
+            topics.push(DeleteRecordsTopicResult { name: topic.name, partitions });
+        }
     }
     DeleteRecordsResponse { topics, ..Default::default() }
 }

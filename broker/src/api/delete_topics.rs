@@ -1,5 +1,7 @@
 //! DeleteTopics (KIP-4, KIP-516), versions 1 to 6, by name or by id.
 
+use std::collections::HashMap;
+
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::Uuid;
 use aqueduct_protocol::messages::delete_topics_request::DeleteTopicState;
@@ -38,6 +40,12 @@ pub(crate) async fn handle(context: Context, request: DeleteTopicsRequest) -> De
     }
     let image = node.metadata.image();
     let mut responses: Vec<DeletableTopicResult> = Vec::with_capacity(wanted.len());
+    let (wanted, twice) = named_once(wanted);
+    responses.extend(
+        twice
+            .into_iter()
+            .map(|topic| failed(topic, Rejection::new(ErrorCode::InvalidRequest, "Duplicate topic name."))),
+    );
     for topic in wanted {
         let deleted = match find(&image, &topic) {
             _ if denied(&context, &image, &topic) => {
@@ -54,6 +62,22 @@ pub(crate) async fn handle(context: Context, request: DeleteTopicsRequest) -> De
         responses.push(deleted.unwrap_or_else(|rejection| failed(topic, rejection)));
     }
     DeleteTopicsResponse { responses, ..Default::default() }
+}
+
+/// Topics that are named or numbered once, and one of each of those that are so more often.
+fn named_once(wanted: Vec<DeleteTopicState>) -> (Vec<DeleteTopicState>, Vec<DeleteTopicState>) {
+    let mut counts: HashMap<_, usize> = HashMap::new();
+    let key = |topic: &DeleteTopicState| (topic.name.clone(), topic.topic_id);
+    wanted.iter().for_each(|topic| *counts.entry(key(topic)).or_default() += 1);
+    let (mut once, mut twice) = (Vec::new(), Vec::new());
+    for topic in wanted {
+        match counts.remove(&key(&topic)) {
+            Some(1) => once.push(topic),
+            Some(_) => twice.push(topic),
+            None => {}
+        }
+    }
+    (once, twice)
 }
 
 async fn delete(context: &Context, image: &MetadataImage, id: Uuid) -> Result<(), Rejection> {

@@ -9,6 +9,7 @@ use aqueduct_protocol::messages::{DescribeProducersRequest, DescribeProducersRes
 use aqueduct_storage::ActiveProducer;
 
 use super::Context;
+use crate::metadata::check_topic_name;
 use crate::security::Operation;
 
 pub(crate) async fn handle(context: Context, request: DescribeProducersRequest) -> DescribeProducersResponse {
@@ -29,6 +30,7 @@ pub(crate) async fn handle(context: Context, request: DescribeProducersRequest) 
 }
 
 async fn find(context: &Context, topic: &str, index: i32) -> Result<Vec<ActiveProducer>, ErrorCode> {
+    check_topic_name(topic).map_err(|_| ErrorCode::InvalidTopicException)?;
     let partition = context.node.partitions.by_name(topic, PartitionIndex(index)).await?;
     Ok(partition.log().active_producers())
 }

@@ -25,6 +25,14 @@ pub(crate) async fn handle(
         Some(cursor) => (&*cursor.topic_name, usize::try_from(cursor.partition_index).unwrap_or(0)),
         None => ("", 0),
     };
+    if let Some(cursor) = &request.cursor
+        && !request.topics.is_empty()
+        && !request.topics.iter().any(|topic| topic.name == cursor.topic_name)
+    {
+        // Nothing can be gone on with.
+        let topics = request.topics.iter().map(|topic| failed(&topic.name, ErrorCode::InvalidRequest));
+        return DescribeTopicPartitionsResponse { topics: topics.collect(), ..Default::default() };
+    }
     let may_see = |name: &str| context.would_allow(Operation::Describe, ResourceType::Topic, name);
     let mut names: BTreeSet<&str> = match request.topics.is_empty() {
         true => image.topics_from(first).map(|topic| &*topic.name).filter(|name| may_see(name)).collect(),

@@ -31,6 +31,9 @@ async fn describe(context: &Context, transactional_id: ByteString) -> Transactio
     if !context.allows(Operation::Describe, ResourceType::TransactionalId, &transactional_id) {
         return failed(transactional_id, ErrorCode::TransactionalIdAuthorizationFailed);
     }
+    if transactional_id.is_empty() {
+        return failed(transactional_id, ErrorCode::InvalidRequest);
+    }
     let found = context.node.transactions.describe(&transactional_id).await;
     let found = match found.and_then(|found| found.ok_or(ErrorCode::TransactionalIdNotFound)) {
         Ok(found) => found,

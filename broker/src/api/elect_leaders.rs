@@ -22,7 +22,7 @@ pub(crate) async fn handle(context: Context, request: ElectLeadersRequest) -> El
     let kind = match (context.version, request.election_type) {
         (0, _) | (_, 0) => ElectionType::Preferred,
         (_, 1) => ElectionType::Unclean,
-        _ => return failed(ErrorCode::InvalidRequest),
+        _ => return unknown_kind(request),
     };
     let image = context.node.metadata.image();
     let of_all = request.topic_partitions.is_none();
@@ -68,4 +68,21 @@ pub(crate) async fn handle(context: Context, request: ElectLeadersRequest) -> El
         replica_election_results: results.into_iter().map(result).collect(),
         ..Default::default()
     }
+}
+
+/// No such kind of election: the request as a whole, and each partition of it, are refused.
+fn unknown_kind(request: ElectLeadersRequest) -> ElectLeadersResponse {
+    let error_code = ErrorCode::InvalidRequest.code();
+    let message = format!("Unknown election type {}: 0 is preferred, 1 unclean.", request.election_type);
+    let partition = |partition_id| PartitionResult {
+        partition_id,
+        error_code,
+        error_message: Some(message.clone().into()),
+    };
+    let topics = request.topic_partitions.unwrap_or_default().into_iter();
+    let results = topics.map(|asked| ReplicaElectionResult {
+        topic: asked.topic,
+        partition_result: asked.partitions.into_iter().map(partition).collect(),
+    });
+    ElectLeadersResponse { error_code, replica_election_results: results.collect(), ..Default::default() }
 }

@@ -249,9 +249,15 @@ async fn target(
     let partition = match topic {
         _ if denied => Err(ErrorCode::TopicAuthorizationFailed),
         None => Err(unknown),
-        // A follower of ours would be in the replica list, which has this node alone.
-        Some(_) if is_follower => Err(ErrorCode::NotLeaderOrFollower),
-        Some(topic) => context.node.partitions.get(topic, PartitionIndex(key.index)).await,
+        Some(topic) => match context.node.partitions.get(topic, PartitionIndex(key.index)).await {
+            // A follower of ours would be in the replica list, which has this node alone.
+            Ok(partition) if is_follower => Err(match position.current_leader_epoch {
+                ..0 => ErrorCode::NotLeaderOrFollower,
+                epoch if epoch < partition.leader_epoch.0 => ErrorCode::FencedLeaderEpoch,
+                _ => ErrorCode::UnknownLeaderEpoch,
+            }),
+            found => found,
+        },
     };
     Target { key, name, position, partition }
 }

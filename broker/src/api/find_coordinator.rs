@@ -26,7 +26,8 @@ pub(crate) async fn handle(context: Context, request: FindCoordinatorRequest) ->
     let found = find(&context, request.key, request.key_type).await;
     FindCoordinatorResponse {
         error_code: found.error_code,
-        error_message: found.error_message,
+        // Kafka's words where nothing is wrong.
+        error_message: if found.error_code == 0 { Some("NONE".into()) } else { found.error_message },
         node_id: found.node_id,
         host: found.host,
         port: found.port,

@@ -39,19 +39,32 @@ async fn init(
         if !allowed {
             return Err(ErrorCode::ClusterAuthorizationFailed);
         }
+        given(context, request)?;
         return Ok((coordinator.fresh().await?, ProducerEpoch(0)));
     };
     if !context.allows(Operation::Write, ResourceType::TransactionalId, id) {
         return Err(ErrorCode::TransactionalIdAuthorizationFailed);
     }
+    let expected = given(context, request)?;
+    if id.is_empty() {
+        return Err(ErrorCode::InvalidRequest);
+    }
+    let timeout_ms = request.transaction_timeout_ms;
+    coordinator.init(Init { id: id.into(), timeout_ms, expected, fresh: None }).await
+}
+
+/// The id and epoch that the producer says it has: both, or neither.
+fn given(
+    context: &Context,
+    request: &InitProducerIdRequest,
+) -> Result<Option<(ProducerId, ProducerEpoch)>, ErrorCode> {
     let (producer, epoch) = match context.version {
         3.. => (ProducerId(request.producer_id), ProducerEpoch(request.producer_epoch)),
         _ => (NO_ID, NO_EPOCH),
     };
-    if id.is_empty() || (producer == NO_ID) != (epoch == NO_EPOCH) {
-        return Err(ErrorCode::InvalidRequest);
+    match (producer == NO_ID, epoch == NO_EPOCH) {
+        (true, true) => Ok(None),
+        (false, false) => Ok(Some((producer, epoch))),
+        _ => Err(ErrorCode::InvalidRequest),
     }
-    let expected = (producer != NO_ID).then_some((producer, epoch));
-    let timeout_ms = request.transaction_timeout_ms;
-    coordinator.init(Init { id: id.into(), timeout_ms, expected, fresh: None }).await
 }

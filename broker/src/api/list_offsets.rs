@@ -1,5 +1,7 @@
 //! ListOffsets (KIP-79, KIP-207, KIP-320, KIP-405, KIP-734, KIP-1023), versions 1 to 11: offsets by timestamp or by name.
 
+use std::collections::HashMap;
+
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::{LeaderEpoch, Offset, PartitionIndex};
 use aqueduct_protocol::messages::list_offsets_request::ListOffsetsPartition;
@@ -8,6 +10,7 @@ use aqueduct_protocol::messages::list_offsets_response::{
 };
 use aqueduct_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use aqueduct_storage::{Error, TimestampedOffset};
+use bytestring::ByteString;
 
 use super::Context;
 use super::shared::check_leader_epoch;
@@ -20,18 +23,31 @@ const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
+const READ_UNCOMMITTED: i8 = 0;
 const READ_COMMITTED: i8 = 1;
 /// Versions from which the answer holds leader epochs.
 const EPOCHS_SINCE: i16 = 4;
 
 pub(crate) async fn handle(context: Context, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let committed_only = request.isolation_level == READ_COMMITTED;
+    let is_known_level = matches!(request.isolation_level, READ_UNCOMMITTED | READ_COMMITTED);
+    let mut asked: HashMap<(ByteString, i32), bool> = HashMap::new();
+    for topic in &request.topics {
+        for wanted in &topic.partitions {
+            let key = (topic.name.clone(), wanted.partition_index);
+            asked.entry(key).and_modify(|twice| *twice = true).or_insert(false);
+        }
+    }
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         let allowed = context.allows_topic(Operation::Describe, &topic.name);
         for wanted in topic.partitions {
+            // Each is answered once.
+            let Some(twice) = asked.remove(&(topic.name.clone(), wanted.partition_index)) else { continue };
             let mut found = match allowed {
+                _ if !is_known_level => Err(ErrorCode::InvalidRequest),
+                true if twice => Err(ErrorCode::InvalidRequest),
                 true => find(&context, &topic.name, &wanted, committed_only).await,
                 false => Err(ErrorCode::TopicAuthorizationFailed),
             };
@@ -42,7 +58,9 @@ pub(crate) async fn handle(context: Context, request: ListOffsetsRequest) -> Lis
             }
             partitions.push(response(wanted.partition_index, found));
         }
-        topics.push(ListOffsetsTopicResponse { name: topic.name, partitions });
+        if !partitions.is_empty() {
+            topics.push(ListOffsetsTopicResponse { name: topic.name, partitions });
+        }
     }
     ListOffsetsResponse { topics, ..Default::default() }
 }

@@ -27,6 +27,11 @@ pub(crate) async fn handle(context: Context, request: MetadataRequest) -> Metada
     if request.allow_auto_topic_creation && node.settings.auto_create_topics {
         uncreatable = create_missing(&context, &request).await;
     }
+    if version < 12
+        && request.topics.iter().flatten().any(|topic| topic.name.is_none() || !topic.topic_id.is_zero())
+    {
+        return refusal_of_all(&request);
+    }
     let image = node.metadata.image();
     let all = || {
         let visible = |topic: &&Arc<TopicImage>| {
@@ -44,7 +49,12 @@ pub(crate) async fn handle(context: Context, request: MetadataRequest) -> Metada
                 Some(topic) => topic,
                 None => one(&image, wanted, version),
             };
-            named.iter().map(answer).collect()
+            let by_id = named.iter().any(|topic| !topic.topic_id.is_zero());
+            let mut seen = HashSet::new();
+            let wanted = named.iter().filter(|topic| !by_id || !topic.topic_id.is_zero());
+            let once =
+                wanted.filter(|topic| seen.insert((topic.name.as_ref().filter(|_| !by_id), topic.topic_id)));
+            once.map(answer).collect()
         }
     };
     let mut response = MetadataResponse {
@@ -63,12 +73,30 @@ pub(crate) async fn handle(context: Context, request: MetadataRequest) -> Metada
         for topic in &mut response.topics {
             let name = topic.name.as_deref().unwrap_or_default();
             // What is said of others would be said of topics that the client may not see.
-            if topic.error_code != ErrorCode::TopicAuthorizationFailed.code() {
+            let denied = ErrorCode::TopicAuthorizationFailed.code();
+            if topic.error_code != denied && topic.error_code != ErrorCode::UnknownTopicId.code() {
                 topic.topic_authorized_operations = context.authorized_operations(ResourceType::Topic, name);
             }
         }
     }
     response
+}
+
+/// Before version 12 topics go by name alone: nothing is answered to a request with another.
+fn refusal_of_all(request: &MetadataRequest) -> MetadataResponse {
+    let refused = |wanted: &MetadataRequestTopic| MetadataResponseTopic {
+        error_code: ErrorCode::InvalidRequest.code(),
+        name: Some(wanted.name.clone().unwrap_or_default()),
+        topic_id: wanted.topic_id,
+        topic_authorized_operations: OPERATIONS_NOT_ASKED,
+        ..Default::default()
+    };
+    MetadataResponse {
+        controller_id: -1,
+        topics: request.topics.iter().flatten().map(refused).collect(),
+        cluster_authorized_operations: OPERATIONS_NOT_ASKED,
+        ..Default::default()
+    }
 }
 
 /// Creates what may be created; returns the names that the client may see, but not create.

@@ -90,11 +90,14 @@ fn split(
                 OffsetCommitResponsePartition { partition_index: at.partition_index, error_code: code.code() }
             })
             .collect();
-        answers.push(OffsetCommitResponseTopic {
-            name: asked.name.clone(),
-            topic_id: asked.topic_id,
-            partitions,
-        });
+        // A topic without partitions has no answer.
+        if !asked.partitions.is_empty() {
+            answers.push(OffsetCommitResponseTopic {
+                name: asked.name.clone(),
+                topic_id: asked.topic_id,
+                partitions,
+            });
+        }
     }
     (OffsetCommitResponse { throttle_time_ms: 0, topics: answers }, offsets)
 }

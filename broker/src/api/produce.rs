@@ -65,15 +65,23 @@ pub(crate) fn serve(context: Context, mut body: Bytes) -> HandlerFuture {
     })
 }
 
+/// What the producer wants to know of its records.
+#[derive(Debug, Clone, Copy)]
+struct Acks {
+    /// Others are refused, after what is wrong with the partition and its records.
+    are_known: bool,
+}
+
 async fn handle(context: &Context, request: ProduceRequest) -> ProduceResponse {
     let image = context.node.metadata.image();
     let mut whole = refusal_of_all(context, &request);
     let allowed: Vec<bool> = request.topic_data.iter().map(|data| may_write(context, &image, data)).collect();
     let closed = closed(context, &image, &request, &allowed);
     context.node.partitions.open_at_once(closed).await;
+    let acks = Acks { are_known: matches!(request.acks, -1..=1) };
     let guards = match whole {
-        Some(_) => Guards::default(),
-        None => Guards::obtain(context, &image, &request, &allowed).await.unwrap_or_else(|code| {
+        _ if whole.is_some() || !acks.are_known => Guards::default(),
+        _ => Guards::obtain(context, &image, &request, &allowed).await.unwrap_or_else(|code| {
             whole = Some((code, None));
             Guards::default()
         }),
@@ -81,7 +89,11 @@ async fn handle(context: &Context, request: ProduceRequest) -> ProduceResponse {
     let mut responses = Vec::with_capacity(request.topic_data.len());
     for (topic, allowed) in request.topic_data.into_iter().zip(allowed) {
         let refused = whole.or((!allowed).then_some((ErrorCode::TopicAuthorizationFailed, None)));
-        responses.push(produce_topic(context, &image, topic, refused, &guards).await);
+        let response = produce_topic(context, &image, topic, refused, &guards, acks).await;
+        // A topic without partitions has no answer.
+        if !response.partition_responses.is_empty() {
+            responses.push(response);
+        }
     }
     ProduceResponse { responses, ..Default::default() }
 }
@@ -98,9 +110,6 @@ fn refusal_of_all(context: &Context, request: &ProduceRequest) -> Option<(ErrorC
                 return Some((code, Some("transactional records in a request without a transactional id")));
             }
         }
-    }
-    if !matches!(request.acks, -1..=1) {
-        return Some((ErrorCode::InvalidRequiredAcks, Some("acks must be -1, 0 or 1")));
     }
     None
 }
@@ -142,6 +151,7 @@ async fn produce_topic(
     data: TopicProduceData,
     refused: Option<(ErrorCode, Option<&'static str>)>,
     guards: &Guards,
+    acks: Acks,
 ) -> TopicProduceResponse {
     let by_id = context.version >= IDS_SINCE;
     let topic = find(image, context, &data);
@@ -151,7 +161,7 @@ async fn produce_topic(
         let response = match (refused, topic) {
             (Some((code, why)), _) => failed(index, code, why.map(str::to_owned)),
             (None, Some(topic)) => match guards.terms(topic.id, index) {
-                Ok(terms) => produce_partition(context, topic, partition, terms).await,
+                Ok(terms) => produce_partition(context, topic, partition, terms, acks).await,
                 Err(code) => failed(index, code, None),
             },
             (None, None) if by_id => failed(index, ErrorCode::UnknownTopicId, None),
@@ -170,6 +180,7 @@ async fn produce_partition(
     topic: &Arc<TopicImage>,
     data: PartitionProduceData,
     terms: Terms,
+    acks: Acks,
 ) -> PartitionProduceResponse {
     let index = data.index;
     let partition = match context.node.partitions.get(topic, PartitionIndex(index)).await {
@@ -177,9 +188,6 @@ async fn produce_partition(
         Err(code) => return failed(index, code, None),
     };
     let refused = |code, why: &str| failed(index, code, Some(why.to_owned()));
-    if topic.is_internal() && context.client_id.as_deref() != Some(ADMIN_CLIENT) {
-        return refused(ErrorCode::InvalidTopicException, "internal topics are written by the broker only");
-    }
     let mut records = data.records.unwrap_or_default();
     drop_partial_batch(&mut records);
     let header = match RecordBatch::parse(records.clone()) {
@@ -189,6 +197,12 @@ async fn produce_partition(
         }
         Err(error) => return refused(ErrorCode::InvalidRecord, &error.to_string()),
     };
+    if !acks.are_known {
+        return refused(ErrorCode::InvalidRequiredAcks, "acks must be -1, 0 or 1");
+    }
+    if topic.is_internal() && context.client_id.as_deref() != Some(ADMIN_CLIENT) {
+        return refused(ErrorCode::InvalidTopicException, "internal topics are written by the broker only");
+    }
     let zstd = header.attributes.compression().is_ok_and(|codec| codec == Compression::Zstd);
     if zstd && context.version < ZSTD_SINCE {
         return refused(ErrorCode::UnsupportedCompressionType, "zstd needs Produce version 7 or newer");

@@ -34,7 +34,7 @@ pub(super) fn failure(error: MetadataError) -> (ErrorCode, String) {
 /// Compares the leader epoch that a client believes in with the partition's; -1 is not compared.
 pub(super) fn check_leader_epoch(partition: &Partition, believed: i32) -> Result<(), ErrorCode> {
     match believed.cmp(&partition.leader_epoch.0) {
-        _ if believed < 0 => Ok(()),
+        _ if believed == -1 => Ok(()),
         Ordering::Less => Err(ErrorCode::FencedLeaderEpoch),
         Ordering::Greater => Err(ErrorCode::UnknownLeaderEpoch),
         Ordering::Equal => Ok(()),

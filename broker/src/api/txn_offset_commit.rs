@@ -38,6 +38,10 @@ pub(crate) async fn handle(context: Context, request: TxnOffsetCommitRequest) ->
     if offsets.is_empty() {
         return response;
     }
+    if request.group_id.is_empty() {
+        fill(&mut response, Err(ErrorCode::InvalidGroupId));
+        return response;
+    }
     let codes = commit(&context, &request, offsets).await.map_err(|code| match code {
         ErrorCode::CoordinatorLoadInProgress if context.version < LOADING_SINCE => {
             ErrorCode::CoordinatorNotAvailable
@@ -53,8 +57,6 @@ fn denial(context: &Context, request: &TxnOffsetCommitRequest) -> ErrorCode {
         ErrorCode::TransactionalIdAuthorizationFailed
     } else if !context.allows_group(Operation::Read, &request.group_id) {
         ErrorCode::GroupAuthorizationFailed
-    } else if request.group_id.is_empty() {
-        ErrorCode::InvalidGroupId
     } else {
         ErrorCode::None
     }

@@ -2,7 +2,7 @@
 //! in the partitions that this broker leads.
 
 use aqueduct_protocol::error_code::ErrorCode;
-use aqueduct_protocol::ids::{ProducerEpoch, ProducerId};
+use aqueduct_protocol::ids::{PartitionIndex, ProducerEpoch, ProducerId};
 use aqueduct_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
 use aqueduct_protocol::messages::write_txn_markers_response::{
     WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
@@ -41,6 +41,10 @@ async fn write(
         let mut partitions = Vec::with_capacity(partition_indexes.len());
         for partition_index in partition_indexes {
             let code = match allowed {
+                // No producer has such an epoch.
+                true if marker.epoch.0 < 0 && is_there(context, &name, partition_index) => {
+                    ErrorCode::InvalidProducerEpoch
+                }
                 true => context.node.transactions.markers().write(&name, partition_index, marker).await,
                 false => ErrorCode::ClusterAuthorizationFailed,
             };
@@ -49,4 +53,9 @@ async fn write(
         topics.push(WritableTxnMarkerTopicResult { name, partitions });
     }
     WritableTxnMarkerResult { producer_id: writable.producer_id, topics }
+}
+
+fn is_there(context: &Context, topic: &str, index: i32) -> bool {
+    let image = context.node.metadata.image();
+    image.topic(topic).is_some_and(|topic| topic.partition(PartitionIndex(index)).is_some())
 }

@@ -1,6 +1,6 @@
 //! Commands about ACLs and quotas, decided; their records' bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::Uuid;
@@ -57,7 +57,11 @@ pub(super) fn alter_quota(
     let entity = check_entity(entity)?;
     let had = image.quotas.get(&entity).cloned().unwrap_or_default();
     let mut values = had.clone();
+    let mut seen = HashSet::new();
     for (name, value) in ops {
+        if !seen.insert(name) {
+            return Err(invalid(format!("Quota key {name} is there twice")));
+        }
         let key = QuotaKey::from_name(name).filter(|key| key.is_for(&entity));
         match (key, value) {
             (Some(key), None) => {

@@ -223,13 +223,8 @@ fn collision<'a>(image: &'a MetadataImage, name: &str) -> Option<&'a ByteString>
     image.topics().map(|topic| &topic.name).find(|other| other.len() == name.len() && flat(other) == wanted)
 }
 
-fn create_topic(
-    image: &MetadataImage,
-    name: &ByteString,
-    id: Uuid,
-    placement: &Placement,
-    configs: &BTreeMap<ByteString, ByteString>,
-) -> Result<(Vec<Record>, Outcome), Rejection> {
+/// Checks that a topic may be created by this name.
+pub fn check_new_name(image: &MetadataImage, name: &ByteString) -> Result<(), Rejection> {
     check_topic_name(name).map_err(|why| {
         Rejection::new(ErrorCode::InvalidTopicException, format!("Topic name is invalid: {why}"))
     })?;
@@ -242,6 +237,17 @@ fn create_topic(
             format!("Topic '{name}' collides with existing topic: {other}"),
         ));
     }
+    Ok(())
+}
+
+fn create_topic(
+    image: &MetadataImage,
+    name: &ByteString,
+    id: Uuid,
+    placement: &Placement,
+    configs: &BTreeMap<ByteString, ByteString>,
+) -> Result<(Vec<Record>, Outcome), Rejection> {
+    check_new_name(image, name)?;
     let replicas = match placement {
         Placement::Count { partitions, replication_factor } => {
             place(image, 0, *partitions, *replication_factor)?

@@ -174,7 +174,7 @@ func withKafkaGo() error {
 		}
 		var err error
 		// The topic's metadata may not be there yet.
-		for range 20 {
+		for range 300 {
 			if err = writer.WriteMessages(ctx, messages...); !errors.Is(err, kafka.UnknownTopicOrPartition) {
 				break
 			}

@@ -29,7 +29,7 @@ import org.apache.kafka.streams.processor.StateRestoreListener;
 
 /**
  * A Kafka Streams application, and what feeds and reads it: {@code run BOOTSTRAP STATE_DIR}, {@code create BOOTSTRAP},
- * {@code feed BOOTSTRAP FROM COUNT}, {@code read BOOTSTRAP TOPIC}.
+ * {@code feed BOOTSTRAP FROM COUNT}, {@code read BOOTSTRAP TOPIC}, {@code await BOOTSTRAP TOPIC COUNT}.
  *
  * <p>Clicks of users are joined with the table of users, counted by the user's region through a repartition topic, and
  * counted by user in windows of a minute; all exactly once, with stores that change logs restore.
@@ -45,6 +45,7 @@ public final class StreamsApp {
             case "create" -> create(args[1]);
             case "feed" -> feed(args[1], Integer.parseInt(args[2]), Integer.parseInt(args[3]));
             case "read" -> read(args[1], args[2]);
+            case "await" -> await(args[1], args[2], Integer.parseInt(args[3]));
             case "run" -> run(args[1], args[2]);
             default -> throw new IllegalArgumentException(args[0]);
         }
@@ -133,19 +134,51 @@ public final class StreamsApp {
         return new KafkaProducer<>(Map.of("bootstrap.servers", bootstrap), new StringSerializer(), new StringSerializer());
     }
 
+    /** How many records transactions have committed: waits for them for at most ten seconds. */
+    private static void await(String bootstrap, String topic, int count) throws InterruptedException {
+        int seen = 0;
+        Instant limit = Instant.now().plusSeconds(10);
+        try (KafkaConsumer<String, String> consumer = consumer(bootstrap)) {
+            while (!consumer.listTopics().containsKey(topic) && Instant.now().isBefore(limit)) {
+                Thread.sleep(200);
+            }
+            List<TopicPartition> partitions = partitions(topic);
+            consumer.assign(partitions);
+            consumer.seekToBeginning(partitions);
+            // What comes too much comes soon.
+            Instant end = limit;
+            while (Instant.now().isBefore(end)) {
+                boolean before = seen < count;
+                seen += consumer.poll(Duration.ofMillis(100)).count();
+                if (before && seen >= count) {
+                    end = Instant.now().plusMillis(500);
+                }
+            }
+        }
+        System.out.println(seen);
+    }
+
+    private static KafkaConsumer<String, String> consumer(String bootstrap) {
+        Map<String, Object> config = Map.of("bootstrap.servers", bootstrap, "isolation.level", "read_committed",
+            "auto.offset.reset", "earliest", "enable.auto.commit", false, "allow.auto.create.topics", false);
+        return new KafkaConsumer<>(config, new StringDeserializer(), new StringDeserializer());
+    }
+
+    private static List<TopicPartition> partitions(String topic) {
+        List<TopicPartition> partitions = new ArrayList<>();
+        for (int partition = 0; partition < PARTITIONS; partition++) {
+            partitions.add(new TopicPartition(topic, partition));
+        }
+        return partitions;
+    }
+
     /** What transactions have committed, one line for each record, up to the last stable offset of this moment. */
     private static void read(String bootstrap, String topic) {
-        Map<String, Object> config = Map.of("bootstrap.servers", bootstrap, "isolation.level", "read_committed",
-            "auto.offset.reset", "earliest", "enable.auto.commit", false);
-        try (KafkaConsumer<String, String> consumer =
-                new KafkaConsumer<>(config, new StringDeserializer(), new StringDeserializer())) {
+        try (KafkaConsumer<String, String> consumer = consumer(bootstrap)) {
             if (!consumer.listTopics().containsKey(topic)) {
                 return;
             }
-            List<TopicPartition> partitions = new ArrayList<>();
-            for (int partition = 0; partition < PARTITIONS; partition++) {
-                partitions.add(new TopicPartition(topic, partition));
-            }
+            List<TopicPartition> partitions = partitions(topic);
             consumer.assign(partitions);
             Map<TopicPartition, Long> ends = consumer.endOffsets(partitions);
             consumer.seekToBeginning(partitions);

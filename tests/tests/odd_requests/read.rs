@@ -59,13 +59,18 @@ impl<'b> Reader<'_, 'b> {
             let value = self.field(field).with_context(|| field.name.clone())?;
             let _ = write!(out, "{}={} ", field.name, comparable(&field.name, value));
         }
+        self.tags()?;
+        Ok(out)
+    }
+
+    fn tags(&mut self) -> Result<()> {
         if self.flexible {
             for _ in 0..self.varint()? {
                 let (_, size) = (self.varint()?, self.varint()?);
                 self.take(size as usize)?;
             }
         }
-        Ok(out)
+        Ok(())
     }
 
     fn field(&mut self, field: &Field) -> Result<String> {
@@ -76,9 +81,40 @@ impl<'b> Reader<'_, 'b> {
             return self.one(field);
         }
         let Some(count) = self.length(4)? else { return Ok("null".to_owned()) };
-        let mut all = (0..count).map(|_| self.one(field)).collect::<Result<Vec<_>>>()?;
+        let mut all = Vec::new();
+        for _ in 0..count {
+            all.extend(self.rows(field)?);
+        }
         all.sort();
+        // How often an answer comes that was asked for twice is no matter.
+        all.dedup();
         Ok(format!("[{}]", all.join(", ")))
+    }
+
+    /// An element of an array. One that only gathers others, such as the topic of partitions, is an element for each of
+    /// them, so that it does not matter whether the answer names it twice or without any.
+    fn rows(&mut self, field: &Field) -> Result<Vec<String>> {
+        let version = self.version;
+        let fields = || field.fields.iter().filter(|f| f.versions.has(version) && f.tag.is_none());
+        let gathers =
+            fields().filter(|f| f.array).count() == 1 && fields().all(|f| !f.name.ends_with("ErrorCode"));
+        if field.fields.is_empty() || !gathers {
+            return Ok(vec![self.one(field)?]);
+        }
+        let (mut shared, mut rows, mut of) = (String::new(), Vec::new(), "");
+        for inner in fields() {
+            if inner.array {
+                of = &inner.name;
+                for _ in 0..self.length(4)?.unwrap_or(0) {
+                    rows.extend(self.rows(inner)?);
+                }
+            } else {
+                let value = self.field(inner).with_context(|| inner.name.clone())?;
+                let _ = write!(shared, "{}={} ", inner.name, comparable(&inner.name, value));
+            }
+        }
+        self.tags()?;
+        Ok(rows.into_iter().map(|row| format!("{{{shared}{of}={row}}}")).collect())
     }
 
     fn one(&mut self, field: &Field) -> Result<String> {
@@ -109,7 +145,8 @@ fn comparable(name: &str, value: String) -> String {
     let unset = matches!(value.as_str(), "null" | "-1" | "0" | "\"\"");
     match name {
         "ThrottleTimeMs" | "Port" => "any".to_owned(),
-        "ErrorMessage" | "MemberId" | "ClusterId" | "ProducerId" | "SessionId" | "LogAppendTimeMs"
+        "ErrorMessage" | "MemberId" | "Leader" | "ClusterId" | "ProducerId" | "SessionId"
+        | "LogAppendTimeMs"
             if !unset =>
         {
             "some".to_owned()

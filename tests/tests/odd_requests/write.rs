@@ -78,12 +78,18 @@ impl Writer<'_> {
             return self.one(field, out, shown);
         }
         // Twice the same element as often as two by chance.
-        let count = self.chance.pick(&[1, 0, 2, 2]);
+        let mut count = self.chance.pick(&[1, 0, 2, 2]);
+        // A broker that asks for another's producers names each once.
+        if (self.api, &*field.name) == ("AddPartitionsToTxn", "Transactions") {
+            count = count.min(1);
+        }
         let (mut first, mut said) = (Vec::new(), String::new());
         self.count(count, out);
         shown.push('[');
-        // What is twice in one request to produce is an answer each with us, and one with Apache Kafka.
-        let twice = count == 2 && self.chance.below(2) == 0 && self.api != "Produce";
+        // What is twice in one request to produce is an answer each with us, and one with Apache Kafka, which never
+        // answers a member that names a protocol twice.
+        let named_twice = !matches!((self.api, &*field.name), ("Produce", _) | ("JoinGroup", "Protocols"));
+        let twice = count == 2 && self.chance.below(2) == 0 && named_twice;
         for at in 0..count {
             if at == 0 || !twice {
                 (first, said) = (Vec::new(), String::new());
@@ -179,6 +185,8 @@ impl Writer<'_> {
         let chance = &mut *self.chance;
         match (self.api, name) {
             ("AlterClientQuotas", "Key") => pick(chance, &["producer_byte_rate", "no_such_rate", ""]),
+            // How long a member that never comes back is waited for is no matter of the answers of others.
+            ("JoinGroup" | "ConsumerGroupHeartbeat", "GroupId") => pick(chance, &[&group, &group, ""]),
             (_, "GroupId" | "Group" | "Key" | "CoordinatorKeys" | "Groups" | "GroupsNames" | "GroupIds") => {
                 pick(chance, &[&group, &group, "odd-nobody", "", &long])
             }

@@ -2,6 +2,7 @@
 //!
 //! Records go from the log's files to the socket; this file decides which, and waits for them where there are none.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -276,7 +277,21 @@ fn wanted(topics: &[fetch_request::FetchTopic], by_id: bool) -> Vec<(PartitionKe
             (PartitionKey { topic: key.clone(), index: partition.partition }, position)
         }));
     }
-    wanted
+    once(wanted)
+}
+
+/// Of a partition that is asked for several times the last position holds.
+fn once(wanted: Vec<(PartitionKey, Position)>) -> Vec<(PartitionKey, Position)> {
+    let mut last: HashMap<&PartitionKey, usize> = HashMap::with_capacity(wanted.len());
+    for (at, (key, _)) in wanted.iter().enumerate() {
+        last.insert(key, at);
+    }
+    if last.len() == wanted.len() {
+        return wanted;
+    }
+    let mut kept: Vec<usize> = last.into_values().collect();
+    kept.sort_unstable();
+    kept.into_iter().map(|at| wanted[at].clone()).collect()
 }
 
 fn forgotten(topics: &[fetch_request::ForgottenTopic], by_id: bool) -> Vec<PartitionKey> {

@@ -115,8 +115,6 @@ fn is_known(api: &str, ours: &str, theirs: &str) -> bool {
         // Parts of an entity, a feature or a user that a request has twice are refused, whatever else is wrong with them.
         "AlterClientQuotas" | "UpdateFeatures" if ours.contains("ErrorCode=42 ") => true,
         "AlterUserScramCredentials" if ours.contains("ErrorCode=92 ") => true,
-        // Not served yet.
-        "AlterReplicaLogDirs" if ours == "closed" => true,
         // Numbers of no meaning: nothing is found, or an error.
         "DescribeAcls" if theirs.contains("Resources=[]") && ours.contains("ErrorCode=42 ") => true,
         _ => fails_within && !ours.starts_with(NO_ANSWER) || says_more(ours, theirs),

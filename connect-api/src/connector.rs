@@ -39,6 +39,13 @@ pub trait Connector: Send + Sync {
         ExactlyOnceSupport::Unknown
     }
 
+    /// Whether tasks with this configuration can say themselves where a transaction ends
+    /// ([`SourceTaskContext::transactions`]).
+    fn defines_transaction_boundaries(&self, config: &ConfigMap) -> bool {
+        let _ = config;
+        false
+    }
+
     /// Checks offsets that a user wants to set for a source; a `None` offset resets its partition. `Ok(true)` says that
     /// they were checked, `Ok(false)` that this connector cannot tell.
     async fn alter_offsets(
@@ -89,7 +96,8 @@ pub trait OffsetStore: Send + Sync {
     async fn read(&self, partitions: &[OffsetMap]) -> Result<Vec<Option<OffsetMap>>>;
 
     /// Stores an offset at once and waits until the cluster has acknowledged it, ahead of any record: for sources whose
-    /// place must be known before their first record goes out. Everyday offsets travel with records instead.
+    /// place must be known before their first record goes out. Everyday offsets travel with records instead. While a
+    /// transaction of the task is open, the offset becomes durable with it.
     async fn store(&self, partition: &OffsetMap, offset: &OffsetMap) -> Result<()>;
 }
 
@@ -126,6 +134,27 @@ pub struct SourceTaskContext {
     /// Cancelled when the task is to stop.
     pub shutdown: CancellationToken,
     pub offsets: Arc<dyn OffsetStore>,
+    /// There where the worker delivers exactly once and `transaction.boundary` is `connector`.
+    pub transactions: Option<Arc<dyn TransactionContext>>,
+}
+
+/// Where a source task says, while it is polled, where its transactions end. Records are counted from 0 within the batch
+/// that the poll is about to return.
+///
+/// An abort drops the records of the transaction, but not their offsets: they are not read again. A task that wants them
+/// read again fails instead.
+pub trait TransactionContext: Send + Sync {
+    /// Commits after the batch.
+    fn commit(&self);
+
+    /// Commits after this record of the batch.
+    fn commit_after(&self, record: usize);
+
+    /// Aborts after the batch.
+    fn abort(&self);
+
+    /// Aborts after this record of the batch.
+    fn abort_after(&self, record: usize);
 }
 
 /// A partition of a topic.

@@ -4,12 +4,14 @@
 //! configurations wait until their commit record arrives; a commit that does not find all of them makes the connector
 //! inconsistent until its tasks are published again.
 
+mod fencing;
 mod records;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aqueduct_connect_api::ConfigMap;
 
+pub use fencing::TaskGenerations;
 pub use records::{ConfigRecord, RestartRequest, SessionKey};
 
 use crate::ids::{ConnectorName, TargetState, TaskId};
@@ -48,6 +50,7 @@ struct Connector {
 pub struct ConfigState {
     connectors: BTreeMap<ConnectorName, Connector>,
     session_key: Option<SessionKey>,
+    generations: BTreeMap<ConnectorName, TaskGenerations>,
     offset: i64,
 }
 
@@ -157,8 +160,10 @@ impl ConfigState {
                 connector.config.is_some().then_some(Change::TargetState(name))
             }
             ConfigRecord::Restart(request) => Some(Change::Restart(request)),
-            // Read by exactly-once sources alone, which this worker does not run.
-            ConfigRecord::TasksFencing(..) => None,
+            ConfigRecord::TasksFencing(name, count) => {
+                self.tasks_recorded(name, count);
+                None
+            }
             ConfigRecord::SessionKey(key) => {
                 self.session_key = Some(key);
                 Some(Change::SessionKey)
@@ -191,6 +196,7 @@ impl ConfigState {
             connector.applied.clone_from(&connector.config);
         }
         let tasks = written.into_iter().map(|task| TaskId { connector: name.clone(), task }).collect();
+        self.tasks_committed(name.clone());
         Some(Change::TasksUpdated(name, tasks))
     }
 }

@@ -1,14 +1,16 @@
 //! What a worker remembers: in three compacted topics that all workers of a group share, or, alone, in memory and a file.
 
 mod config;
+mod connector_offsets;
 mod log;
 mod offsets;
 mod offsets_file;
 mod status;
 
 pub use config::ConfigStore;
+pub use connector_offsets::{ConnectorOffsets, OffsetPair};
 pub use log::{TopicLog, TopicSpec};
-pub use offsets::{ConnectorOffsets, OffsetsStore};
+pub use offsets::OffsetsStore;
 pub use status::StatusStore;
 
 /// Names a record of an internal topic that could not be read and was passed over. Its value may hold secrets.

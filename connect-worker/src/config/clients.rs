@@ -15,6 +15,8 @@ pub enum ClientKind {
     SourceProducer,
     SinkConsumer,
     DeadLetterProducer,
+    /// Reads the offsets topic that a source has to itself.
+    OffsetsConsumer,
     Admin,
 }
 
@@ -23,7 +25,7 @@ impl ClientKind {
     fn prefix(self) -> &'static str {
         match self {
             Self::SourceProducer | Self::DeadLetterProducer => "producer.",
-            Self::SinkConsumer => "consumer.",
+            Self::SinkConsumer | Self::OffsetsConsumer => "consumer.",
             Self::Admin => "admin.",
         }
     }
@@ -31,7 +33,7 @@ impl ClientKind {
     fn override_prefix(self) -> &'static str {
         match self {
             Self::SourceProducer | Self::DeadLetterProducer => "producer.override.",
-            Self::SinkConsumer => "consumer.override.",
+            Self::SinkConsumer | Self::OffsetsConsumer => "consumer.override.",
             Self::Admin => "admin.override.",
         }
     }
@@ -39,7 +41,7 @@ impl ClientKind {
     fn client_id(self, id: &TaskId) -> String {
         let kind = match self {
             Self::SourceProducer => "producer",
-            Self::SinkConsumer => "consumer",
+            Self::SinkConsumer | Self::OffsetsConsumer => "consumer",
             Self::DeadLetterProducer => "dlq-producer",
             Self::Admin => "adminclient",
         };
@@ -118,7 +120,7 @@ pub fn client_properties(
             set("group.id", &format!("connect-{}", id.connector));
             set("auto.offset.reset", "earliest");
         }
-        ClientKind::Admin => {}
+        ClientKind::OffsetsConsumer | ClientKind::Admin => {}
     }
     let mut overlay = |prefix: &str, settings: &ConfigMap| {
         let with_prefix = settings.iter().filter_map(|(key, value)| Some((key.strip_prefix(prefix)?, value)));

@@ -87,7 +87,7 @@ impl WorkerConfig {
                 self.session_timeout().as_millis()
             )));
         }
-        self.check_supported()?;
+        self.check_rest()?;
         self.check_signatures()
     }
 
@@ -118,20 +118,6 @@ impl WorkerConfig {
             )));
         }
         Ok(())
-    }
-
-    /// What would be unsafe to pass over in silence.
-    fn check_supported(&self) -> Result<()> {
-        let refuse = |key: &str, value: &str, why: &str| Err(Error::invalid(format!("{key}={value}: {why}")));
-        if self.mode == Mode::Distributed {
-            let support = self.text("exactly.once.source.support");
-            if !support.eq_ignore_ascii_case("disabled") {
-                let why =
-                    "exactly-once sources are not supported yet; use disabled, which delivers at least once";
-                return refuse("exactly.once.source.support", support, why);
-            }
-        }
-        self.check_rest()
     }
 
     pub fn mode(&self) -> Mode {
@@ -463,7 +449,6 @@ mod tests {
             ("listeners", "ftp://:8083", "ftp://:8083"),
             ("connect.protocol", "odd", "connect.protocol"),
             ("offset.storage.partitions", "x", "offset.storage.partitions"),
-            ("exactly.once.source.support", "enabled", "exactly.once.source.support=enabled"),
             ("rest.extension.classes", "a.B", "rest.extension.classes=a.B"),
         ] {
             let mut settings = base();

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::WorkerConfig;
 use crate::error::{Error, Result};
 
 /// What an internal topic has to be.
@@ -30,13 +31,49 @@ pub struct TopicSpec {
     pub single_partition: bool,
 }
 
+impl TopicSpec {
+    /// The worker's offsets topic.
+    pub fn offsets(config: &WorkerConfig) -> Self {
+        let partitions = config.number("offset.storage.partitions");
+        Self::of_worker(config, "offset.storage", "offset.storage.topic", partitions)
+    }
+
+    /// An internal topic of the worker, as its settings say.
+    pub fn of_worker(config: &WorkerConfig, store: &str, setting: &'static str, partitions: i64) -> Self {
+        let replication = config.number(&format!("{store}.replication.factor"));
+        Self {
+            name: config.text(setting).to_owned(),
+            setting,
+            partitions: i32::try_from(partitions).unwrap_or(-1),
+            replication_factor: i16::try_from(replication).unwrap_or(-1),
+            settings: config.topic_settings(store),
+            single_partition: false,
+        }
+    }
+}
+
+/// What a log is created, read and written with.
+#[derive(Clone)]
+pub struct LogClients {
+    pub admin: Client,
+    pub consumer: Client,
+    pub producer: Client,
+}
+
+impl From<ClientConfig> for LogClients {
+    fn from(config: ClientConfig) -> Self {
+        let client = Client::new(config);
+        Self { admin: client.clone(), consumer: client.clone(), producer: client }
+    }
+}
+
 type Reply = oneshot::Sender<Result<()>>;
 
 /// A compacted topic, followed by a task of its own that hands each record to a function, in order.
 pub struct TopicLog {
     topic: ByteString,
     producer: Producer,
-    client: Client,
+    clients: LogClients,
     to_end: mpsc::Sender<Reply>,
     stop: CancellationToken,
     reader: tokio::sync::Mutex<Option<JoinHandle<()>>>,
@@ -49,13 +86,13 @@ impl TopicLog {
     /// [`Error::Kafka`] where the cluster does not answer, [`Error::BadRequest`] where the topic exists but is not what
     /// it has to be.
     pub async fn open(
-        config: ClientConfig,
+        clients: impl Into<LogClients>,
         spec: &TopicSpec,
         apply: impl FnMut(ConsumerRecord) + Send + 'static,
     ) -> Result<Self> {
-        let client = Client::new(config);
-        ensure_topic(&client, spec).await?;
-        let mut consumer = PartitionConsumer::new(client.clone());
+        let clients = clients.into();
+        ensure_topic(&clients.admin, spec).await?;
+        let mut consumer = PartitionConsumer::new(clients.consumer.clone());
         let what = format!("reading topic {} ({})", spec.name, spec.setting);
         let partitions = consumer.assign_topic(&spec.name).await.map_err(Error::kafka(what.clone()))?;
         for partition in &partitions {
@@ -69,14 +106,19 @@ impl TopicLog {
         let reader = tokio::spawn(follower.run());
         let log = Self {
             topic: spec.name.as_str().into(),
-            producer: Producer::new(client.clone()),
-            client,
+            producer: Producer::new(clients.producer.clone()),
+            clients,
             to_end,
             stop,
             reader: tokio::sync::Mutex::new(Some(reader)),
         };
         log.read_to_end().await?;
         Ok(log)
+    }
+
+    /// Its name.
+    pub fn topic(&self) -> &ByteString {
+        &self.topic
     }
 
     /// Returns when every record that the topic held at the time of the call has been applied.
@@ -122,7 +164,9 @@ impl TopicLog {
         if let Some(reader) = self.reader.lock().await.take() {
             let _ = reader.await;
         }
-        self.client.close().await;
+        for client in [&self.clients.admin, &self.clients.consumer, &self.clients.producer] {
+            client.close().await;
+        }
     }
 }
 

@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aqueduct_client::ClientConfig;
-use aqueduct_connect_api::{Error as PluginError, OffsetMap, OffsetStore, Result as PluginResult};
-use async_trait::async_trait;
+use aqueduct_connect_api::OffsetMap;
 use bytes::Bytes;
+use bytestring::ByteString;
 use parking_lot::RwLock;
 
+use super::log::LogClients;
 use super::offsets_file::OffsetsFile;
-use super::{TopicLog, TopicSpec, report_skipped};
+use super::{OffsetPair, TopicLog, TopicSpec, report_skipped};
 use crate::error::{Error, Result};
 use crate::offsets::{OffsetState, offset_value};
 
@@ -32,9 +33,17 @@ impl OffsetsStore {
     /// # Errors
     /// As for [`TopicLog::open`].
     pub async fn open(config: ClientConfig, spec: &TopicSpec) -> Result<Self> {
+        Self::open_with(config.into(), spec).await
+    }
+
+    /// The same with clients of their own for reading, writing and creating.
+    ///
+    /// # Errors
+    /// As for [`TopicLog::open`].
+    pub async fn open_with(clients: LogClients, spec: &TopicSpec) -> Result<Self> {
         let state = Arc::new(RwLock::new(OffsetState::new()));
         let target = state.clone();
-        let log = TopicLog::open(config, spec, move |record| {
+        let log = TopicLog::open(clients, spec, move |record| {
             let key = record.key.clone().unwrap_or_default();
             let applied = target.write().apply(&key, record.value.as_deref());
             report_skipped(&record, applied);
@@ -59,14 +68,8 @@ impl OffsetsStore {
     ///
     /// # Errors
     /// [`Error::Kafka`] or [`Error::Internal`]: some may have been stored, in order.
-    pub async fn store(&self, connector: &str, offsets: &[(&OffsetMap, Option<&OffsetMap>)]) -> Result<()> {
-        let records: Vec<(Bytes, Option<Bytes>)> = {
-            let state = self.state.read();
-            offsets
-                .iter()
-                .map(|(partition, offset)| (state.key_for(connector, partition), offset.map(offset_value)))
-                .collect()
-        };
+    pub async fn store(&self, connector: &str, offsets: &[OffsetPair<'_>]) -> Result<()> {
+        let records = self.pairs(connector, offsets);
         match &*self.backend {
             Backend::Topic(log) => log.write(records).await,
             Backend::File(file) => {
@@ -76,6 +79,33 @@ impl OffsetsStore {
                 file.append(&records).await.map_err(Error::internal)
             }
         }
+    }
+
+    /// Keys and values of the records that store offsets.
+    pub fn pairs(&self, connector: &str, offsets: &[OffsetPair<'_>]) -> Vec<(Bytes, Option<Bytes>)> {
+        let state = self.state.read();
+        let pair = |(partition, offset): &OffsetPair<'_>| {
+            (state.key_for(connector, partition), offset.map(offset_value))
+        };
+        offsets.iter().map(pair).collect()
+    }
+
+    /// The topic; `None` for a file.
+    pub fn topic(&self) -> Option<&ByteString> {
+        match &*self.backend {
+            Backend::Topic(log) => Some(log.topic()),
+            Backend::File(_) => None,
+        }
+    }
+
+    /// The offset last stored for each of `partitions`.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] where the cluster does not answer.
+    pub async fn get(&self, connector: &str, partitions: &[OffsetMap]) -> Result<Vec<Option<OffsetMap>>> {
+        self.read_to_end().await?;
+        let state = self.state.read();
+        Ok(partitions.iter().map(|p| state.get(connector, p).cloned()).collect())
     }
 
     /// All partitions of a connector and their offsets.
@@ -98,49 +128,5 @@ impl OffsetsStore {
         if let Backend::Topic(log) = &*self.backend {
             log.close().await;
         }
-    }
-
-    /// The part that belongs to one connector.
-    pub fn for_connector(&self, connector: impl Into<Arc<str>>) -> ConnectorOffsets {
-        ConnectorOffsets { store: self.clone(), connector: connector.into() }
-    }
-}
-
-/// Offsets of one connector: what its tasks see.
-#[derive(Clone)]
-pub struct ConnectorOffsets {
-    store: OffsetsStore,
-    connector: Arc<str>,
-}
-
-impl ConnectorOffsets {
-    /// Stores offsets and waits until they are durable.
-    ///
-    /// # Errors
-    /// As for [`OffsetsStore::store`].
-    pub async fn commit(&self, offsets: &[(&OffsetMap, Option<&OffsetMap>)]) -> Result<()> {
-        self.store.store(&self.connector, offsets).await
-    }
-}
-
-fn plugin_error(what: &str, error: Error) -> PluginError {
-    PluginError::retriable(what).caused_by(error)
-}
-
-#[async_trait]
-impl OffsetStore for ConnectorOffsets {
-    async fn read(&self, partitions: &[OffsetMap]) -> PluginResult<Vec<Option<OffsetMap>>> {
-        self.store
-            .read_to_end()
-            .await
-            .map_err(|e| plugin_error("reading the offsets of the source failed", e))?;
-        let state = self.store.state.read();
-        Ok(partitions.iter().map(|p| state.get(&self.connector, p).cloned()).collect())
-    }
-
-    async fn store(&self, partition: &OffsetMap, offset: &OffsetMap) -> PluginResult<()> {
-        self.commit(&[(partition, Some(offset))])
-            .await
-            .map_err(|e| plugin_error("storing an offset of the source failed", e))
     }
 }

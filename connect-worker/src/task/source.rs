@@ -1,30 +1,30 @@
-//! A source task: poll, transform, convert, produce; offsets follow the acknowledgements.
+//! A source task: poll, transform, convert, produce; offsets follow the acknowledgements, or travel with the records.
+
+mod at_least_once;
+mod boundary;
+mod exactly_once;
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use aqueduct_client::{Admin, Deliveries, Header as RawHeader, Producer, ProducerRecord};
+use aqueduct_client::{Admin, Header as RawHeader, Producer, ProducerRecord};
 use aqueduct_connect_api::{
     Error as PluginError, OffsetMap, Plugin, Record, Result as PluginResult, SchemaAndValue, SourceRecord,
     SourceTask, SourceTaskContext,
 };
 use aqueduct_protocol::ids::PartitionIndex;
-use futures_util::FutureExt as _;
 
+use self::at_least_once::AtLeastOnce;
+use self::exactly_once::ExactlyOnce;
 use super::conversion::Conversion;
 use super::errors::{ErrorPolicy, Failure, Stage};
-use super::in_flight::{BatchOffsets, InFlight, SourcePosition};
 use super::progress::Activity;
 use super::runner::TaskStart;
 use super::topics::{CreationRules, TopicTracker};
-use crate::config::{ClientKind, Tolerance};
+use crate::config::{ClientKind, Tolerance, TransactionBoundary};
 use crate::converters::explain::{Part, explain_unwritable};
 use crate::ids::{RunState, TargetState};
 use crate::metrics::count;
 use crate::store::ConnectorOffsets;
-
-/// Batches that may wait for their acknowledgement; the producer's `buffer.memory` bounds the bytes.
-const MAX_BATCHES_IN_FLIGHT: usize = 64;
 
 pub(super) struct SourceRunner {
     start: TaskStart,
@@ -32,11 +32,101 @@ pub(super) struct SourceRunner {
     task: Box<dyn SourceTask>,
     convert: Conversion,
     errors: ErrorPolicy,
-    producer: Producer,
     topics: TopicTracker,
+    outbox: Outbox,
     offsets: ConnectorOffsets,
-    in_flight: InFlight<Deliveries>,
-    last_flush: Instant,
+}
+
+/// How records and offsets get into the cluster.
+enum Outbox {
+    AtLeastOnce(AtLeastOnce),
+    ExactlyOnce(ExactlyOnce),
+}
+
+/// A record of the source, ready for the cluster; without one where it was dropped.
+struct Converted {
+    record: Option<ProducerRecord>,
+    partition: Arc<OffsetMap>,
+    offset: Arc<OffsetMap>,
+}
+
+/// What sending needs to know of its task.
+struct Sending<'a> {
+    start: &'a TaskStart,
+    errors: &'a ErrorPolicy,
+}
+
+impl Sending<'_> {
+    /// Passes over a record that could not be produced. One of a task that was given up counts as not sent.
+    fn skip(&self, error: aqueduct_client::Error) -> PluginResult<()> {
+        if matches!(error, aqueduct_client::Error::Closed(_)) {
+            return Err(self.produce_error(error));
+        }
+        self.start.metrics.note_failure(&error.to_string());
+        count(&self.start.metrics.records_skipped, 1);
+        if self.errors.settings().log {
+            tracing::error!(task = %self.start.id, %error, "a record could not be produced and is skipped");
+        }
+        Ok(())
+    }
+
+    fn produce_error(&self, error: aqueduct_client::Error) -> PluginError {
+        let id = &self.start.id;
+        PluginError::connect(format!(
+            "task {id}: a record could not be produced (stage {})",
+            Stage::KafkaProduce.name()
+        ))
+        .caused_by(error)
+    }
+
+    fn check(
+        &self,
+        results: Vec<aqueduct_client::Result<aqueduct_client::RecordMetadata>>,
+    ) -> PluginResult<()> {
+        for result in results {
+            if let Err(error) = result {
+                match self.errors.settings().tolerance {
+                    Tolerance::All => self.skip(error)?,
+                    Tolerance::None => return Err(self.produce_error(error)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Outbox {
+    async fn send(
+        &mut self,
+        with: &Sending<'_>,
+        task: &mut dyn SourceTask,
+        converted: Vec<Converted>,
+    ) -> PluginResult<()> {
+        match self {
+            Self::AtLeastOnce(outbox) if converted.is_empty() => outbox.after_poll(with, task).await,
+            Self::AtLeastOnce(outbox) => {
+                outbox.send(with, converted).await?;
+                outbox.after_poll(with, task).await
+            }
+            Self::ExactlyOnce(outbox) => outbox.send(with, task, converted).await,
+        }
+    }
+
+    /// The task pauses.
+    async fn rest(&mut self, with: &Sending<'_>, task: &mut dyn SourceTask) -> PluginResult<()> {
+        match self {
+            Self::AtLeastOnce(outbox) => outbox.rest(with, task).await,
+            Self::ExactlyOnce(outbox) => outbox.rest(with, task).await,
+        }
+    }
+
+    /// The task ends.
+    async fn finish(&mut self, with: &Sending<'_>, task: &mut dyn SourceTask, failed: bool) -> PluginResult<()> {
+        match self {
+            Self::AtLeastOnce(outbox) => outbox.finish(with, task, failed).await,
+            Self::ExactlyOnce(outbox) => outbox.finish(with, task, failed).await,
+        }
+    }
 }
 
 impl Conversion {
@@ -100,7 +190,9 @@ impl SourceRunner {
     ) -> PluginResult<Self> {
         let settings = start.connector_settings(plugin)?;
         let convert = Conversion::new(&settings)?;
-        let producer = Producer::new(start.client(ClientKind::SourceProducer)?);
+        let exactly_once = start.environment.config.exactly_once_enabled();
+        let producer = Producer::new(start.source_producer(exactly_once)?);
+        start.lifeline.hold(&producer);
         let rules = match start.environment.config.flag("topic.creation.enable") {
             true => CreationRules::read(&start.connector)?,
             false => None,
@@ -109,15 +201,20 @@ impl SourceRunner {
             Some(rules) => Some((rules, Admin::new(start.client(ClientKind::Admin)?))),
             None => None,
         };
-        let offsets = start.environment.offsets.for_connector(start.id.connector.clone());
+        let offsets = start.environment.connector_offsets(&start.id.connector, &start.connector).await?;
+        let outbox = if exactly_once {
+            let flush = start.environment.config.offset_flush_interval();
+            let boundary = TransactionBoundary::read(settings.config(), flush);
+            Outbox::ExactlyOnce(ExactlyOnce::new(producer, offsets.clone(), boundary))
+        } else {
+            Outbox::AtLeastOnce(AtLeastOnce::new(producer, offsets.clone()))
+        };
         Ok(Self {
             errors: ErrorPolicy::new(start.id.clone(), settings.errors()),
             convert,
-            producer,
             topics: TopicTracker::new(rules),
+            outbox,
             offsets,
-            in_flight: InFlight::new(),
-            last_flush: Instant::now(),
             plugin,
             task,
             start,
@@ -126,35 +223,20 @@ impl SourceRunner {
 
     pub async fn run(mut self) -> PluginResult<()> {
         let result = self.work().await;
-        // What the cluster has got is not to be read again, however the task ended.
-        let limit = self.start.environment.config.offset_flush_timeout();
-        let flushed = match &result {
-            Ok(()) => self.settle().await,
-            Err(_) => tokio::time::timeout(limit, self.settle()).await.unwrap_or(Ok(())),
-        };
-        self.store_offsets().await;
+        let with = Sending { start: &self.start, errors: &self.errors };
+        let finished = self.outbox.finish(&with, &mut *self.task, result.is_err()).await;
         self.task.stop().await;
-        match result {
-            Ok(()) => {
-                self.producer.close().await;
-                flushed
-            }
-            failed => failed,
-        }
+        result.and(finished)
     }
 
     async fn work(&mut self) -> PluginResult<()> {
-        let context = SourceTaskContext {
-            connector: self.start.id.connector.clone(),
-            task: self.start.id.task,
-            shutdown: self.start.stop.clone(),
-            offsets: Arc::new(self.offsets.clone()),
-        };
         let stop = self.start.stop.clone();
         self.wait_while_paused().await?;
-        if stop.is_cancelled() {
-            return Ok(());
-        }
+        let context = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            context = self.context() => context?,
+        };
         let config = (self.plugin.config)().parse(&self.start.settings)?;
         self.start.doing(Activity::Starting);
         tokio::select! {
@@ -166,8 +248,8 @@ impl SourceRunner {
         let mut poll_retries = self.errors.begin();
         while !stop.is_cancelled() {
             if *self.start.target.borrow() == TargetState::Paused {
-                self.settle().await?;
-                self.store_offsets().await;
+                let with = Sending { start: &self.start, errors: &self.errors };
+                self.outbox.rest(&with, &mut *self.task).await?;
                 self.wait_while_paused().await?;
                 if !stop.is_cancelled() {
                     self.start.report(RunState::Running, self.plugin).await;
@@ -185,8 +267,8 @@ impl SourceRunner {
                     self.start.metrics.progress(|progress, now| progress.polled(now, records.len()));
                     if !records.is_empty() {
                         poll_retries = self.errors.begin();
-                        self.send(records).await?;
                     }
+                    self.send(records).await?;
                 }
                 Err(error) if error.is_retriable() => {
                     let Some(delay) = self.errors.next_delay(&mut poll_retries, rand::random()) else {
@@ -201,12 +283,27 @@ impl SourceRunner {
                 }
                 Err(error) => return Err(error),
             }
-            self.reap()?;
-            if self.last_flush.elapsed() >= self.start.environment.config.offset_flush_interval() {
-                self.store_offsets().await;
-            }
         }
         Ok(())
+    }
+
+    /// What the task gets to start with; earlier tasks that could still write are fenced by then.
+    async fn context(&self) -> PluginResult<SourceTaskContext> {
+        let with = Sending { start: &self.start, errors: &self.errors };
+        let (offsets, transactions) = match &self.outbox {
+            Outbox::AtLeastOnce(_) => (Arc::new(self.offsets.clone()) as _, None),
+            Outbox::ExactlyOnce(outbox) => {
+                outbox.take_over(&with).await?;
+                (outbox.offsets(), outbox.context())
+            }
+        };
+        Ok(SourceTaskContext {
+            connector: self.start.id.connector.clone(),
+            task: self.start.id.task,
+            shutdown: self.start.stop.clone(),
+            offsets,
+            transactions,
+        })
     }
 
     /// Returns when the task is to run, or to stop.
@@ -228,50 +325,29 @@ impl SourceRunner {
         Ok(())
     }
 
-    /// Converts and buffers a batch.
+    /// Converts a batch and hands it on.
     async fn send(&mut self, records: Vec<SourceRecord>) -> PluginResult<()> {
         count(&self.start.metrics.records_in, records.len());
-        let polled = records.len();
-        self.start.doing(Activity::Converting(polled));
-        let mut offsets = BatchOffsets::default();
-        let mut batch: Vec<ProducerRecord> = Vec::with_capacity(records.len());
+        if !records.is_empty() {
+            self.start.doing(Activity::Converting(records.len()));
+        }
+        let mut batch: Vec<Converted> = Vec::with_capacity(records.len());
+        let mut last: Option<bytestring::ByteString> = None;
         for SourceRecord { record, source_partition, source_offset } in records {
-            let converted = self.convert(record, &source_partition, &source_offset).await?;
-            if let Some(record) = converted {
+            let record = self.convert(record, &source_partition, &source_offset).await?;
+            if let Some(record) = &record
+                && last.as_ref() != Some(&record.topic)
+            {
                 // The topic of the record before is almost always the same.
-                if batch.last().is_none_or(|last| last.topic != record.topic)
-                    && self.topics.meet(&record.topic).await?
-                {
+                if self.topics.meet(&record.topic).await? {
                     self.start.note_topic(&record.topic).await;
                 }
-                batch.push(record);
+                last = Some(record.topic.clone());
             }
-            offsets.push(source_partition, source_offset);
+            batch.push(Converted { record, partition: source_partition, offset: source_offset });
         }
-        if batch.is_empty() {
-            self.in_flight.push_empty(offsets);
-            return Ok(());
-        }
-        self.start.doing(Activity::Sending(batch.len()));
-        while self.in_flight.len() >= MAX_BATCHES_IN_FLIGHT {
-            self.finish_oldest().await?;
-        }
-        count(&self.start.metrics.records_out, batch.len());
-        let spare = (self.errors.settings().tolerance == Tolerance::All).then(|| batch.clone());
-        match self.producer.send_all(batch).await {
-            Ok(deliveries) => {
-                self.in_flight.push(deliveries, offsets);
-                self.start.metrics.progress(|progress, now| progress.sent(now, polled));
-            }
-            Err(error) => match spare {
-                Some(batch) => {
-                    self.send_one_by_one(batch).await?;
-                    self.in_flight.push_empty(offsets);
-                }
-                None => return Err(self.produce_error(error)),
-            },
-        }
-        Ok(())
+        let with = Sending { start: &self.start, errors: &self.errors };
+        self.outbox.send(&with, &mut *self.task, batch).await
     }
 
     async fn convert(
@@ -303,123 +379,6 @@ impl SourceRunner {
                 self.errors.tolerate(failure, &Shown(partition, offset, &topic))?;
                 count(&self.start.metrics.records_skipped, 1);
                 Ok(None)
-            }
-        }
-    }
-
-    /// Some record of the batch was refused at once: the others still have to go out.
-    async fn send_one_by_one(&mut self, batch: Vec<ProducerRecord>) -> PluginResult<()> {
-        let mut deliveries = Vec::with_capacity(batch.len());
-        for record in batch {
-            match self.producer.send(record).await {
-                Ok(delivery) => deliveries.push(delivery),
-                Err(error) => self.skip(error),
-            }
-        }
-        for delivery in deliveries {
-            if let Err(error) = delivery.await {
-                self.skip(error);
-            }
-        }
-        Ok(())
-    }
-
-    fn skip(&self, error: aqueduct_client::Error) {
-        self.start.metrics.note_failure(&error.to_string());
-        count(&self.start.metrics.records_skipped, 1);
-        if self.errors.settings().log {
-            tracing::error!(task = %self.start.id, %error, "a record could not be produced and is skipped");
-        }
-    }
-
-    fn produce_error(&self, error: aqueduct_client::Error) -> PluginError {
-        let id = &self.start.id;
-        PluginError::connect(format!(
-            "task {id}: a record could not be produced (stage {})",
-            Stage::KafkaProduce.name()
-        ))
-        .caused_by(error)
-    }
-
-    /// Notes what has been acknowledged up to now.
-    fn reap(&mut self) -> PluginResult<()> {
-        while let Some(deliveries) = self.in_flight.front() {
-            let Some(results) = deliveries.now_or_never() else { break };
-            self.check(results)?;
-            self.in_flight.front_done();
-            self.start.metrics.progress(|progress, now| progress.acknowledged(now));
-        }
-        Ok(())
-    }
-
-    async fn finish_oldest(&mut self) -> PluginResult<()> {
-        if let Some(deliveries) = self.in_flight.front() {
-            let results = deliveries.await;
-            self.check(results)?;
-            self.in_flight.front_done();
-            self.start.metrics.progress(|progress, now| progress.acknowledged(now));
-        }
-        Ok(())
-    }
-
-    /// Waits until everything sent is acknowledged.
-    async fn settle(&mut self) -> PluginResult<()> {
-        self.start.doing(Activity::Sending(0));
-        self.producer.flush().await;
-        while self.in_flight.len() > 0 {
-            self.finish_oldest().await?;
-        }
-        Ok(())
-    }
-
-    fn check(
-        &self,
-        results: Vec<aqueduct_client::Result<aqueduct_client::RecordMetadata>>,
-    ) -> PluginResult<()> {
-        for result in results {
-            if let Err(error) = result {
-                match self.errors.settings().tolerance {
-                    Tolerance::All => self.skip(error),
-                    Tolerance::None => return Err(self.produce_error(error)),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Stores the offsets of what has been acknowledged; a failure is tried again with the next flush.
-    async fn store_offsets(&mut self) {
-        self.last_flush = Instant::now();
-        let done = self.in_flight.take_done();
-        if done.is_empty() {
-            return;
-        }
-        let pairs: Vec<(&OffsetMap, Option<&OffsetMap>)> =
-            done.iter().map(|(p, o)| (&**p, Some(&**o))).collect();
-        let limit = self.start.environment.config.offset_flush_timeout();
-        self.start.doing(Activity::Committing);
-        let stored = tokio::time::timeout(limit, self.offsets.commit(&pairs)).await;
-        match stored {
-            Ok(Ok(())) => {
-                count(&self.start.metrics.commits, 1);
-                self.tell_task(done).await;
-            }
-            failed => {
-                count(&self.start.metrics.commit_failures, 1);
-                let why = match failed {
-                    Ok(Err(error)) => error.to_string(),
-                    _ => "not done within offset.flush.timeout.ms".to_owned(),
-                };
-                tracing::warn!(task = %self.start.id, why, "storing offsets failed, trying again with the next flush");
-                self.in_flight.put_back(done);
-            }
-        }
-    }
-
-    async fn tell_task(&mut self, done: Vec<SourcePosition>) {
-        for (partition, offset) in done {
-            if let Err(error) = self.task.commit(&partition, &offset).await {
-                tracing::warn!(task = %self.start.id, %error, "the source could not note that offsets were stored");
             }
         }
     }

@@ -65,6 +65,7 @@ pub async fn source(path: &Path, offsets: &Arc<Offsets>, batch_size: &str) -> Bo
         task: 0,
         shutdown: CancellationToken::new(),
         offsets: Arc::clone(offsets) as Arc<dyn OffsetStore>,
+        transactions: None,
     };
     let mut task = task();
     task.start(context, &config).await.expect("started");

@@ -104,6 +104,7 @@ pub async fn task(config: &ConfigMap, offsets: &Arc<Offsets>) -> Result<Box<dyn 
         task: 0,
         shutdown: CancellationToken::new(),
         offsets: Arc::clone(offsets) as Arc<dyn OffsetStore>,
+        transactions: None,
     };
     let mut task = task();
     let config = configs.first().cloned().unwrap_or_else(|| config.clone());

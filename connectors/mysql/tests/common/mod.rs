@@ -87,6 +87,7 @@ impl Capture {
             task: 0,
             shutdown: CancellationToken::new(),
             offsets: Arc::clone(offsets) as Arc<dyn OffsetStore>,
+            transactions: None,
         };
         let config = (plugin.config)().parse(config).expect("good settings");
         task.start(context, &config).await.expect("start");

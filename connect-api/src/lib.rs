@@ -22,7 +22,7 @@ pub mod record;
 pub use config::{Config, ConfigDef, ConfigKey, ConfigMap};
 pub use connector::{
     Connector, ConnectorContext, ExactlyOnceSupport, OffsetMap, OffsetStore, SinkContext, SinkTask,
-    SinkTaskContext, SourceTask, SourceTaskContext, TopicPartition,
+    SinkTaskContext, SourceTask, SourceTaskContext, TopicPartition, TransactionContext,
 };
 pub use convert::{Converter, HeaderConverter, Predicate, Transformation};
 pub use data::{Decimal, Field, Schema, SchemaAndValue, SchemaRef, Struct, Type, Value};

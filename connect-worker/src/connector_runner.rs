@@ -81,7 +81,8 @@ impl ConnectorHandle {
         if tokio::time::timeout(timeout, &mut self.supervisor).await.is_err() {
             tracing::warn!("connector did not stop in time and is cut off");
             self.abort.abort();
-            let _ = self.supervisor.await;
+            // One that hangs without a word cannot be waited for.
+            let _ = tokio::time::timeout(CUT_OFF, self.supervisor).await;
         }
     }
 }
@@ -140,6 +141,8 @@ struct Instance {
     shutdown: CancellationToken,
 }
 
+/// How long a connector may take to notice that it was cut off.
+const CUT_OFF: Duration = Duration::from_millis(500);
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
@@ -232,11 +235,14 @@ impl Runner {
         };
         let config = (plugin.config)().parse(&self.settings)?;
         let shutdown = self.stop.child_token();
+        let offsets = match is_source {
+            true => Some(self.environment.connector_offsets(&self.name, &self.settings).await?),
+            false => None,
+        };
         let context = ConnectorContext {
             name: self.name.clone(),
             shutdown: shutdown.clone(),
-            offsets: is_source
-                .then(|| Arc::new(self.environment.offsets.for_connector(self.name.clone())) as _),
+            offsets: offsets.map(|offsets| Arc::new(offsets) as _),
             events: self.asks.clone(),
         };
         let stop = self.stop.clone();

@@ -8,6 +8,7 @@ mod commands;
 mod core;
 mod driver;
 mod explain;
+mod fencing;
 mod handle;
 mod leadership;
 mod offsets;
@@ -22,6 +23,7 @@ pub(crate) use driver::{Driver, GroupEvent};
 pub use explain::{
     Detail, ExplainedError, ExplainedLag, ExplainedStuck, Explanation, PerSecond, TaskExplanation,
 };
+pub(crate) use fencing::Fencing;
 pub(crate) use handle::Shared;
 pub use handle::{Health, Herder, NewConnector};
 pub(crate) use leadership::{Leadership, Owners};

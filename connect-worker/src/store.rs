@@ -5,6 +5,7 @@ mod connector_offsets;
 mod log;
 mod offsets;
 mod offsets_file;
+mod privileged;
 mod status;
 
 pub use config::ConfigStore;

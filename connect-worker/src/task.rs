@@ -5,6 +5,7 @@ mod dead_letters;
 mod errors;
 mod in_flight;
 pub mod progress;
+mod lifeline;
 mod runner;
 mod sink;
 mod sink_context;

@@ -1,11 +1,11 @@
 //! A worker, started and stopped.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use aqueduct_client::{Client, ClientConfig};
+use aqueduct_client::{Client, ClientConfig, IsolationLevel};
 use aqueduct_connect_api::Plugin;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Advertised, Mode, WorkerConfig};
 use crate::error::{Error, Result};
 use crate::group::{Group, GroupShared};
-use crate::herder::{AutoRestarts, Driver, Herder, Leadership, RestartPolicy, Shared};
+use crate::herder::{AutoRestarts, Driver, Fencing, Herder, Leadership, RestartPolicy, Shared};
 use crate::internal::{Peers, no_peers};
 use crate::metrics::WorkerMetrics;
 use crate::store::{ConfigStore, OffsetsStore, StatusStore, TopicSpec};
@@ -72,6 +72,7 @@ impl Worker {
             metrics: WorkerMetrics::default(),
             restarts: Mutex::new(AutoRestarts::new(RestartPolicy::read(&config))),
             failed: Notify::new(),
+            herder: OnceLock::new(),
         });
         let shared = Arc::new(Shared {
             config: configs.clone(),
@@ -80,9 +81,12 @@ impl Worker {
             ready: AtomicBool::new(false),
             leadership: Mutex::new(Leadership::default()),
             peers,
+            fencing: Fencing::default(),
             cluster_id,
             client: client.clone(),
         });
+        // Set once, just here.
+        let _ = shared.environment.herder.set(Arc::downgrade(&shared));
         let (requests_to, requests) = mpsc::channel(256);
         let (events_to, events) = mpsc::channel(8);
         let group_shared = Arc::new(GroupShared::new(shared.environment.metrics.clone()));
@@ -165,7 +169,7 @@ async fn cluster_id(client: &Client) -> Result<Option<String>> {
 
 /// Settings of the worker's own clients: all of the worker's that mean something to a client.
 fn client_config(config: &WorkerConfig, suffix: &str) -> Result<ClientConfig> {
-    const NOT_FOR_CLIENTS: [&str; 3] = ["group.id", "client.id", "retries"];
+    const NOT_FOR_CLIENTS: [&str; 4] = ["group.id", "client.id", "retries", "transactional.id"];
     let known = |key: &str| ClientConfig::known_keys().any(|k| k == key) && !NOT_FOR_CLIENTS.contains(&key);
     let own = config.originals().iter().filter(|(key, _)| known(key)).map(|(k, v)| (k.clone(), v.clone()));
     let id = match config.text("client.id") {
@@ -183,43 +187,41 @@ fn client_config(config: &WorkerConfig, suffix: &str) -> Result<ClientConfig> {
     Ok(read)
 }
 
+/// How long a write of the leader may take.
+const LEADER_WRITE: Duration = Duration::from_secs(30);
+
 async fn open_stores(config: &WorkerConfig) -> Result<(ConfigStore, StatusStore, OffsetsStore)> {
     if config.mode() == Mode::Standalone {
         let offsets = OffsetsStore::in_file(Path::new(config.text("offset.storage.file.filename")))?;
         return Ok((ConfigStore::in_memory(), StatusStore::in_memory(), offsets));
     }
-    let offsets = topic_spec(
-        config,
-        "offset.storage",
-        "offset.storage.topic",
-        config.number("offset.storage.partitions"),
-    );
-    let statuses = topic_spec(
-        config,
-        "status.storage",
-        "status.storage.topic",
-        config.number("status.storage.partitions"),
-    );
-    let mut configs = topic_spec(config, "config.storage", "config.storage.topic", 1);
+    let partitions = config.number("status.storage.partitions");
+    let statuses = TopicSpec::of_worker(config, "status.storage", "status.storage.topic", partitions);
+    let mut configs = TopicSpec::of_worker(config, "config.storage", "config.storage.topic", 1);
     configs.single_partition = true;
+    let committed = |mut client: ClientConfig| {
+        if config.exactly_once_enabled() {
+            client.isolation_level = IsolationLevel::ReadCommitted;
+        }
+        client
+    };
+    let sources = TopicSpec::offsets(config);
+    let leader = match config.leader_transactional_id() {
+        Some(id) => {
+            let mut leader = client_config(config, "-leader")?;
+            leader.transactional_id = Some(id);
+            leader.enable_idempotence = Some(true);
+            leader.max_block = LEADER_WRITE;
+            Some(leader)
+        }
+        None => None,
+    };
     let (offsets, statuses, configs) = tokio::try_join!(
-        OffsetsStore::open(client_config(config, "-offsets")?, &offsets),
+        OffsetsStore::open(committed(client_config(config, "-offsets")?), &sources),
         StatusStore::open(client_config(config, "-statuses")?, &statuses),
-        ConfigStore::open(client_config(config, "-configs")?, &configs),
+        ConfigStore::open(committed(client_config(config, "-configs")?), &configs, leader),
     )?;
     Ok((configs, statuses, offsets))
-}
-
-fn topic_spec(config: &WorkerConfig, store: &str, setting: &'static str, partitions: i64) -> TopicSpec {
-    TopicSpec {
-        name: config.text(setting).to_owned(),
-        setting,
-        partitions: i32::try_from(partitions).unwrap_or(-1),
-        replication_factor: i16::try_from(config.number(&format!("{store}.replication.factor")))
-            .unwrap_or(-1),
-        settings: config.topic_settings(store),
-        single_partition: false,
-    }
 }
 
 /// Converters that are the default of every connector have to be there.

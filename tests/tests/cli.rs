@@ -203,8 +203,8 @@ fn bad_values_end_with_2_and_a_text_that_says_what_is_allowed() -> Result<()> {
             &["session.timeout.ms", "1000", "heartbeat.interval.ms"],
         ),
         (
-            &["connect", "--config", &worker, "--set", "exactly.once.source.support=enabled"],
-            &["exactly.once.source.support", "enabled", "disabled"],
+            &["connect", "--config", &worker, "--set", "exactly.once.source.support=maybe"],
+            &["exactly.once.source.support", "maybe"],
         ),
         (&["connect", "--config", &worker, "--set", "key.converter=Nope"], &["key.converter", "Nope"]),
         (&["connect", "--config", &worker, &nameless], &["--standalone"]),

@@ -101,6 +101,11 @@ fn read_count(value: &Value, member: &str) -> Result<u32, String> {
 }
 
 impl ConfigRecord {
+    /// Whether only the leader writes such records.
+    pub fn is_leaders(&self) -> bool {
+        !matches!(self, Self::TargetState(..) | Self::LoggerLevel { .. })
+    }
+
     /// The key in the topic.
     pub fn key(&self) -> String {
         match self {

@@ -143,14 +143,14 @@ impl Driver {
     async fn on_group_event(&mut self, event: GroupEvent) {
         match event {
             GroupEvent::Prepare { done } => {
-                self.not_a_member();
+                self.not_a_member().await;
                 let commands = self.core.on_prepare();
                 self.carry_out(commands).await;
                 self.settle_statuses().await;
                 let _ = done.send(());
             }
             GroupEvent::Suspend { done } => {
-                self.not_a_member();
+                self.not_a_member().await;
                 let commands = self.core.on_suspend();
                 self.carry_out(commands).await;
                 let _ = done.send(());
@@ -172,6 +172,7 @@ impl Driver {
                     protocol: Some(protocol),
                     owners,
                 };
+                self.shared.config.lead(leads).await;
                 if self.follow(&assignment).await {
                     self.on_assignment(&assignment, protocol == Protocol::Eager, leads).await;
                 }
@@ -219,10 +220,11 @@ impl Driver {
     }
 
     /// Nothing that only a member may do is done from now on.
-    fn not_a_member(&mut self) {
+    async fn not_a_member(&mut self) {
         // Requests wait for the next round.
         self.joined = false;
         *self.shared.leadership.lock() = Leadership::default();
+        self.shared.config.lead(false).await;
     }
 
     /// Returns when what was stopped here is said to be: its next owner must have the last word.
@@ -562,8 +564,7 @@ impl Driver {
         name: &ConnectorName,
         offsets: &[(aqueduct_connect_api::OffsetMap, Option<aqueduct_connect_api::OffsetMap>)],
     ) -> Result<()> {
-        let pairs: Vec<_> = offsets.iter().map(|(p, o)| (p, o.as_ref())).collect();
-        self.shared.environment.offsets.store(name, &pairs).await
+        self.shared.write_offsets(name, offsets).await
     }
 }
 

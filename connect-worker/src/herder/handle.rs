@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::commands::{Reply, Request};
+use super::fencing::Fencing;
 use super::leadership::Leadership;
 use super::task_configs::read_tasks;
 use super::validate::{self, ConfigInfos, KeyInfo, RawConfig, connector_not_found, present};
@@ -37,6 +38,7 @@ pub struct Shared {
     pub ready: AtomicBool,
     pub leadership: Mutex<Leadership>,
     pub peers: Arc<dyn Peers>,
+    pub fencing: Fencing,
     pub cluster_id: Option<String>,
     /// For admin calls; `None` never, even a worker that is alone moves data through a cluster.
     pub client: Client,

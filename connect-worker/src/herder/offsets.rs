@@ -2,19 +2,23 @@
 
 use std::collections::HashMap;
 
-use aqueduct_client::{Admin, Client, ClientConfig, OffsetAndMetadata, TopicPartition};
+use aqueduct_client::{Admin, Client, ClientConfig, OffsetAndMetadata, Producer, TopicPartition};
 use aqueduct_connect_api::{ConfigMap, Factory, OffsetMap};
 use aqueduct_protocol::ids::Offset;
 use bytestring::ByteString;
 use serde_json::{Value, json};
 
 use super::commands::Request;
-use super::handle::Herder;
+use super::handle::{Herder, Shared};
 use super::validate::connector_not_found;
 use crate::config::{ClientKind, client_properties, connector_plugin};
 use crate::entities::ConnectorOffset;
 use crate::error::{Error, Result};
-use crate::ids::{TargetState, TaskId};
+use crate::ids::{ConnectorName, TargetState, TaskId};
+use crate::store::{ConnectorOffsets, OffsetPair};
+
+/// How long a request waits for the cluster.
+const MAX_BLOCK_MS: &str = "60000";
 
 /// A partition and the offset it is to get; `None` resets it.
 pub type WantedOffset = (OffsetMap, Option<OffsetMap>);
@@ -35,7 +39,7 @@ impl Herder {
         let config = self.resolved_config(name)?;
         match self.kind(&config)? {
             Kind::Source(_) => {
-                let offsets = self.shared.environment.offsets.of_connector(name).await?;
+                let offsets = self.shared.list_offsets(&name.into(), &config).await?;
                 let shown = |(partition, offset): (OffsetMap, OffsetMap)| ConnectorOffset {
                     partition: Value::Object(partition),
                     offset: Value::Object(offset),
@@ -126,7 +130,7 @@ impl Herder {
         self.check_stopped(name)?;
         match self.kind(&config)? {
             Kind::Source(connector) => {
-                let known = self.shared.environment.offsets.of_connector(name).await?;
+                let known = self.shared.list_offsets(&name.into(), &config).await?;
                 let wanted = known.into_iter().map(|(partition, _)| (partition, None)).collect();
                 self.alter_source(name, &config, &*connector, wanted, "reset").await
             }
@@ -160,6 +164,11 @@ impl Herder {
     ) -> Result<String> {
         let checked =
             connector.alter_offsets(config, &wanted).await.map_err(|e| Error::internal(e.to_string()))?;
+        if self.shared.environment.config.exactly_once_enabled() {
+            // A task that was given up may still write offsets.
+            self.shared.fence_zombies(&name.into()).await?;
+            self.check_stopped(name)?;
+        }
         if !wanted.is_empty() {
             self.ask(|reply| Request::StoreOffsets { name: name.into(), offsets: wanted, reply }).await?;
         }
@@ -195,6 +204,73 @@ impl Herder {
             result.map_err(Error::kafka(what.clone()))?;
         }
         Ok(message("altered", true))
+    }
+}
+
+impl Shared {
+    async fn open_offsets(&self, name: &ConnectorName, config: &ConfigMap) -> Result<ConnectorOffsets> {
+        let environment = &self.environment;
+        ConnectorOffsets::open(&environment.config, &environment.offsets, name.clone(), config).await
+    }
+
+    async fn list_offsets(
+        &self,
+        name: &ConnectorName,
+        config: &ConfigMap,
+    ) -> Result<Vec<(OffsetMap, OffsetMap)>> {
+        let offsets = self.open_offsets(name, config).await?;
+        let listed = offsets.list().await;
+        offsets.close().await;
+        listed
+    }
+
+    /// Writes offsets of a stopped source where its tasks will read them.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Kafka`]
+    pub async fn write_offsets(&self, name: &ConnectorName, wanted: &[WantedOffset]) -> Result<()> {
+        let config = self.config.read(|state| state.connector_config(name).cloned());
+        let config = config.ok_or_else(|| connector_not_found(name))?;
+        let config = self.environment.config.providers().resolve(&config);
+        let offsets = self.open_offsets(name, &config).await?;
+        let pairs: Vec<OffsetPair<'_>> = wanted.iter().map(|(p, o)| (p, o.as_ref())).collect();
+        let written = if self.environment.config.exactly_once_enabled() {
+            self.write_in_transaction(name, &config, &offsets, &pairs).await
+        } else {
+            offsets.commit(&pairs).await
+        };
+        offsets.close().await;
+        written
+    }
+
+    /// With the transactional id of the first task, as the reference does: that fences one that was started meanwhile.
+    async fn write_in_transaction(
+        &self,
+        name: &ConnectorName,
+        config: &ConfigMap,
+        offsets: &ConnectorOffsets,
+        pairs: &[OffsetPair<'_>],
+    ) -> Result<()> {
+        offsets.forget_first(pairs).await?;
+        let what = format!("writing offsets of connector {name}");
+        let (worker, id) = (&self.environment.config, TaskId { connector: name.clone(), task: 0 });
+        let mut properties = client_properties(worker, ClientKind::SourceProducer, &id, config);
+        properties.insert("transactional.id".to_owned(), worker.task_transactional_id(&id));
+        properties.insert("enable.idempotence".to_owned(), "true".to_owned());
+        properties.insert("max.block.ms".to_owned(), MAX_BLOCK_MS.to_owned());
+        let (client, _) = ClientConfig::from_properties(&properties).map_err(Error::kafka(what.clone()))?;
+        let producer = Producer::new(Client::new(client));
+        let write = async {
+            producer.init_transactions().await?;
+            producer.begin_transaction()?;
+            drop(producer.send_all(offsets.records(pairs)).await?);
+            producer.commit_transaction().await
+        };
+        let written = write.await.map_err(Error::kafka(what));
+        producer.close().await;
+        written?;
+        offsets.copy(pairs).await;
+        Ok(())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Validation of a connector's settings, and the tables behind it.
 
+mod exactly_once;
+
 use std::collections::BTreeMap;
 
 use aqueduct_connect_api::config::{ConfigType, ConfigValue, ConfigValueInfo, Importance, Validator, Width};
@@ -159,7 +161,7 @@ pub async fn validate(worker: &WorkerConfig, raw: &RawConfig) -> Result<ConfigIn
     if matches!(plugin.factory, Factory::Sink { .. }) {
         check_sink(worker, &config, &mut infos);
     } else {
-        check_source(&config, &mut infos);
+        exactly_once::check(worker, &*instance(plugin), &config, &mut infos);
     }
     converters(&config, &mut infos);
     nulls(raw, &mut infos);
@@ -373,28 +375,6 @@ fn check_sink(worker: &WorkerConfig, config: &ConfigMap, infos: &mut [ConfigValu
             text("name"),
         );
         error_at(infos, key, &error);
-    }
-}
-
-/// What a source asks for that this worker cannot give.
-fn check_source(config: &ConfigMap, infos: &mut [ConfigValueInfo]) {
-    let text = |key: &str| config.get(key).map_or("", |v| v.trim());
-    if text("exactly.once.support").eq_ignore_ascii_case("required") {
-        let error = "This worker does not have exactly-once source support enabled.";
-        error_at(infos, "exactly.once.support", error);
-    }
-    if text("transaction.boundary").eq_ignore_ascii_case("connector") {
-        let error = "The connector does not support connector-defined transaction boundaries with the given configuration. \
-                     Please reconfigure it to use a different transaction boundary definition.";
-        error_at(infos, "transaction.boundary", error);
-    }
-    let topic = text("offsets.storage.topic");
-    if !topic.is_empty() {
-        let error = format!(
-            "Invalid value {topic} for configuration offsets.storage.topic: an offsets topic of the connector's own is not \
-             supported yet; leave it out, and its offsets are kept in the worker's"
-        );
-        error_at(infos, "offsets.storage.topic", &error);
     }
 }
 

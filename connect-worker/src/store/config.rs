@@ -7,6 +7,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
+use super::privileged::Privileged;
 use super::{TopicLog, TopicSpec, report_skipped};
 use crate::config_state::{Change, ConfigRecord, ConfigState};
 use crate::error::Result;
@@ -19,7 +20,8 @@ pub struct ConfigStore {
 }
 
 enum Backend {
-    Topic(TopicLog),
+    /// With what the leader writes with, where that is something else.
+    Topic(TopicLog, Option<Privileged>),
     /// Nothing outlives the process.
     Memory,
 }
@@ -44,11 +46,11 @@ impl Shared {
 }
 
 impl ConfigStore {
-    /// Reads the topic; changes up to now are in the state and not among [`ConfigStore::take_changes`].
+    /// Reads the topic; `leader` has a transactional id, where the leader is to write in transactions. Changes up to now are in the state and not among [`ConfigStore::take_changes`].
     ///
     /// # Errors
     /// As for [`TopicLog::open`].
-    pub async fn open(config: ClientConfig, spec: &TopicSpec) -> Result<Self> {
+    pub async fn open(config: ClientConfig, spec: &TopicSpec, leader: Option<ClientConfig>) -> Result<Self> {
         let shared = Arc::new(Shared::default());
         let target = shared.clone();
         let log = TopicLog::open(config, spec, move |record| {
@@ -58,7 +60,8 @@ impl ConfigStore {
         })
         .await?;
         shared.changes.lock().clear();
-        Ok(Self { shared, backend: Arc::new(Backend::Topic(log)) })
+        let privileged = leader.map(|config| Privileged::new(config, &spec.name));
+        Ok(Self { shared, backend: Arc::new(Backend::Topic(log, privileged)) })
     }
 
     /// A store that is gone with the process.
@@ -87,9 +90,14 @@ impl ConfigStore {
     /// [`crate::Error::Kafka`] for the first record that was not written.
     pub async fn write(&self, records: &[ConfigRecord]) -> Result<()> {
         match &*self.backend {
-            Backend::Topic(log) => {
+            Backend::Topic(log, privileged) => {
                 let pairs = records.iter().map(|r| (Bytes::from(r.key()), r.value().map(Bytes::from)));
-                log.write(pairs.collect()).await?;
+                match privileged {
+                    Some(privileged) if records.iter().any(ConfigRecord::is_leaders) => {
+                        privileged.write(pairs.collect()).await?;
+                    }
+                    _ => log.write(pairs.collect()).await?,
+                }
                 log.read_to_end().await
             }
             Backend::Memory => {
@@ -106,19 +114,29 @@ impl ConfigStore {
         }
     }
 
+    /// This worker leads the group, or does so no longer.
+    pub async fn lead(&self, leads: bool) {
+        if let Backend::Topic(_, Some(privileged)) = &*self.backend {
+            privileged.lead(leads).await;
+        }
+    }
+
     /// Returns when everything in the topic has been applied.
     ///
     /// # Errors
     /// [`crate::Error::Kafka`] where the cluster does not answer.
     pub async fn read_to_end(&self) -> Result<()> {
         match &*self.backend {
-            Backend::Topic(log) => log.read_to_end().await,
+            Backend::Topic(log, _) => log.read_to_end().await,
             Backend::Memory => Ok(()),
         }
     }
 
     pub async fn close(&self) {
-        if let Backend::Topic(log) = &*self.backend {
+        if let Backend::Topic(log, privileged) = &*self.backend {
+            if let Some(privileged) = privileged {
+                privileged.close().await;
+            }
             log.close().await;
         }
     }

@@ -67,7 +67,8 @@ impl ConnectorOffsets {
     /// # Errors
     /// As for [`OffsetsStore::store`].
     pub async fn forget_first(&self, offsets: &[OffsetPair<'_>]) -> Result<()> {
-        let gone: Vec<OffsetPair<'_>> = offsets.iter().filter(|(_, offset)| offset.is_none()).copied().collect();
+        let gone: Vec<OffsetPair<'_>> =
+            offsets.iter().filter(|(_, offset)| offset.is_none()).copied().collect();
         if self.own.is_none() || gone.is_empty() {
             return Ok(());
         }
@@ -76,7 +77,8 @@ impl ConnectorOffsets {
 
     /// Copies what is stored in the connector's own topic to the worker's, as well as that is possible.
     pub async fn copy(&self, offsets: &[OffsetPair<'_>]) {
-        let kept: Vec<OffsetPair<'_>> = offsets.iter().filter(|(_, offset)| offset.is_some()).copied().collect();
+        let kept: Vec<OffsetPair<'_>> =
+            offsets.iter().filter(|(_, offset)| offset.is_some()).copied().collect();
         if self.own.is_none() || kept.is_empty() {
             return;
         }
@@ -123,7 +125,11 @@ impl ConnectorOffsets {
 }
 
 /// The connector's own topic, where it is not the one that the worker follows anyway.
-fn own_topic<'a>(config: &'a WorkerConfig, connector: &ConnectorName, settings: &'a ConfigMap) -> Option<&'a str> {
+fn own_topic<'a>(
+    config: &'a WorkerConfig,
+    connector: &ConnectorName,
+    settings: &'a ConfigMap,
+) -> Option<&'a str> {
     if config.mode() == Mode::Standalone {
         return None;
     }
@@ -171,7 +177,8 @@ async fn open_own(
         consumer: client(consumer)?,
         producer: client(producer_properties(config, connector, settings))?,
     };
-    let spec = TopicSpec { name: topic.to_owned(), setting: "offsets.storage.topic", ..TopicSpec::offsets(config) };
+    let spec =
+        TopicSpec { name: topic.to_owned(), setting: "offsets.storage.topic", ..TopicSpec::offsets(config) };
     OffsetsStore::open_with(clients, &spec).await
 }
 

@@ -1,8 +1,9 @@
 //! The life of a task: start, status, stop, and what a failure or a panic becomes.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use aqueduct_client::{Client, ClientConfig};
@@ -13,15 +14,16 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::errors::{ErrorPolicy, Failure};
+use super::lifeline::Lifeline;
 use super::progress::{Activity, Change};
 use super::sink::SinkRunner;
 use super::source::SourceRunner;
 use crate::config::{ClientKind, ConnectorSettings, WorkerConfig, client_properties, find_connector_plugin};
-use crate::herder::{AutoRestarts, Planned};
-use crate::ids::{RunState, TargetState, TaskId};
+use crate::herder::{AutoRestarts, Planned, Shared};
+use crate::ids::{ConnectorName, RunState, TargetState, TaskId};
 use crate::metrics::{TaskMetrics, WorkerMetrics, count};
 use crate::status::{Status, Subject};
-use crate::store::{OffsetsStore, StatusStore};
+use crate::store::{ConnectorOffsets, OffsetsStore, StatusStore};
 
 /// What tasks share with their worker.
 pub struct TaskEnvironment {
@@ -36,6 +38,8 @@ pub struct TaskEnvironment {
     /// Failed tasks that are to be started again, and the word that there is another one.
     pub restarts: Mutex<AutoRestarts>,
     pub failed: Notify,
+    /// For what only the herder knows; set when there is one.
+    pub herder: OnceLock<Weak<Shared>>,
 }
 
 impl TaskEnvironment {
@@ -83,7 +87,10 @@ impl TaskEnvironment {
     ) -> TaskHandle {
         let stop = CancellationToken::new();
         let (target, targets) = watch::channel(target);
+        let lifeline = Lifeline::default();
         let start = TaskStart {
+            generation: self.task_generation(&id.connector),
+            lifeline: lifeline.clone(),
             id: id.clone(),
             connector: self.config.providers().resolve(connector),
             settings: self.config.providers().resolve(task),
@@ -95,8 +102,21 @@ impl TaskEnvironment {
         let class = connector.get("connector.class").cloned().unwrap_or_default();
         let task = tokio::spawn(start.run());
         let abort = task.abort_handle();
-        let supervisor = tokio::spawn(supervise(self.clone(), id, class, task, stop.clone()));
-        TaskHandle { stop, target, abort, supervisor }
+        let given_up = lifeline.clone();
+        let supervisor = supervise(self.clone(), id.clone(), class, task, stop.clone(), given_up);
+        let supervisor = tokio::spawn(supervisor);
+        TaskHandle { id, environment: self.clone(), stop, target, abort, supervisor, lifeline }
+    }
+
+    /// The offsets of a source with these settings.
+    pub async fn connector_offsets(
+        &self,
+        name: &ConnectorName,
+        settings: &ConfigMap,
+    ) -> PluginResult<ConnectorOffsets> {
+        ConnectorOffsets::open(&self.config, &self.offsets, name.clone(), settings).await.map_err(|e| {
+            PluginError::connect(format!("the offsets of connector {name} cannot be used")).caused_by(e)
+        })
     }
 }
 
@@ -160,6 +180,7 @@ async fn supervise(
     class: String,
     task: JoinHandle<PluginResult<()>>,
     stop: CancellationToken,
+    lifeline: Lifeline,
 ) {
     let started = Instant::now();
     let ended = watched(&environment, &id, task, &stop).await;
@@ -179,6 +200,10 @@ async fn supervise(
         }
         Err(_) => None,
     };
+    if lifeline.is_cut() {
+        // Who gave it up has said so; by now there may be another one.
+        return;
+    }
     if failure.is_some() && environment.metrics.task(&id).note_running() {
         environment.metrics.task_started(false);
     }
@@ -202,10 +227,13 @@ async fn supervise(
 
 /// A task that runs, or has failed and was not stopped yet.
 pub struct TaskHandle {
+    id: TaskId,
+    environment: Arc<TaskEnvironment>,
     stop: CancellationToken,
     target: watch::Sender<TargetState>,
     abort: tokio::task::AbortHandle,
     supervisor: JoinHandle<()>,
+    lifeline: Lifeline,
 }
 
 impl TaskHandle {
@@ -219,14 +247,20 @@ impl TaskHandle {
         self.stop.cancel();
     }
 
-    /// Stops the task; after `timeout` it is cut off.
+    /// Stops the task. After `timeout` it is given up: from then on nothing of it reaches the cluster, whenever it ends.
     pub async fn stop(mut self, timeout: Duration) {
         self.stop.cancel();
-        if tokio::time::timeout(timeout, &mut self.supervisor).await.is_err() {
-            tracing::warn!("task did not stop in task.shutdown.graceful.timeout.ms and is cut off");
-            self.abort.abort();
-            let _ = self.supervisor.await;
+        if tokio::time::timeout(timeout, &mut self.supervisor).await.is_ok() {
+            return;
         }
+        tracing::warn!(
+            task = %self.id, ?timeout,
+            "the task did not stop within task.shutdown.graceful.timeout.ms and is given up; what it has not committed comes again"
+        );
+        self.lifeline.cut();
+        self.abort.abort();
+        let status = self.environment.status_of(RunState::Unassigned, None, None);
+        self.environment.status.put_safe(Subject::Task(self.id), status).await;
     }
 }
 
@@ -241,6 +275,9 @@ pub(super) struct TaskStart {
     pub stop: CancellationToken,
     pub target: watch::Receiver<TargetState>,
     pub metrics: TaskMetrics,
+    /// Counts the task configurations of the connector that this worker had seen when it started the task.
+    pub generation: u64,
+    pub lifeline: Lifeline,
 }
 
 impl TaskStart {
@@ -260,7 +297,29 @@ impl TaskStart {
 
     /// Settings of a client of this task.
     pub fn client_config(&self, kind: ClientKind) -> PluginResult<ClientConfig> {
-        let properties = client_properties(&self.environment.config, kind, &self.id, &self.connector);
+        self.read_client(client_properties(&self.environment.config, kind, &self.id, &self.connector))
+    }
+
+    /// The client of a source's producer; a transactional one is told apart by the task.
+    pub fn source_producer(&self, transactional: bool) -> PluginResult<Client> {
+        let worker = &self.environment.config;
+        let mut properties = client_properties(worker, ClientKind::SourceProducer, &self.id, &self.connector);
+        if transactional {
+            let forced = [
+                ("transactional.id", worker.task_transactional_id(&self.id)),
+                ("enable.idempotence", "true".to_owned()),
+            ];
+            for (key, value) in forced {
+                let given = properties.insert(key.to_owned(), value.clone());
+                if given.is_some_and(|given| given != value) {
+                    tracing::warn!(task = %self.id, key, "the setting of the producer is not used: the worker sets it");
+                }
+            }
+        }
+        self.read_client(properties).map(Client::new)
+    }
+
+    fn read_client(&self, properties: BTreeMap<String, String>) -> PluginResult<ClientConfig> {
         let (config, unknown) = ClientConfig::from_properties(&properties).map_err(|e| {
             PluginError::connect(format!("task {}: wrong client setting", self.id)).caused_by(e)
         })?;

@@ -436,7 +436,7 @@ impl SinkRunner {
             .into_iter()
             .map(|(partition, offset)| (raw(&partition), Offset(offset).into()))
             .collect();
-        if offsets.is_empty() {
+        if offsets.is_empty() || self.start.lifeline.is_cut() {
             return Ok(());
         }
         match self.consumer.commit(offsets).await {

@@ -121,7 +121,12 @@ impl Outbox {
     }
 
     /// The task ends.
-    async fn finish(&mut self, with: &Sending<'_>, task: &mut dyn SourceTask, failed: bool) -> PluginResult<()> {
+    async fn finish(
+        &mut self,
+        with: &Sending<'_>,
+        task: &mut dyn SourceTask,
+        failed: bool,
+    ) -> PluginResult<()> {
         match self {
             Self::AtLeastOnce(outbox) => outbox.finish(with, task, failed).await,
             Self::ExactlyOnce(outbox) => outbox.finish(with, task, failed).await,
@@ -288,7 +293,7 @@ impl SourceRunner {
     }
 
     /// What the task gets to start with; earlier tasks that could still write are fenced by then.
-    async fn context(&self) -> PluginResult<SourceTaskContext> {
+    async fn context(&mut self) -> PluginResult<SourceTaskContext> {
         let with = Sending { start: &self.start, errors: &self.errors };
         let (offsets, transactions) = match &self.outbox {
             Outbox::AtLeastOnce(_) => (Arc::new(self.offsets.clone()) as _, None),

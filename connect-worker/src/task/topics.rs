@@ -28,9 +28,8 @@ impl CreationRules {
     /// # Errors
     /// A setting that is missing or wrong.
     pub fn read(settings: &ConfigMap) -> PluginResult<Option<Self>> {
-        if !settings.contains_key("topic.creation.default.partitions")
-            && !settings.contains_key("topic.creation.default.replication.factor")
-        {
+        // With any of them the default group has to be whole.
+        if !settings.keys().any(|key| key.starts_with("topic.creation.")) {
             return Ok(None);
         }
         let names = settings.get("topic.creation.groups").map_or("", String::as_str);
@@ -74,8 +73,8 @@ impl Group {
                 || PluginError::config(&full, &text, "must be -1 (the broker's default) or at least 1");
             text.trim().parse().ok().filter(|n| *n == -1 || *n >= 1).ok_or_else(wrong)
         };
-        let partitions = number("partitions")?;
         let replication_factor = i16::try_from(number("replication.factor")?).unwrap_or(i16::MAX);
+        let partitions = number("partitions")?;
         let mut patterns = |key: &str| -> PluginResult<Vec<Regex>> {
             let text = own.remove(key).unwrap_or_default();
             text.split(',')
@@ -160,7 +159,16 @@ mod tests {
 
     #[test]
     fn wrong_rules_are_named() {
-        let settings = map(&[("topic.creation.default.partitions", "0")]);
+        let settings = map(&[("topic.creation.groups", "g"), ("topic.creation.g.include", "x")]);
+        let error = CreationRules::read(&settings).expect_err("no default").to_string();
+        assert!(
+            error.contains("\"topic.creation.default.replication.factor\" which has no default"),
+            "{error}"
+        );
+        let settings = map(&[
+            ("topic.creation.default.replication.factor", "1"),
+            ("topic.creation.default.partitions", "0"),
+        ]);
         let error = CreationRules::read(&settings).expect_err("wrong");
         assert!(error.to_string().contains("topic.creation.default.partitions"), "{error}");
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use aqueduct_connect_api::config::ConfigType;
 use aqueduct_connect_api::{
-    Config, ConfigDef, ConfigKey, ConfigMap, Connector, ConnectorContext, Error, Factory, OffsetMap, Plugin,
-    Record, Result, SchemaAndValue, SinkRecord, SinkTask, SinkTaskContext, SourceRecord, SourceTask,
-    SourceTaskContext, TopicPartition, inventory,
+    Config, ConfigDef, ConfigKey, ConfigMap, Connector, ConnectorContext, Error, ExactlyOnceSupport, Factory,
+    OffsetMap, Plugin, Record, Result, SchemaAndValue, SinkRecord, SinkTask, SinkTaskContext, SourceRecord,
+    SourceTask, SourceTaskContext, TopicPartition, TransactionContext, inventory,
 };
 use async_trait::async_trait;
 
@@ -29,6 +29,9 @@ fn numbers_config() -> ConfigDef {
         .key(ConfigKey::with_default("fail.at", ConfigType::Int, "-1", "Number to fail at."))
         .key(ConfigKey::with_default("pace.ms", ConfigType::Int, "0", "Milliseconds between numbers."))
         .key(ConfigKey::with_default("tasks", ConfigType::Int, "1", "Number of tasks to make."))
+        .key(ConfigKey::with_default("hang.at", ConfigType::Int, "-1", "Number to hang at, without a word."))
+        .key(ConfigKey::with_default("hang.ms", ConfigType::Int, "0", "Milliseconds to hang for."))
+        .key(ConfigKey::with_default("can", ConfigType::String, "all", "What it says that it can do."))
 }
 
 fn picky_config() -> ConfigDef {
@@ -55,6 +58,17 @@ impl Connector for Plain {
     async fn task_configs(&mut self, _max_tasks: usize) -> Result<Vec<ConfigMap>> {
         Ok(vec![self.config.clone(); self.tasks])
     }
+
+    fn exactly_once_support(&self, config: &ConfigMap) -> ExactlyOnceSupport {
+        match config.get("can").map(String::as_str) {
+            Some("no") => ExactlyOnceSupport::Unsupported,
+            _ => ExactlyOnceSupport::Supported,
+        }
+    }
+
+    fn defines_transaction_boundaries(&self, config: &ConfigMap) -> bool {
+        config.get("can").is_none_or(|can| can != "no")
+    }
 }
 
 /// Writes 0, 1, 2, ...
@@ -65,6 +79,8 @@ struct Numbers {
     fail_at: i64,
     next: i64,
     pace: Duration,
+    hang: (i64, Duration),
+    transactions: Option<Arc<dyn TransactionContext>>,
 }
 
 fn position(next: i64) -> Arc<OffsetMap> {
@@ -82,6 +98,9 @@ impl SourceTask for Numbers {
         self.count = config.number("count");
         self.fail_at = config.number("fail.at");
         self.pace = Duration::from_millis(config.number("pace.ms").unsigned_abs());
+        self.hang =
+            (config.number("hang.at"), Duration::from_millis(config.number("hang.ms").unsigned_abs()));
+        self.transactions = context.transactions.clone();
         let stored = context.offsets.read(&[partition().as_ref().clone()]).await?;
         let stored = stored.into_iter().next().flatten();
         self.next = stored.and_then(|o| o.get("next").and_then(serde_json::Value::as_i64)).unwrap_or(0);
@@ -98,7 +117,21 @@ impl SourceTask for Numbers {
             tokio::time::sleep(Duration::from_millis(50)).await;
             return Ok(Vec::new());
         }
-        tokio::time::sleep(self.pace).await;
+        if self.next == self.hang.0 {
+            // As code that knows nothing of the runtime does.
+            std::thread::sleep(self.hang.1);
+        }
+        if !self.pace.is_zero() {
+            tokio::time::sleep(self.pace).await;
+        }
+        if let Some(transactions) = &self.transactions {
+            match self.next {
+                4 => transactions.commit_after(0),
+                7 => transactions.abort(),
+                9 => transactions.commit(),
+                _ => {}
+            }
+        }
         let record = Record {
             topic: self.topic.as_str().into(),
             value: SchemaAndValue::schemaless(self.next.to_string().into()),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use aqueduct_connect_api::config::ConfigValueInfo;
 use aqueduct_connect_api::inventory;
 use aqueduct_connect_api::{
-    Config, ConfigMap, Connector, ConnectorContext, Error, Factory, OffsetMap, Plugin, Result,
+    Config, ConfigMap, Connector, ConnectorContext, Error, ExactlyOnceSupport, Factory, OffsetMap, Plugin,
+    Result,
 };
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
@@ -120,6 +121,14 @@ impl Connector for JdbcSource {
             monitor.abort();
             // Aborted or done: either way it holds nothing any more.
             let _ = monitor.await;
+        }
+    }
+
+    fn exactly_once_support(&self, config: &ConfigMap) -> ExactlyOnceSupport {
+        // Without a column that numbers the rows, those that share a timestamp share their offset; bulk has none at all.
+        match config.get("mode").map(|mode| mode.trim()) {
+            Some("incrementing" | "timestamp+incrementing") => ExactlyOnceSupport::Supported,
+            _ => ExactlyOnceSupport::Unsupported,
         }
     }
 

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 
 use super::ConnectApi;
 use super::routes::{Endpoint, at};
-use crate::error::{ApiError, ApiResult};
+use crate::error::ApiResult;
 
 pub fn endpoints() -> Vec<Endpoint> {
     vec![at("/connectors/{connector}/fence").put(fence)]
@@ -31,8 +31,13 @@ pub async fn put_tasks(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Refuses, to those that may ask: no source of this group has a transactional producer that could be fenced.
-async fn fence(State(api): State<ConnectApi>, headers: HeaderMap, body: Bytes) -> ApiResult<StatusCode> {
-    api.herder.check_signature(signature(&headers), &body)?;
-    Err(ApiError::new(StatusCode::BAD_REQUEST, "exactly.once.source.support is disabled on this worker"))
+/// Fences tasks of a source that ran before, for a worker that is about to start new ones.
+async fn fence(
+    State(api): State<ConnectApi>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> ApiResult<StatusCode> {
+    api.herder.fence(&name, &body, signature(&headers)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

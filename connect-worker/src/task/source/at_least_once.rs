@@ -96,7 +96,12 @@ impl AtLeastOnce {
     }
 
     /// The task ends. What the cluster has got is not to be read again, however it ended.
-    pub async fn finish(&mut self, with: &Sending<'_>, task: &mut dyn SourceTask, failed: bool) -> PluginResult<()> {
+    pub async fn finish(
+        &mut self,
+        with: &Sending<'_>,
+        task: &mut dyn SourceTask,
+        failed: bool,
+    ) -> PluginResult<()> {
         let limit = with.start.environment.config.offset_flush_timeout();
         let flushed = match failed {
             false => self.settle(with).await,

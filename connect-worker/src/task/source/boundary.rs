@@ -1,7 +1,7 @@
 //! Where the transactions of a source end. Pure: batches, records and time come in, ends come out.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aqueduct_connect_api::TransactionContext;
 use parking_lot::Mutex;
@@ -103,6 +103,8 @@ impl Boundaries {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

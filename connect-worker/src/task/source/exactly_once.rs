@@ -63,7 +63,8 @@ impl ExactlyOnce {
     pub async fn take_over(&self, with: &Sending<'_>) -> PluginResult<()> {
         let (environment, id) = (&with.start.environment, &with.start.id);
         let failed = |what: &str, error: crate::Error| {
-            PluginError::connect(format!("task {id} cannot start with exactly-once support: {what}")).caused_by(error)
+            PluginError::connect(format!("task {id} cannot start with exactly-once support: {what}"))
+                .caused_by(error)
         };
         environment
             .fence_before(id)
@@ -165,7 +166,12 @@ impl ExactlyOnce {
     }
 
     /// The task ends. What a failed one has not committed is dropped.
-    pub async fn finish(&mut self, with: &Sending<'_>, task: &mut dyn SourceTask, failed: bool) -> PluginResult<()> {
+    pub async fn finish(
+        &mut self,
+        with: &Sending<'_>,
+        task: &mut dyn SourceTask,
+        failed: bool,
+    ) -> PluginResult<()> {
         let ended = if failed { Ok(()) } else { self.rest(with, task).await };
         // Aborts what is open, so that it holds nobody up.
         let limit = with.start.environment.config.offset_flush_timeout();

@@ -109,13 +109,26 @@ impl PartitionConsumer {
     /// Reads all assigned partitions up to the ends that they have now, and gives each record to `each`. With
     /// `isolation.level=read_committed` that includes transactions that are open now: it waits until they have ended. What failed to be
     /// read is retried for `default.api.timeout.ms` without progress.
-    pub async fn read_to_end(&mut self, mut each: impl FnMut(ConsumerRecord)) -> Result<()> {
+    pub async fn read_to_end(&mut self, each: impl FnMut(ConsumerRecord)) -> Result<()> {
+        self.read_up_to(IsolationLevel::ReadUncommitted, each).await
+    }
+
+    /// As [`PartitionConsumer::read_to_end`], but with `isolation.level=read_committed` only up to the first transaction
+    /// that is open now.
+    pub async fn read_to_stable_end(&mut self, each: impl FnMut(ConsumerRecord)) -> Result<()> {
+        self.read_up_to(self.client.config().isolation_level, each).await
+    }
+
+    async fn read_up_to(
+        &mut self,
+        isolation: IsolationLevel,
+        mut each: impl FnMut(ConsumerRecord),
+    ) -> Result<()> {
         let limit = self.client.config().default_api_timeout;
         self.reader.fetcher.find_positions(Instant::now() + limit).await?;
         // Not through `self`, so that the future is `Send`.
         let (client, assignment) = (self.client.clone(), self.assignment());
-        let mut ends =
-            look_up(&client, &assignment, OffsetSpec::Latest, IsolationLevel::ReadUncommitted).await?;
+        let mut ends = look_up(&client, &assignment, OffsetSpec::Latest, isolation).await?;
         loop {
             ends.retain(|partition, end| self.position(partition).is_some_and(|at| at < *end));
             if ends.is_empty() {

@@ -69,12 +69,21 @@ impl From<ClientConfig> for LogClients {
 
 type Reply = oneshot::Sender<Result<()>>;
 
+/// How far to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Up to the first transaction that is open: whoever left it may be waiting for this very log to end it.
+    Stable,
+    /// All that is there, waiting for open transactions.
+    Last,
+}
+
 /// A compacted topic, followed by a task of its own that hands each record to a function, in order.
 pub struct TopicLog {
     topic: ByteString,
     producer: Producer,
     clients: LogClients,
-    to_end: mpsc::Sender<Reply>,
+    to_end: mpsc::Sender<(End, Reply)>,
     stop: CancellationToken,
     reader: tokio::sync::Mutex<Option<JoinHandle<()>>>,
 }
@@ -112,7 +121,7 @@ impl TopicLog {
             stop,
             reader: tokio::sync::Mutex::new(Some(reader)),
         };
-        log.read_to_end().await?;
+        log.read_to(End::Stable).await?;
         Ok(log)
     }
 
@@ -126,8 +135,12 @@ impl TopicLog {
     /// # Errors
     /// [`Error::Kafka`] where the cluster does not answer.
     pub async fn read_to_end(&self) -> Result<()> {
+        self.read_to(End::Last).await
+    }
+
+    async fn read_to(&self, end: End) -> Result<()> {
         let (reply, done) = oneshot::channel();
-        self.to_end.send(reply).await.map_err(|_| Error::ShutDown)?;
+        self.to_end.send((end, reply)).await.map_err(|_| Error::ShutDown)?;
         done.await.map_err(|_| Error::ShutDown)?
     }
 
@@ -173,7 +186,7 @@ impl TopicLog {
 struct Follower<F> {
     topic: String,
     consumer: PartitionConsumer,
-    requests: mpsc::Receiver<Reply>,
+    requests: mpsc::Receiver<(End, Reply)>,
     stop: CancellationToken,
     apply: F,
 }
@@ -187,8 +200,8 @@ impl<F: FnMut(ConsumerRecord) + Send> Follower<F> {
                 biased;
                 () = self.stop.cancelled() => return,
                 request = self.requests.recv() => match request {
-                    Some(reply) => {
-                        self.read_to_end(reply).await;
+                    Some((end, reply)) => {
+                        self.read_to(end, reply).await;
                         continue;
                     }
                     None => return,
@@ -208,11 +221,18 @@ impl<F: FnMut(ConsumerRecord) + Send> Follower<F> {
         }
     }
 
-    async fn read_to_end(&mut self, reply: Reply) {
+    async fn read_to(&mut self, end: End, reply: Reply) {
         let apply = &mut self.apply;
+        let consumer = &mut self.consumer;
+        let read = async {
+            match end {
+                End::Stable => consumer.read_to_stable_end(apply).await,
+                End::Last => consumer.read_to_end(apply).await,
+            }
+        };
         let read = tokio::select! {
             () = self.stop.cancelled() => return,
-            read = self.consumer.read_to_end(apply) => read,
+            read = read => read,
         };
         let _ = reply.send(read.map_err(Error::kafka(format!("reading topic {} to its end", self.topic))));
         // Requests that were waiting meanwhile are about a later end.

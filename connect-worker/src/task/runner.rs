@@ -18,7 +18,9 @@ use super::lifeline::Lifeline;
 use super::progress::{Activity, Change};
 use super::sink::SinkRunner;
 use super::source::SourceRunner;
-use crate::config::{ClientKind, ConnectorSettings, WorkerConfig, client_properties, find_connector_plugin};
+use crate::config::{
+    ClientKind, ConnectorSettings, TransactionBoundary, WorkerConfig, client_properties, find_connector_plugin,
+};
 use crate::herder::{AutoRestarts, Planned, Shared};
 use crate::ids::{ConnectorName, RunState, TargetState, TaskId};
 use crate::metrics::{TaskMetrics, WorkerMetrics, count};
@@ -264,6 +266,11 @@ impl TaskHandle {
     }
 }
 
+/// How much longer than its interval a transaction may last.
+const SLACK: Duration = Duration::from_secs(60);
+/// Brokers' default of `transaction.max.timeout.ms`.
+const LONGEST_TRANSACTION: Duration = Duration::from_secs(900);
+
 /// All that a task needs to start.
 pub(super) struct TaskStart {
     pub id: TaskId,
@@ -300,11 +307,16 @@ impl TaskStart {
         self.read_client(client_properties(&self.environment.config, kind, &self.id, &self.connector))
     }
 
-    /// The client of a source's producer; a transactional one is told apart by the task.
-    pub fn source_producer(&self, transactional: bool) -> PluginResult<Client> {
+    /// The client of a source's producer; one with transactions where there are boundaries for them.
+    pub fn source_producer(&self, boundary: Option<TransactionBoundary>) -> PluginResult<Client> {
         let worker = &self.environment.config;
         let mut properties = client_properties(worker, ClientKind::SourceProducer, &self.id, &self.connector);
-        if transactional {
+        if let Some(boundary) = boundary {
+            if let TransactionBoundary::Interval(every) = boundary {
+                // A transaction that lasts for the whole interval is not to expire with it.
+                let timeout = (every + SLACK).min(LONGEST_TRANSACTION).as_millis().to_string();
+                properties.entry("transaction.timeout.ms".to_owned()).or_insert(timeout);
+            }
             let forced = [
                 ("transactional.id", worker.task_transactional_id(&self.id)),
                 ("enable.idempotence", "true".to_owned()),

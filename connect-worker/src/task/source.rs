@@ -196,7 +196,9 @@ impl SourceRunner {
         let settings = start.connector_settings(plugin)?;
         let convert = Conversion::new(&settings)?;
         let exactly_once = start.environment.config.exactly_once_enabled();
-        let producer = Producer::new(start.source_producer(exactly_once)?);
+        let flush = start.environment.config.offset_flush_interval();
+        let boundary = TransactionBoundary::read(settings.config(), flush);
+        let producer = Producer::new(start.source_producer(exactly_once.then_some(boundary))?);
         start.lifeline.hold(&producer);
         let rules = match start.environment.config.flag("topic.creation.enable") {
             true => CreationRules::read(&start.connector)?,
@@ -208,8 +210,6 @@ impl SourceRunner {
         };
         let offsets = start.environment.connector_offsets(&start.id.connector, &start.connector).await?;
         let outbox = if exactly_once {
-            let flush = start.environment.config.offset_flush_interval();
-            let boundary = TransactionBoundary::read(settings.config(), flush);
             Outbox::ExactlyOnce(ExactlyOnce::new(producer, offsets.clone(), boundary))
         } else {
             Outbox::AtLeastOnce(AtLeastOnce::new(producer, offsets.clone()))

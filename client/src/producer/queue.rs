@@ -32,6 +32,9 @@ pub(super) enum Numbering {
 /// Pause before a batch that comes too early for its transaction is sent again.
 const SOON: Duration = Duration::from_millis(20);
 
+/// How often such a batch is sent again at most.
+const EARLY: u32 = 10;
+
 /// What the queue needs to know of the settings.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QueueOptions {
@@ -205,7 +208,8 @@ impl PartitionQueue {
                 || queue.flying.iter().any(|(earlier, _)| *earlier < batch.order)
         };
         let renumber = refused && (!self.options.transactional || follows(self));
-        let again = (error.is_retriable() || renumber) && batch.attempts <= self.options.retries;
+        let early = self.options.transactional && batch.attempts <= EARLY && comes_early(&error);
+        let again = (error.is_retriable() || renumber || early) && batch.attempts <= self.options.retries;
         if !again {
             self.settle(Some(batch.stamp));
             return Some((batch, error));
@@ -220,7 +224,7 @@ impl PartitionQueue {
         self.failures = self.failures.saturating_add(1);
         let pause = match batch_error(&self.returned) {
             // The end of the transaction before is on its way to this partition.
-            Some(ErrorCode::ConcurrentTransactions) => SOON,
+            Some(ErrorCode::ConcurrentTransactions | ErrorCode::InvalidTxnState) => SOON,
             _ => self.options.backoff.jittered(self.failures),
         };
         self.resume = Some(now + pause);
@@ -305,6 +309,12 @@ impl PartitionQueue {
     pub(super) fn used_up(&self) -> Option<ProducerId> {
         self.used_up
     }
+}
+
+/// Whether a batch was refused because the end of the transaction before came to its partition just then, so that the
+/// broker forgot that this one has begun. It is not written. Where the transaction is over indeed, the next answer tells.
+fn comes_early(error: &Error) -> bool {
+    error.code() == Some(ErrorCode::InvalidTxnState)
 }
 
 /// Why the batch that came back last did.

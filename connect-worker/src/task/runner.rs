@@ -19,7 +19,8 @@ use super::progress::{Activity, Change};
 use super::sink::SinkRunner;
 use super::source::SourceRunner;
 use crate::config::{
-    ClientKind, ConnectorSettings, TransactionBoundary, WorkerConfig, client_properties, find_connector_plugin,
+    ClientKind, ConnectorSettings, TransactionBoundary, WorkerConfig, client_properties,
+    find_connector_plugin,
 };
 use crate::herder::{AutoRestarts, Planned, Shared};
 use crate::ids::{ConnectorName, RunState, TargetState, TaskId};

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 
 use super::super::in_flight::{BatchOffsets, InFlight, SourcePosition};
+use super::super::progress::Activity;
 use super::at_least_once::tell_task;
 use super::boundary::{Boundaries, End, Said};
 use super::{Converted, Sending};
@@ -119,6 +120,7 @@ impl ExactlyOnce {
         if !batch.is_empty() {
             count(&with.start.metrics.records_out, batch.len());
             self.records += batch.len();
+            with.start.doing(Activity::Sending(batch.len()));
             let mut open = self.writer.begin().await.map_err(|e| with.produce_error(e))?;
             *open = true;
             // What becomes of the records the commit tells.
@@ -141,6 +143,9 @@ impl ExactlyOnce {
         if with.start.lifeline.is_cut() {
             return Err(PluginError::connect("the task was given up"));
         }
+        if !done.is_empty() || self.records > 0 {
+            with.start.doing(Activity::Committing);
+        }
         let began = Instant::now();
         if let Err(error) = self.writer.commit(&done).await {
             count(&with.start.metrics.commit_failures, 1);
@@ -152,6 +157,7 @@ impl ExactlyOnce {
         count(&with.start.metrics.commits, 1);
         tracing::trace!(task = %with.start.id, records = self.records, took = ?began.elapsed(), "transaction committed");
         self.records = 0;
+        with.start.metrics.progress(|progress, now| progress.acknowledged(now));
         self.writer.offsets.copy(&pairs(&done)).await;
         tell_task(with, task, done).await;
         Ok(())

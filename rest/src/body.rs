@@ -90,6 +90,14 @@ pub fn settings(members: Map<String, Value>) -> ApiResult<BTreeMap<String, Optio
         .collect()
 }
 
+/// The members of a body that may have any.
+///
+/// # Errors
+/// Status 500.
+pub fn members(body: &Bytes) -> ApiResult<Map<String, Value>> {
+    any_object(body, "java.util.LinkedHashMap<java.lang.String,java.lang.String>")
+}
+
 /// A body that is all settings.
 ///
 /// # Errors

@@ -13,6 +13,7 @@ mod listeners;
 mod loggers;
 mod metrics;
 mod offsets;
+mod openapi;
 mod peers;
 mod plugins;
 mod root;
@@ -48,6 +49,7 @@ fn endpoints(part: Part) -> Vec<Endpoint> {
             root::endpoints(),
             health::endpoints(),
             metrics::endpoints(),
+            openapi::endpoints(),
             connectors::endpoints(),
             explain::endpoints(),
             tasks::endpoints(),

@@ -1,5 +1,6 @@
 //! Our own binary as a process, driven as a user drives it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -37,10 +38,26 @@ pub fn curl(method: &str, url: &str, body: Option<&Value>) -> Result<Answer> {
 
 /// The same with a body that need not be JSON.
 pub fn send(method: &str, url: &str, body: Option<&str>) -> Result<Answer> {
+    send_with(method, url, body, &BTreeMap::new())
+}
+
+/// The same with headers; an empty one is left out. Without a `Content-Type` among them a body counts as JSON.
+pub fn send_with(
+    method: &str,
+    url: &str,
+    body: Option<&str>,
+    headers: &BTreeMap<String, String>,
+) -> Result<Answer> {
     let mut command = Command::new("curl");
-    command.args(["-sS", "--max-time", "100", "-X", method, "-w", "\n%{http_code}"]);
+    command.args(["-sS", "--path-as-is", "--max-time", "100", "-X", method, "-w", "\n%{http_code}"]);
+    for (name, value) in headers {
+        command.args(["-H", format!("{name}: {value}").trim_end()]);
+    }
     if let Some(body) = body {
-        command.args(["-H", "Content-Type: application/json", "--data-raw", body]);
+        if !headers.contains_key("Content-Type") {
+            command.args(["-H", "Content-Type: application/json"]);
+        }
+        command.args(["--data-raw", body]);
     }
     let output = command.arg(url).output().context("curl")?;
     if !output.status.success() {

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `call` | method and path |
 //! | `body`, `raw` | body as JSON, or as text that need not be JSON |
+//! | `headers` | more headers of the request |
 //! | `status` | expected status |
 //! | `answer` | expected body, a pattern; without it the answers of all peers must be the same |
 //! | `until` | `true`: ask again until the answer is as expected |
@@ -24,7 +25,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::aqueduct::{Answer, send};
+use crate::aqueduct::{Answer, send_with};
 
 /// A file of steps.
 #[derive(Debug, Deserialize)]
@@ -40,6 +41,8 @@ pub struct Step {
     pub call: String,
     pub body: Option<Value>,
     pub raw: Option<String>,
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
     pub status: u16,
     #[serde(default, deserialize_with = "given")]
     pub answer: Option<Value>,
@@ -99,7 +102,12 @@ impl Step {
         let (method, path) = self.call.split_once(' ').context("call: METHOD PATH")?;
         let body = self.raw.clone().or_else(|| self.body.as_ref().map(Value::to_string));
         let body = body.map(|text| text.replace("<dir>", &peer.dir));
-        let answer = send(method, &format!("http://127.0.0.1:{}{path}", peer.port), body.as_deref())?;
+        let answer = send_with(
+            method,
+            &format!("http://127.0.0.1:{}{path}", peer.port),
+            body.as_deref(),
+            &self.headers,
+        )?;
         Ok(Answer { status: answer.status, body: neutral(answer.body, peer) })
     }
 }

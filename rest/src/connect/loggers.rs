@@ -98,7 +98,7 @@ async fn set(
     RawQuery(query): RawQuery,
     body: Bytes,
 ) -> ApiResult<Response> {
-    let members = body::object(&body, "java.util.Map", &["level"])?;
+    let members = body::members(&body)?;
     let Some(level) = body::text(&members, "level")? else {
         return Err(ApiError::new(
             StatusCode::BAD_REQUEST,

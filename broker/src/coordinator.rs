@@ -27,6 +27,7 @@ mod timers;
 mod transactions;
 
 pub(crate) use consumer::assignor::Assignor;
+pub(crate) use consumer::embedded;
 pub(crate) use consumer::options::{ConsumerOptions, Migration};
 pub(crate) use consumer::partitions::Partitions as AssignedPartitions;
 pub(crate) use consumer::request::{ConsumerHeartbeat, ConsumerHeartbeatReply, Refusal, Visible};
@@ -43,9 +44,10 @@ pub(crate) use request::{
     Caller, Commit, CommitOffset, FetchTopic, Join, Leave, Protocol, Sync, TransactionalCommit,
 };
 pub(crate) use service::Coordinator;
+pub(crate) use subscription::topics as subscribed_topics;
 pub(crate) use transactions::{
-    Add, Described, End, Filter, Init, Listed, MarkerWriter, NO_EPOCH, NO_ID, Place, ProducerIds, Speaker,
-    Support, TransactionCoordinator, TransactionState,
+    Add, Described, End, Filter, Init, Listed, MarkerWriter, NO_EPOCH, NO_ID, Place, ProducerIds,
+    Record as TransactionRecord, Speaker, Support, TransactionCoordinator, TransactionState,
 };
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 
 pub(super) mod assignor;
 pub(super) mod draft;
-pub(super) mod embedded;
+pub(crate) mod embedded;
 pub(super) mod entry;
 pub(super) mod entry_codec;
 pub(super) mod group;

@@ -8,7 +8,7 @@ pub(super) const CONSUMER: &str = "consumer";
 
 /// Topics of a consumer's subscription, which starts the same way in all versions: version i16, array of strings. `None`
 /// where the bytes are no subscription.
-pub(super) fn topics(metadata: &[u8]) -> Option<Vec<Arc<str>>> {
+pub(crate) fn topics(metadata: &[u8]) -> Option<Vec<Arc<str>>> {
     let (version, rest) = metadata.split_first_chunk::<2>()?;
     let (count, mut rest) = rest.split_first_chunk::<4>()?;
     if i16::from_be_bytes(*version) < 0 {

@@ -39,6 +39,7 @@ pub(crate) use effect::Reply;
 pub(crate) use markers::MarkerWriter;
 pub(crate) use producer_ids::ProducerIds;
 pub(crate) use query::{Described, Listed};
+pub(crate) use record::Record;
 pub(crate) use request::{Add, End, Filter, Init, Speaker};
 pub(crate) use service::TransactionCoordinator;
 pub(crate) use state::TransactionState;
@@ -46,7 +47,6 @@ pub(crate) use transaction::{NO_EPOCH, NO_ID, Place};
 pub(crate) use verification::Support;
 
 use effect::Effect;
-use record::Record;
 use transaction::Transaction;
 
 /// What can be set about transactions.

@@ -117,6 +117,8 @@ pub struct Progress {
 
 impl Progress {
     pub fn new(now: Instant) -> Self {
+        let mut rates = Rates::default();
+        rates.note(now, [0; 2]);
         Self {
             activity: Activity::Starting,
             since: now,
@@ -128,7 +130,7 @@ impl Progress {
             moved: now,
             last_error: None,
             stuck_since: None,
-            rates: Rates::default(),
+            rates,
             batch_sizes: Window::new(now),
             batch_times: Window::new(now),
             commit_times: Window::new(now),

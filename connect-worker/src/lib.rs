@@ -16,6 +16,7 @@ pub mod config;
 mod config_state;
 mod connector_runner;
 pub mod converters;
+pub mod decoders;
 pub mod entities;
 mod error;
 mod group;

@@ -109,7 +109,7 @@ fuzz_target!(
         let _ = MetaProperties::read(&dir);
         let _ = read_topic_id(&dir.join("t-0"));
         if let Ok(dirs) = LogDir::open(&dir) {
-            let _ = dirs.logs();
+            let _ = (dirs.logs(), dirs.futures());
             let _ = (dirs.read_recovery_points(), dirs.read_log_starts(), dirs.read_high_watermarks());
             let _ = dirs.read_cleaner_offsets();
             dirs.release();

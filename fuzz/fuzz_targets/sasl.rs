@@ -17,6 +17,8 @@ const SEEDS: &[&[u8]] = &[
     b"\x04n,,n=user,r=abcdefc=biws,r=noncexx,p=AAAA",
     b"\x06a.PlainLoginModule required user_a=\"b\";",
     b"\x06RULE:^CN=(.*?),OU=(.*?)$/$1@$2/L,DEFAULT",
+    b"\x08\0\0\0\x02\0\0\0\x01\0\0\0\x02\0\x01a\0\0\0\0\0\0\0\x01\0\x05X.509\0\0\0\x020\0",
+    b"\x090\x10\x02\x01\x030\x0b\x06\x09*\x86H\x86\xf7\r\x01\x07\x01",
     b"\x07-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n",
 ];
 
@@ -28,7 +30,7 @@ fuzz_target!(
     |input: &[u8]| {
         let Some((which, bytes)) = input.split_first() else { return };
         let text = String::from_utf8_lossy(bytes);
-        match which % 8 {
+        match which % 10 {
             0 => drop(plain::parse(bytes)),
             1 => drop(oauth::parse(bytes)),
             2 => {
@@ -55,7 +57,9 @@ fuzz_target!(
                     let _ = rules.apply("CN=a,O=b");
                 }
             }
-            _ => drop(store::read(bytes, StoreType::Pem, None, None)),
+            7 => drop(store::read(bytes, StoreType::Pem, None, None)),
+            8 => drop(store::read(&[&[0xfe, 0xed, 0xfe, 0xed], bytes].concat(), StoreType::Jks, Some("secret"), None)),
+            _ => drop(store::read(bytes, StoreType::Pkcs12, Some("secret"), None)),
         }
 }
 );

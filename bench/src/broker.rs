@@ -57,8 +57,11 @@ impl Args {
     }
 }
 
+/// Starts a peer with these settings.
+type Start = fn(&[(&str, &str)]) -> Result<Broker>;
+
 /// Both peers, in the order in which they run.
-const PEERS: [fn(&[(&str, &str)]) -> Result<Broker>; 2] = [Broker::ours_with, Broker::kafka_with];
+const PEERS: [Start; 2] = [Broker::ours_with, Broker::kafka_with];
 
 /// Runs the chosen scenarios against both peers, in turn, and says how long each part took.
 pub fn run(args: &Args) -> Result<()> {

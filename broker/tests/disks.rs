@@ -140,7 +140,7 @@ impl Disks {
 }
 
 async fn described(client: &mut Client) -> Vec<DescribeLogDirsResult> {
-    client.call(&DescribeLogDirsRequest { topics: None, ..Default::default() }, 4).await.results
+    client.call(&DescribeLogDirsRequest { topics: None }, 4).await.results
 }
 
 async fn partition(client: &mut Client, index: i32) -> MetadataResponsePartition {

@@ -23,11 +23,14 @@ pub enum DirectoryRecord {
     Online { broker: BrokerId, directories: BTreeSet<Uuid> },
 }
 
+/// Directories by partition and broker.
+type ByReplica = BTreeMap<(i32, BrokerId), Uuid>;
+
 /// What the brokers' directories hold.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DirectoriesImage {
     /// By topic, then by partition and broker.
-    assigned: BTreeMap<Uuid, Arc<BTreeMap<(i32, BrokerId), Uuid>>>,
+    assigned: BTreeMap<Uuid, Arc<ByReplica>>,
     online: BTreeMap<BrokerId, BTreeSet<Uuid>>,
     /// Replicas in each directory.
     counts: BTreeMap<Uuid, usize>,

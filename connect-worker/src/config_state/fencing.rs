@@ -19,7 +19,7 @@ pub struct TaskGenerations {
 impl TaskGenerations {
     /// How many producers of the generation before have to be fenced, given that `count` tasks are to start. None where
     /// none can have been started; and where one task follows another, the new one fences the old by its own.
-    pub fn to_fence(&self, count: u32) -> Option<u32> {
+    pub fn to_fence(self, count: u32) -> Option<u32> {
         self.recorded.filter(|old| self.pending && (*old != 1 || count != 1))
     }
 }

@@ -21,7 +21,7 @@ pub struct ConfigStore {
 
 enum Backend {
     /// With what the leader writes with, where that is something else.
-    Topic(TopicLog, Option<Privileged>),
+    Topic(TopicLog, Option<Box<Privileged>>),
     /// Nothing outlives the process.
     Memory,
 }
@@ -61,7 +61,7 @@ impl ConfigStore {
         .await?;
         shared.changes.lock().clear();
         let privileged = leader.map(|config| Privileged::new(config, &spec.name));
-        Ok(Self { shared, backend: Arc::new(Backend::Topic(log, privileged)) })
+        Ok(Self { shared, backend: Arc::new(Backend::Topic(log, privileged.map(Box::new))) })
     }
 
     /// A store that is gone with the process.

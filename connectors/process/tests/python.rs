@@ -250,6 +250,7 @@ async fn a_source_asks_for_offsets_and_gives_what_fits_a_message() {
         task: 0,
         shutdown: CancellationToken::new(),
         offsets: offsets.clone(),
+        transactions: None,
     };
     let mut task = ProcessSourceTask::new(served);
     task.start(context, &settings(&description, &file)).await.expect("starts");

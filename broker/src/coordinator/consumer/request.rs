@@ -46,7 +46,10 @@ pub struct ConsumerHeartbeat {
 
 /// Topics that a client may know of: regular expressions find no others.
 #[derive(Clone, Default)]
-pub struct Visible(pub Option<Arc<dyn Fn(&str) -> bool + Send + Sync>>);
+pub struct Visible(pub Option<Arc<Shows>>);
+
+/// Whether a topic may be known.
+type Shows = dyn Fn(&str) -> bool + Send + Sync;
 
 impl Visible {
     pub fn shows(&self, topic: &str) -> bool {

@@ -45,7 +45,7 @@ impl Group {
         if asked.epoch == AWAY {
             self.go_away(cx, id, (token, reply))
         } else {
-            self.drop_members(cx, &[id.clone()], Some((token, reply)));
+            self.drop_members(cx, std::slice::from_ref(id), Some((token, reply)));
             Ok(())
         }
     }

@@ -108,7 +108,7 @@ impl Look<'_> {
         let state = &*draft.state;
         let mut spec = Spec::default();
         // Most members read the same: one set serves them all.
-        let mut seen: HashMap<(&BTreeSet<Arc<str>>, Option<&Arc<str>>), Arc<BTreeSet<Uuid>>> = HashMap::new();
+        let mut seen: HashMap<_, Arc<BTreeSet<Uuid>>> = HashMap::new();
         for (id, member) in state.members() {
             let key = (&member.terms.topics, member.terms.pattern());
             let topics = seen.entry(key).or_insert_with(|| Arc::new(self.topic_ids(draft, &member.terms)));

@@ -147,7 +147,7 @@ impl World {
     }
 
     fn deliver(&mut self) {
-        for (place, markers) in self.sim.written[self.marked..].to_vec() {
+        for (place, markers) in self.sim.written[self.marked..].iter().cloned() {
             let partition = &mut self.partitions[place.1 as usize];
             let newest = partition.epochs.entry(markers.producer.0).or_insert(markers.epoch);
             assert!(markers.epoch >= *newest, "a marker of an old epoch: {markers:?}");

@@ -36,7 +36,8 @@ impl Api {
         Ok(answer.body)
     }
 
-    /// Sends a request that has to succeed; repeats it for a while where a rebalance is in its way.
+    /// Sends a request that has to succeed; repeats it for a while where a rebalance is in its way, or a leader that has
+    /// just stopped.
     pub fn done(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
         let from = Instant::now();
         loop {
@@ -44,7 +45,12 @@ impl Api {
             if (200..300).contains(&answer.status) {
                 return Ok(answer.body);
             }
-            let busy = answer.status == 409 && answer.body.to_string().contains("rebalance");
+            let text = answer.body.to_string();
+            let busy = match answer.status {
+                409 => text.contains("rebalance"),
+                500 => text.contains("IO Error trying to forward"),
+                _ => false,
+            };
             if !busy || from.elapsed() > Duration::from_secs(30) {
                 bail!("{method} {path}: {} {}", answer.status, answer.body);
             }

@@ -222,7 +222,8 @@ fn the_start_offset_of_the_checkpoint_counts() {
     };
     let log = open(123);
     assert_eq!((log.log_start_offset(), log.log_end_offset()), (Offset(123), Offset(300)));
-    assert_eq!(log.epoch_end_offset(LeaderEpoch(0)), None);
+    // What came before the first epoch that is known ended where that one begins.
+    assert_eq!(log.epoch_end_offset(LeaderEpoch(0)), Some((LeaderEpoch(0), Offset(123))));
     let log = open(5000);
     assert_eq!((log.log_start_offset(), log.log_end_offset()), (Offset(5000), Offset(5000)));
     assert_eq!(append(&log, batch(Compression::None, 0..1, NOW)).unwrap().first_offset, Offset(5000));

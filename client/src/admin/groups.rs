@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::PartitionIndex;
 use aqueduct_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use aqueduct_protocol::messages::offset_delete_request::{
@@ -119,8 +120,15 @@ impl Admin {
         let identity = Identity { group_id, member_id, instance_id: None, generation: -1 };
         let (client, identity) = (&self.client, &identity);
         let commit = move |broker: Broker| async move {
-            let results = commit_once(client, Lane::SHARED, &broker, identity, offsets).await?;
-            Ok(results.into_iter().collect())
+            let results: Each<TopicPartition> =
+                commit_once(client, Lane::SHARED, &broker, identity, offsets).await?.into_iter().collect();
+            // Where the coordinator has moved or is not ready, each partition says so.
+            let elsewhere =
+                results.values().find_map(|result| result.as_ref().err().filter(|e| is_elsewhere(e)));
+            match elsewhere {
+                Some(error) => Err(error.clone()),
+                None => Ok(results),
+            }
         };
         self.at_coordinator(group, "OffsetCommit", commit).await
     }
@@ -190,6 +198,18 @@ impl Admin {
             }
         }
     }
+}
+
+/// Whether the group has to be looked for again.
+fn is_elsewhere(error: &Error) -> bool {
+    matches!(
+        error.code(),
+        Some(
+            ErrorCode::NotCoordinator
+                | ErrorCode::CoordinatorNotAvailable
+                | ErrorCode::CoordinatorLoadInProgress
+        )
+    )
 }
 
 fn description(coordinator: Broker, group: DescribedGroup) -> GroupDescription {

@@ -34,8 +34,11 @@ impl CreationRules {
         }
         let names = settings.get("topic.creation.groups").map_or("", String::as_str);
         let names = names.split(',').map(str::trim).filter(|n| !n.is_empty() && *n != "default");
-        let groups = names.chain(["default"]).map(|name| Group::read(settings, name));
-        groups.collect::<PluginResult<_>>().map(|groups| Some(Self(groups)))
+        // It is looked at first, for others inherit from it, and stands last, for it takes what no other wants.
+        let default = Group::read(settings, "default")?;
+        let mut groups = names.map(|name| Group::read(settings, name)).collect::<PluginResult<Vec<_>>>()?;
+        groups.push(default);
+        Ok(Some(Self(groups)))
     }
 
     /// The topic as the first group that fits wants it.

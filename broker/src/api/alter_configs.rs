@@ -10,10 +10,7 @@ use aqueduct_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 
 use super::Context;
 use super::shared::{Change, alter_each, alterable_resource, own};
-use crate::metadata::{Command, Rejection, check_topic_name};
-
-/// The number of topics among the kinds of resources.
-const TOPIC: i8 = 2;
+use crate::metadata::{Command, Rejection};
 
 pub(crate) async fn handle(context: Context, request: AlterConfigsRequest) -> AlterConfigsResponse {
     let identity = |r: &AlterConfigsResource| (r.resource_type, r.resource_name.clone());
@@ -30,17 +27,6 @@ pub(crate) async fn handle(context: Context, request: AlterConfigsRequest) -> Al
 }
 
 fn command(context: &Context, asked: &AlterConfigsResource) -> Result<Change, Rejection> {
-    let name = &*asked.resource_name;
-    if asked.resource_type == TOPIC
-        && !name.is_empty()
-        && let Err(why) = check_topic_name(name)
-    {
-        return Err(Rejection::new(
-            ErrorCode::InvalidTopicException,
-            format!("Topic name is invalid: {why}"),
-        ));
-    }
-    let resource = alterable_resource(context, asked.resource_type, &asked.resource_name)?;
     let mut values = BTreeMap::new();
     for config in &asked.configs {
         let Some(value) = &config.value else {
@@ -56,5 +42,6 @@ fn command(context: &Context, asked: &AlterConfigsResource) -> Result<Change, Re
             ));
         }
     }
+    let resource = alterable_resource(context, asked.resource_type, &asked.resource_name)?;
     Ok(Change::Metadata(Command::ReplaceConfig { resource, values }))
 }

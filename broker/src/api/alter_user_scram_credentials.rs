@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use indexmap::IndexMap;
 
 use super::Context;
-use crate::metadata::{Command, MetadataError, SaltedPassword, ScramChange};
+use crate::metadata::{Command, MetadataError, SaltedPassword, ScramChange, decide};
 use crate::security::Operation;
 
 pub(crate) async fn handle(
@@ -38,9 +38,17 @@ pub(crate) async fn handle(
     let results = if context.allows_cluster(Operation::Alter) {
         // As Apache Kafka: one change of a user in a request, of whichever mechanism.
         let (twice, once): (Vec<_>, Vec<_>) = by_user.into_iter().partition(|(_, changes)| changes.len() > 1);
-        let refused = twice.into_iter().map(|(user, _)| {
-            let message = "A user credential cannot be altered twice in the same request";
-            result(user, ErrorCode::DuplicateResource, Some(message.to_owned()))
+        let image = context.node.metadata.image();
+        // What is wrong with the first of them is told before that.
+        let refused = twice.into_iter().map(|(user, mut changes)| {
+            changes.truncate(1);
+            match decide(&image, &Command::AlterScram { changes }) {
+                Err(rejection) => result(user, rejection.code, Some(rejection.message)),
+                Ok(_) => {
+                    let message = "A user credential cannot be altered twice in the same request";
+                    result(user, ErrorCode::DuplicateResource, Some(message.to_owned()))
+                }
+            }
         });
         let refused: Vec<_> = refused.collect();
         let (users, changes): (Vec<_>, Vec<_>) = once.into_iter().unzip();

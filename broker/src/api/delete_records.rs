@@ -10,6 +10,7 @@ use aqueduct_protocol::messages::delete_records_response::{
 use aqueduct_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
 use super::Context;
+use crate::metadata::TopicImage;
 use crate::security::Operation;
 
 /// Stands for the high watermark.
@@ -45,7 +46,8 @@ pub(crate) async fn handle(context: Context, request: DeleteRecordsRequest) -> D
 }
 
 async fn delete(context: &Context, topic: &str, index: i32, offset: i64) -> Result<Offset, ErrorCode> {
-    if context.node.metadata.image().topic(topic).is_some_and(|topic| topic.is_internal()) {
+    let exists = |topic: &TopicImage| topic.partition(PartitionIndex(index)).is_some();
+    if context.node.metadata.image().topic(topic).is_some_and(|topic| topic.is_internal() && exists(topic)) {
         return Err(ErrorCode::InvalidTopicException);
     }
     let partition = context.node.partitions.by_name(topic, PartitionIndex(index)).await?;

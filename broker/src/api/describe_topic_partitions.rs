@@ -26,8 +26,9 @@ pub(crate) async fn handle(
         None => ("", 0),
     };
     if let Some(cursor) = &request.cursor
-        && !request.topics.is_empty()
-        && !request.topics.iter().any(|topic| topic.name == cursor.topic_name)
+        && (cursor.partition_index < 0
+            || !request.topics.is_empty()
+                && !request.topics.iter().any(|topic| topic.name == cursor.topic_name))
     {
         // Nothing can be gone on with.
         let topics = request.topics.iter().map(|topic| failed(&topic.name, ErrorCode::InvalidRequest));

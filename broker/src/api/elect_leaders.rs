@@ -26,6 +26,11 @@ pub(crate) async fn handle(context: Context, request: ElectLeadersRequest) -> El
     };
     let image = context.node.metadata.image();
     let of_all = request.topic_partitions.is_none();
+    // Each topic is told of, whether there was something to do or not.
+    let mut results: BTreeMap<ByteString, Vec<PartitionResult>> = match &request.topic_partitions {
+        Some(topics) => topics.iter().map(|topic| (own(&topic.topic), Vec::new())).collect(),
+        None => image.topics().map(|topic| (topic.name.clone(), Vec::new())).collect(),
+    };
     let wanted: Vec<(ByteString, i32)> = match request.topic_partitions {
         Some(topics) => {
             let of = |topic: aqueduct_protocol::messages::elect_leaders_request::TopicPartitions| {
@@ -47,7 +52,6 @@ pub(crate) async fn handle(context: Context, request: ElectLeadersRequest) -> El
         kind,
     };
     let outcomes = context.node.metadata.submit(wanted.iter().map(command).collect()).await;
-    let mut results: BTreeMap<ByteString, Vec<PartitionResult>> = BTreeMap::new();
     for ((topic, partition_id), outcome) in wanted.into_iter().zip(outcomes) {
         let (code, message) = match outcome {
             Ok(_) => (ErrorCode::None, None),
@@ -70,8 +74,11 @@ pub(crate) async fn handle(context: Context, request: ElectLeadersRequest) -> El
     }
 }
 
-/// No such kind of election: the request as a whole, and each partition of it, are refused.
+/// No such kind of election: the request as a whole, and each partition of it, are refused; who asks for nothing is not.
 fn unknown_kind(request: ElectLeadersRequest) -> ElectLeadersResponse {
+    if request.topic_partitions.as_ref().is_some_and(Vec::is_empty) {
+        return ElectLeadersResponse::default();
+    }
     let error_code = ErrorCode::InvalidRequest.code();
     let message = format!("Unknown election type {}: 0 is preferred, 1 unclean.", request.election_type);
     let partition = |partition_id| PartitionResult {

@@ -28,6 +28,9 @@ use crate::security::Operation;
 
 /// Versions from which topics go by id.
 const IDS_SINCE: i16 = 13;
+/// Versions from which the answer has a code of its own.
+const CODE_SINCE: i16 = 7;
+const READ_UNCOMMITTED: i8 = 0;
 const READ_COMMITTED: i8 = 1;
 
 /// Decodes, handles and encodes; not the plain way, because the records stay in their files.
@@ -92,6 +95,7 @@ impl Handled {
 async fn handle(context: &Context, request: FetchRequest) -> Handled {
     let node = &context.node;
     let by_id = context.version >= IDS_SINCE;
+    let is_known = matches!(request.isolation_level, READ_UNCOMMITTED | READ_COMMITTED);
     let is_follower = request.replica_id >= 0 || request.replica_state.replica_id >= 0;
     let wanted = wanted(&request.topics, by_id);
     let forgotten = forgotten(&request.forgotten_topics_data, by_id);
@@ -107,8 +111,17 @@ async fn handle(context: &Context, request: FetchRequest) -> Handled {
         };
     let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(node.settings.fetch_max_bytes);
     let max_bytes = if is_follower { max_bytes } else { max_bytes.min(context.most_fetched_at_once()) };
+    let mut targets = targets(context, session.positions(), is_follower).await;
+    // Matters where there is something to read.
+    if !is_known && targets.iter().any(|target| target.partition.is_ok()) {
+        if context.version >= CODE_SINCE {
+            return Handled::Failed(ErrorCode::InvalidRequest);
+        }
+        let readable = targets.iter_mut().filter(|target| target.partition.is_ok());
+        readable.for_each(|target| target.partition = Err(ErrorCode::InvalidRequest));
+    }
     let reader = Reader {
-        targets: targets(context, session.positions(), is_follower).await,
+        targets,
         max_bytes,
         committed_only: request.isolation_level == READ_COMMITTED,
         version: context.version,

@@ -70,7 +70,7 @@ async fn update(
 
 fn command(version: i16, update: &FeatureUpdateKey) -> Result<Command, Rejection> {
     let kind = match (version, update.upgrade_type) {
-        (0, _) if update.allow_downgrade => UpgradeType::SafeDowngrade,
+        // As the reference has it, version 0 cannot lower a level, whatever it allows.
         (0, _) | (_, 1) => UpgradeType::Upgrade,
         (_, 2) => UpgradeType::SafeDowngrade,
         (_, 3) => UpgradeType::UnsafeDowngrade,

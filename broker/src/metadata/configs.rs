@@ -50,6 +50,11 @@ pub(super) fn alter(image: &MetadataImage, resource: &Resource, ops: &[(ByteStri
 pub(super) fn replace(image: &MetadataImage, resource: &Resource, values: &Values) -> Decision {
     let had = image.config(resource).map(|map| (**map).clone()).unwrap_or_default();
     let changed = values.keys().filter(|key| had.get(*key) != values.get(*key));
+    // Told before whether there is such a topic, other than where single values are changed.
+    if matches!(resource, Resource::Topic(_)) {
+        topic_keys::validate(values)
+            .map_err(|error| Rejection::new(ErrorCode::InvalidConfig, error.to_string()))?;
+    }
     check(image, resource, changed, values)?;
     Ok((vec![Record::Config { resource: resource.clone(), values: values.clone() }], Outcome::Done))
 }

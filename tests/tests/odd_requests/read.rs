@@ -1,17 +1,16 @@
 //! Answers as text that can be compared: what is another on each broker is left out, lists are in order.
 
-use std::fmt::Write as _;
-
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::answer::Answer;
 use crate::schema::{Field, Message};
 
 /// The body of an answer in words.
-pub fn response(message: &Message, version: i16, mut bytes: &[u8]) -> Result<String> {
+pub fn response(message: &Message, version: i16, mut bytes: &[u8]) -> Result<Answer> {
     let mut reader = Reader { version, flexible: message.flexible.has(version), bytes: &mut bytes };
-    let text = reader.fields(&message.fields).with_context(|| format!("{} {version}", message.name))?;
+    let fields = reader.fields(&message.fields).with_context(|| format!("{} {version}", message.name))?;
     ensure!(bytes.is_empty(), "{} {version}: {} bytes are left", message.name, bytes.len());
-    Ok(text)
+    Ok(Answer::Struct(fields))
 }
 
 struct Reader<'a, 'b> {
@@ -52,76 +51,43 @@ impl<'b> Reader<'_, 'b> {
         Ok(usize::try_from(length).ok())
     }
 
-    fn fields(&mut self, fields: &[Field]) -> Result<String> {
-        let mut out = String::new();
+    fn fields(&mut self, fields: &[Field]) -> Result<Vec<(String, Answer)>> {
+        let mut all = Vec::new();
         let version = self.version;
         for field in fields.iter().filter(|f| f.versions.has(version) && f.tag.is_none()) {
-            let value = self.field(field).with_context(|| field.name.clone())?;
-            let _ = write!(out, "{}={} ", field.name, comparable(&field.name, value));
+            let value = match self.field(field).with_context(|| field.name.clone())? {
+                Answer::Word(word) => Answer::Word(comparable(&field.name, word)),
+                other => other,
+            };
+            all.push((field.name.clone(), value));
         }
-        self.tags()?;
-        Ok(out)
-    }
-
-    fn tags(&mut self) -> Result<()> {
         if self.flexible {
             for _ in 0..self.varint()? {
                 let (_, size) = (self.varint()?, self.varint()?);
                 self.take(size as usize)?;
             }
         }
-        Ok(())
+        Ok(all)
     }
 
-    fn field(&mut self, field: &Field) -> Result<String> {
+    fn field(&mut self, field: &Field) -> Result<Answer> {
         if !field.array {
             if !field.fields.is_empty() && field.nullable.has(self.version) && self.number(1)? < 0 {
-                return Ok("null".to_owned());
+                return Ok(Answer::Word("null".to_owned()));
             }
             return self.one(field);
         }
-        let Some(count) = self.length(4)? else { return Ok("null".to_owned()) };
-        let mut all = Vec::new();
-        for _ in 0..count {
-            all.extend(self.rows(field)?);
-        }
+        let Some(count) = self.length(4)? else { return Ok(Answer::Word("null".to_owned())) };
+        let mut all = (0..count).map(|_| self.one(field)).collect::<Result<Vec<_>>>()?;
         all.sort();
-        // How often an answer comes that was asked for twice is no matter.
-        all.dedup();
-        Ok(format!("[{}]", all.join(", ")))
+        Ok(Answer::List(all))
     }
 
-    /// An element of an array. One that only gathers others, such as the topic of partitions, is an element for each of
-    /// them, so that it does not matter whether the answer names it twice or without any.
-    fn rows(&mut self, field: &Field) -> Result<Vec<String>> {
-        let version = self.version;
-        let fields = || field.fields.iter().filter(|f| f.versions.has(version) && f.tag.is_none());
-        let gathers =
-            fields().filter(|f| f.array).count() == 1 && fields().all(|f| !f.name.ends_with("ErrorCode"));
-        if field.fields.is_empty() || !gathers {
-            return Ok(vec![self.one(field)?]);
-        }
-        let (mut shared, mut rows, mut of) = (String::new(), Vec::new(), "");
-        for inner in fields() {
-            if inner.array {
-                of = &inner.name;
-                for _ in 0..self.length(4)?.unwrap_or(0) {
-                    rows.extend(self.rows(inner)?);
-                }
-            } else {
-                let value = self.field(inner).with_context(|| inner.name.clone())?;
-                let _ = write!(shared, "{}={} ", inner.name, comparable(&inner.name, value));
-            }
-        }
-        self.tags()?;
-        Ok(rows.into_iter().map(|row| format!("{{{shared}{of}={row}}}")).collect())
-    }
-
-    fn one(&mut self, field: &Field) -> Result<String> {
+    fn one(&mut self, field: &Field) -> Result<Answer> {
         if !field.fields.is_empty() {
-            return Ok(format!("{{{}}}", self.fields(&field.fields)?.trim_end()));
+            return Ok(Answer::Struct(self.fields(&field.fields)?));
         }
-        Ok(match field.kind.as_str() {
+        Ok(Answer::Word(match field.kind.as_str() {
             "string" => match self.length(2)? {
                 Some(length) => format!("{:?}", String::from_utf8_lossy(self.take(length)?)),
                 None => "null".to_owned(),
@@ -136,7 +102,7 @@ impl<'b> Reader<'_, 'b> {
             "int32" | "uint32" => self.number(4)?.to_string(),
             "float64" => f64::from_bits(self.number(8)? as u64).to_string(),
             _ => self.number(8)?.to_string(),
-        })
+        }))
     }
 }
 
@@ -146,13 +112,13 @@ fn comparable(name: &str, value: String) -> String {
     match name {
         "ThrottleTimeMs" | "Port" => "any".to_owned(),
         "ErrorMessage" | "MemberId" | "Leader" | "ClusterId" | "ProducerId" | "SessionId"
-        | "LogAppendTimeMs"
+        | "LogAppendTimeMs" | "LastTimestamp"
             if !unset =>
         {
             "some".to_owned()
         }
         // Whether nothing is null or empty is not told apart by any client.
-        "ErrorMessage" => "none".to_owned(),
+        "ErrorMessage" | "ProtocolName" if unset => "none".to_owned(),
         _ => value,
     }
 }

@@ -32,16 +32,24 @@ impl Chance {
 pub struct Written {
     pub bytes: Vec<u8>,
     pub shown: String,
+    /// Whether anything is named twice, or a list is empty.
+    pub repeats: bool,
 }
 
 /// A request by chance; `case` makes the names of groups of its own.
 pub fn request(message: &Message, version: i16, case: &str, chance: &mut Chance) -> Written {
     let flexible = message.flexible.has(version);
-    let mut writer =
-        Writer { api: message.name.trim_end_matches("Request"), version, flexible, case, chance };
+    let mut writer = Writer {
+        api: message.name.trim_end_matches("Request"),
+        version,
+        flexible,
+        case,
+        chance,
+        repeats: false,
+    };
     let (mut bytes, mut shown) = (Vec::new(), String::new());
     writer.fields(&message.fields, &mut bytes, &mut shown);
-    Written { bytes, shown }
+    Written { bytes, shown, repeats: writer.repeats }
 }
 
 struct Writer<'a> {
@@ -50,6 +58,7 @@ struct Writer<'a> {
     flexible: bool,
     case: &'a str,
     chance: &'a mut Chance,
+    repeats: bool,
 }
 
 impl Writer<'_> {
@@ -78,33 +87,54 @@ impl Writer<'_> {
             return self.one(field, out, shown);
         }
         // Twice the same element as often as two by chance.
-        let mut count = self.chance.pick(&[1, 0, 2, 2]);
-        // A broker that asks for another's producers names each once.
-        if (self.api, &*field.name) == ("AddPartitionsToTxn", "Transactions") {
-            count = count.min(1);
-        }
+        let count = self.chance.pick(&[1, 0, 2, 2]).max(self.fewest(field));
         let (mut first, mut said) = (Vec::new(), String::new());
-        self.count(count, out);
+        let (mut all, mut written): (Vec<u8>, usize) = (Vec::new(), 0);
         shown.push('[');
-        // What is twice in one request to produce is an answer each with us, and one with Apache Kafka, which never
-        // answers a member that names a protocol twice.
-        let named_twice = !matches!((self.api, &*field.name), ("Produce", _) | ("JoinGroup", "Protocols"));
-        let twice = count == 2 && self.chance.below(2) == 0 && named_twice;
+        let twice = count == 2 && self.chance.below(2) == 0;
+        self.repeats |= count == 0;
+        let mut name = String::new();
         for at in 0..count {
             if at == 0 || !twice {
                 (first, said) = (Vec::new(), String::new());
                 self.one(field, &mut first, &mut said);
             }
-            out.extend(&first);
+            // What an element begins with is its name.
+            let begins = said.split(' ').next().unwrap_or_default();
+            let repeats = at > 0 && begins == name;
+            if repeats && !self.may_repeat(field) {
+                continue;
+            }
+            self.repeats |= repeats;
+            begins.clone_into(&mut name);
+            all.extend(&first);
+            written += 1;
             shown.push_str(&said);
             shown.push(',');
         }
+        self.count(written, out);
+        out.extend(all);
         shown.push(']');
     }
 
     /// Apache Kafka never answers a request without records, and where null asks for all, each broker tells of its own.
     fn must_be_there(&self, field: &Field) -> bool {
         field.kind == "records" || self.api == "Metadata" && field.name == "Topics"
+    }
+
+    /// Apache Kafka never answers leaders that ask about no transaction.
+    fn fewest(&self, field: &Field) -> usize {
+        usize::from(self.api == "AddPartitionsToTxn" && field.name == "Transactions")
+    }
+
+    /// Nor members that name a protocol twice, nor who alters one resource twice; of one transaction twice it keeps one.
+    fn may_repeat(&self, field: &Field) -> bool {
+        !matches!(
+            (self.api, &*field.name),
+            ("JoinGroup", "Protocols")
+                | ("AlterConfigs", "Resources")
+                | ("AddPartitionsToTxn", "Transactions")
+        )
     }
 
     fn null(&mut self, field: &Field, out: &mut Vec<u8>) {
@@ -185,8 +215,8 @@ impl Writer<'_> {
         let chance = &mut *self.chance;
         match (self.api, name) {
             ("AlterClientQuotas", "Key") => pick(chance, &["producer_byte_rate", "no_such_rate", ""]),
-            // How long a member that never comes back is waited for is no matter of the answers of others.
-            ("JoinGroup" | "ConsumerGroupHeartbeat", "GroupId") => pick(chance, &[&group, &group, ""]),
+            // Members stay for a while, and would meet those of other requests.
+            ("JoinGroup", "GroupId") => pick(chance, &[&group, ""]),
             (_, "GroupId" | "Group" | "Key" | "CoordinatorKeys" | "Groups" | "GroupsNames" | "GroupIds") => {
                 pick(chance, &[&group, &group, "odd-nobody", "", &long])
             }
@@ -220,6 +250,12 @@ impl Writer<'_> {
             }
             (_, "SubscribedTopicRegex") => pick(chance, &["odd.*", "(", ""]),
             (_, "ServerAssignor") => pick(chance, &["uniform", "range", "no-such", ""]),
+            // Apache Kafka deletes internal topics, and all groups with them.
+            ("DeleteTopics", _) => pick(chance, &["odd.a", "odd.b", "odd.none", "", "bad name", ".", &long]),
+            // What is in internal topics is each broker's own.
+            ("ListOffsets" | "Fetch" | "OffsetForLeaderEpoch" | "WriteTxnMarkers", _) => {
+                pick(chance, &["odd.a", "odd.a", "odd.b", "odd.none", "", "bad name", ".", &long])
+            }
             (_, "SubscribedTopicNames" | "Topics" | "Topic" | "Name" | "TopicName" | "TopicNames") => pick(
                 chance,
                 &["odd.a", "odd.a", "odd.b", "odd.none", "", "bad name", "__consumer_offsets", ".", &long],
@@ -249,9 +285,15 @@ impl Writer<'_> {
             )
             | (_, "TimeoutMs") => 5000,
             (_, "MaxWaitMs") => chance.pick(&[0, 1, -1, low]),
-            (_, "SessionTimeoutMs" | "RebalanceTimeoutMs") => chance.pick(&[6000, 0, -1, high]),
+            (_, "SessionTimeoutMs" | "RebalanceTimeoutMs") => chance.pick(&[500, 0, -1, high]),
             (_, "TransactionTimeoutMs") => chance.pick(&[60_000, 0, -1, high]),
+            // Followers ask with their ids, which a single node has none of.
+            ("Fetch" | "ListOffsets" | "OffsetForLeaderEpoch", "ReplicaId") => chance.pick(&[-1, -2]),
             (_, "BrokerIds" | "Replicas" | "BrokerId" | "ReplicaId") => chance.pick(&[1, 0, -1, -2, 9]),
+            // Apache Kafka adds to it beyond what an int can hold.
+            ("DescribeTopicPartitions", "PartitionIndex") => chance.pick(&[0, 0, 1, 5, -1]),
+            // Two that it does not know are the same resource twice.
+            ("AlterConfigs", "ResourceType") => chance.pick(&[2, 4, 1]),
             (_, "PartitionIndex" | "PartitionIndexes" | "Partition" | "Partitions" | "PartitionId") => {
                 chance.pick(&[0, 0, 1, 5, -1, high])
             }
@@ -263,6 +305,9 @@ impl Writer<'_> {
             (_, "LeaderEpoch" | "CurrentLeaderEpoch" | "CommittedLeaderEpoch") => {
                 chance.pick(&[-1, 0, -2, 99])
             }
+            // Apache Kafka writes markers of any producer that is below zero, but for -1.
+            ("WriteTxnMarkers", "ProducerId") => chance.pick(&[-1, 0, 777_000]),
+            ("WriteTxnMarkers", "ProducerEpoch") => chance.pick(&[-1, 0, 1, high]),
             (_, "ProducerId") => chance.pick(&[-1, 0, 777_000, low]),
             (_, "ProducerEpoch" | "MemberEpoch" | "GenerationIdOrMemberEpoch" | "GenerationId") => {
                 chance.pick(&[-1, 0, 1, -2, high])

@@ -68,7 +68,9 @@ impl Groups {
         if asked.group.as_str().is_empty() {
             return invalid("GroupId can't be empty.");
         }
-        if asked.member_id.as_str().is_empty() && (asked.names_itself || asked.epoch != JOIN) {
+        // Who goes away for a while may have no name of its own before version 1.
+        let needs_name = asked.names_itself || !matches!(asked.epoch, JOIN | AWAY);
+        if asked.member_id.as_str().is_empty() && needs_name {
             return invalid("MemberId can't be empty.");
         }
         if asked.member_id.as_str().len() > ID_MAX {

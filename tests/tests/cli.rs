@@ -196,7 +196,11 @@ fn bad_values_end_with_2_and_a_text_that_says_what_is_allowed() -> Result<()> {
         ),
         (
             &["connect", "--config", &worker, "--set", "listeners=https://127.0.0.1:0"],
-            &["listeners", "https://127.0.0.1:0", "http://"],
+            &["listeners", "https", "ssl.keystore.location"],
+        ),
+        (
+            &["connect", "--config", &worker, "--set", "listeners=ftp://127.0.0.1:0"],
+            &["listeners", "ftp://127.0.0.1:0", "http"],
         ),
         (
             &["connect", "--config", &worker, "--set", "session.timeout.ms=1000"],

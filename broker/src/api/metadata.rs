@@ -174,7 +174,10 @@ fn one(image: &MetadataImage, wanted: &MetadataRequestTopic, version: i16) -> Me
         Some(name) if wanted.topic_id.is_zero() => match image.topic(name) {
             Some(topic) => known(image, topic),
             None if check_topic_name(name).is_err() => failed(ErrorCode::InvalidTopicException),
-            None => failed(ErrorCode::UnknownTopicOrPartition),
+            None => MetadataResponseTopic {
+                is_internal: is_internal(name),
+                ..failed(ErrorCode::UnknownTopicOrPartition)
+            },
         },
         _ => match image.topic_by_id(wanted.topic_id) {
             Some(topic) => known(image, topic),
@@ -267,6 +270,8 @@ mod tests {
         assert_eq!(code(Some("ä"), 0, 13), (ErrorCode::InvalidTopicException, true));
         assert_eq!(code(None, 3, 13), (ErrorCode::UnknownTopicId, false));
         assert_eq!(code(None, 3, 10), (ErrorCode::InvalidRequest, true));
+        let internal = MetadataRequestTopic { topic_id: Uuid::ZERO, name: Some("__consumer_offsets".into()) };
+        assert!(one(&image, &internal, 13).is_internal);
     }
 
     #[test]

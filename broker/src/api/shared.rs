@@ -9,9 +9,7 @@ use bytestring::ByteString;
 
 use super::Context;
 use crate::config::group_keys;
-use crate::metadata::{
-    Command, ConfigOp, MetadataError, MetadataImage, Rejection, Resource, check_topic_name, decide,
-};
+use crate::metadata::{Command, ConfigOp, MetadataError, MetadataImage, Rejection, Resource, decide};
 use crate::node::Node;
 use crate::partition::Partition;
 use crate::security::Operation;
@@ -91,12 +89,7 @@ pub(super) fn alterable_resource(context: &Context, code: i8, name: &str) -> Res
         ResourceType::Topic if name.is_empty() => {
             Err(Rejection::new(ErrorCode::InvalidRequest, "Default topic resources are not allowed."))
         }
-        ResourceType::Topic => match check_topic_name(name) {
-            Ok(()) => Ok(Resource::Topic(own(name))),
-            Err(why) => {
-                Err(Rejection::new(ErrorCode::InvalidTopicException, format!("Topic name is invalid: {why}")))
-            }
-        },
+        ResourceType::Topic => Ok(Resource::Topic(own(name))),
         ResourceType::Broker => broker_resource(name, context.node.settings.node_id),
         ResourceType::Group if name.is_empty() => {
             Err(Rejection::new(ErrorCode::InvalidRequest, "Default group resources are not allowed."))

@@ -7,7 +7,7 @@ use bytestring::ByteString;
 
 use super::features::ELIGIBLE_LEADER_REPLICAS_VERSION;
 use super::image::is_internal;
-use super::{ConfigOp, MetadataImage, Outcome, Record, Rejection, Resource};
+use super::{ConfigOp, MetadataImage, Outcome, Record, Rejection, Resource, check_topic_name};
 use crate::config::dynamic::{self, Named};
 use crate::config::{Kind, Scope, client_metrics_keys, definition, group_keys, topic_keys};
 
@@ -51,7 +51,8 @@ pub(super) fn replace(image: &MetadataImage, resource: &Resource, values: &Value
     let had = image.config(resource).map(|map| (**map).clone()).unwrap_or_default();
     let changed = values.keys().filter(|key| had.get(*key) != values.get(*key));
     // Told before whether there is such a topic, other than where single values are changed.
-    if matches!(resource, Resource::Topic(_)) {
+    if let Resource::Topic(name) = resource {
+        check_name(name)?;
         topic_keys::validate(values)
             .map_err(|error| Rejection::new(ErrorCode::InvalidConfig, error.to_string()))?;
     }
@@ -107,6 +108,12 @@ fn definition_of(resource: &Resource, key: &str) -> Result<Option<&'static defin
     }
 }
 
+fn check_name(topic: &str) -> Result<(), Rejection> {
+    check_topic_name(topic).map_err(|why| {
+        Rejection::new(ErrorCode::InvalidTopicException, format!("Topic name is invalid: {why}"))
+    })
+}
+
 fn check<'a>(
     image: &MetadataImage,
     resource: &Resource,
@@ -117,6 +124,7 @@ fn check<'a>(
         |error: definition::ConfigError| Rejection::new(ErrorCode::InvalidConfig, error.to_string());
     match resource {
         Resource::Topic(name) => {
+            check_name(name)?;
             if image.topic(name).is_none() {
                 return Err(Rejection::new(
                     ErrorCode::UnknownTopicOrPartition,
@@ -253,6 +261,24 @@ mod tests {
         text(set(all(), "metric.reporters", "org.example.Reporter"));
         assert_eq!(set(one(), "min.insync.replicas", "1").unwrap_err().0, ErrorCode::InvalidConfig);
         assert_eq!(set(all(), "min.insync.replicas", "1"), Ok(()));
+    }
+
+    #[test]
+    fn names_of_topics_are_judged_before_whether_they_exist() {
+        let topic = |name: &str| Resource::Topic(name.into());
+        let code = |name, key| set(topic(name), key, "1").unwrap_err().0;
+        assert_eq!(code("*", "no.such.key"), ErrorCode::InvalidTopicException);
+        assert_eq!(code("none", "no.such.key"), ErrorCode::UnknownTopicOrPartition);
+        let replaced = |name: &str, key: &str| {
+            let values = [(key.into(), "1".into())].into();
+            decide(&image(), &Command::ReplaceConfig { resource: topic(name), values }).unwrap_err().code
+        };
+        assert_eq!(replaced("*", "no.such.key"), ErrorCode::InvalidTopicException);
+        assert_eq!(replaced("none", "no.such.key"), ErrorCode::InvalidConfig);
+        assert_eq!(replaced("none", "retention.ms"), ErrorCode::UnknownTopicOrPartition);
+        let ops = vec![("retention.ms".into(), ConfigOp::Subtract("1".into()))];
+        let subtracted = decide(&image(), &Command::AlterConfig { resource: topic("*"), ops });
+        assert_eq!(subtracted.unwrap_err().code, ErrorCode::InvalidConfig);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::read::response;
 use crate::schema::Message;
 
 /// Codes of what is about to be there: a coordinator, an end of a transaction.
-const BUSY: [i16; 3] = [14, 15, 51];
+const BUSY: [i16; 4] = [14, 15, 16, 51];
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(8);
 

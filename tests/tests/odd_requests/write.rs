@@ -127,13 +127,15 @@ impl Writer<'_> {
         usize::from(self.api == "AddPartitionsToTxn" && field.name == "Transactions")
     }
 
-    /// Nor members that name a protocol twice, nor who alters one resource twice; of one transaction twice it keeps one.
+    /// Nor members that name a protocol twice, nor who alters one resource twice or ends a transaction in one partition
+    /// twice; of one transaction twice it keeps one.
     fn may_repeat(&self, field: &Field) -> bool {
         !matches!(
             (self.api, &*field.name),
             ("JoinGroup", "Protocols")
                 | ("AlterConfigs", "Resources")
                 | ("AddPartitionsToTxn", "Transactions")
+                | ("WriteTxnMarkers", "PartitionIndexes")
         )
     }
 

@@ -11,8 +11,8 @@ use crate::answer::Answer;
 use crate::read::response;
 use crate::schema::Message;
 
-/// Codes of what is about to be there: a coordinator, an end of a transaction.
-const BUSY: [i16; 4] = [14, 15, 16, 51];
+/// Codes of what is about to be there: a leader, a coordinator, an end of a transaction.
+const BUSY: [i16; 5] = [6, 14, 15, 16, 51];
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(8);
 

@@ -7,12 +7,16 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::coordinator::{Record, TransactionRecord, embedded, subscribed_topics};
 use crate::metadata::{JOURNAL_FILE_NAME, LocalMetadata, MetadataBackend};
 
-/// Reads a record of `__consumer_offsets`. What it holds can be written, and reads the same again.
+/// Reads a record of `__consumer_offsets`. What is written of it reads the same from then on; the metadata of topics that
+/// older brokers kept there is only ever removed, so that its content is lost the first time.
 pub fn offsets_record(key: Bytes, value: Option<Bytes>) {
-    let Ok(Some(record)) = Record::decode(key, value) else { return };
-    let (Ok(key), Ok(value)) = (record.key(), record.value()) else { return };
-    let again = Record::decode(key, value).expect("what was written can be read");
-    assert_eq!(again, Some(record));
+    let again = |record: &Record| {
+        let (Ok(key), Ok(value)) = (record.key(), record.value()) else { return None };
+        Some(Record::decode(key, value).expect("what was written can be read").expect("it is known"))
+    };
+    let Ok(Some(first)) = Record::decode(key, value) else { return };
+    let Some(second) = again(&first) else { return };
+    assert_eq!(again(&second), Some(second));
 }
 
 /// Reads a record of `__transaction_state`. What is written of it reads the same from then on; what its version or its

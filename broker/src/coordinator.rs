@@ -46,8 +46,8 @@ pub(crate) use request::{
 pub(crate) use service::Coordinator;
 pub(crate) use subscription::topics as subscribed_topics;
 pub(crate) use transactions::{
-    Add, Described, End, Filter, Init, Listed, MarkerWriter, NO_EPOCH, NO_ID, Place, ProducerIds,
-    Record as TransactionRecord, Speaker, Support, TransactionCoordinator, TransactionState,
+    Add, Admission, Described, End, Entrance, Filter, Init, Listed, MarkerWriter, NO_EPOCH, NO_ID, Place,
+    ProducerIds, Record as TransactionRecord, Speaker, Support, TransactionCoordinator, TransactionState,
 };
 
 #[cfg(test)]

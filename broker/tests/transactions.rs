@@ -16,8 +16,8 @@ use aqueduct_protocol::messages::write_txn_markers_request::{WritableTxnMarker, 
 use aqueduct_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, ApiVersionsRequest, DescribeProducersRequest,
     DescribeTransactionsRequest, EndTxnRequest, FetchRequest, FindCoordinatorRequest, InitProducerIdRequest,
-    InitProducerIdResponse, ListOffsetsRequest, ListTransactionsRequest, OffsetFetchRequest,
-    TxnOffsetCommitRequest, WriteTxnMarkersRequest,
+    InitProducerIdResponse, ListOffsetsRequest, ListTransactionsRequest, OffsetFetchRequest, ProduceRequest,
+    ProduceResponse, TxnOffsetCommitRequest, WriteTxnMarkersRequest,
     list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
 };
 use aqueduct_protocol::records::{BatchBuilder, Compression};
@@ -222,6 +222,56 @@ async fn a_transaction_of_the_second_version_adds_its_partitions_by_writing_to_t
     assert_eq!((values.len(), aborted, stable), (6, vec![(who.id, 3)], 9));
     let gap = records(who, 5, &["gap"]);
     assert_eq!(send(client, "x", "t", gap, 12).await, ErrorCode::OutOfOrderSequenceNumber);
+    broker.shutdown().await;
+}
+
+fn codes_of(mut answer: ProduceResponse) -> Vec<ErrorCode> {
+    let partitions = answer.responses.remove(0).partition_responses;
+    partitions.iter().map(|at| ErrorCode::from_code(at.error_code)).collect()
+}
+
+/// Markers of one transaction are written while the next one begins, in the same partitions.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_begins_before_the_last_markers_of_the_one_before_is_taken() {
+    const PARTITIONS: i32 = 40;
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, mut client) = ready(dir.path(), &[]).await;
+    let client = &mut client;
+    client.create_topic("t", PARTITIONS, &[]).await;
+    let mut who = init(client, "x").await;
+    let everywhere = |who| {
+        let mut request = produce_request("t", Default::default(), 0, Some(records(who, 0, &["a"])), -1);
+        request.transactional_id = Some("x".into());
+        let mut first = request.topic_data[0].partition_data[0].clone();
+        for index in 1..PARTITIONS {
+            first.index = index;
+            request.topic_data[0].partition_data.push(first.clone());
+        }
+        request
+    };
+    let sent = client.send(&everywhere(who), 12).await;
+    client.receive::<ProduceRequest>(12, sent).await;
+    for round in 0..100 {
+        let request = EndTxnRequest {
+            transactional_id: "x".into(),
+            producer_id: who.id,
+            producer_epoch: who.epoch,
+            committed: round % 3 != 0,
+        };
+        // The next one does not wait for the answer: its epoch is known beforehand.
+        let ending = client.send(&request, 5).await;
+        let next = Producer { epoch: who.epoch + 1, ..who };
+        let sending = client.send(&everywhere(next), 12).await;
+        let ended = client.receive::<EndTxnRequest>(5, ending).await;
+        assert_eq!((ended.error_code, ended.producer_epoch), (0, next.epoch));
+        let mut codes = codes_of(client.receive::<ProduceRequest>(12, sending).await);
+        // A machine that takes its time with the markers has the client come again.
+        while codes.iter().all(|code| *code == ErrorCode::ConcurrentTransactions) {
+            codes = codes_of(client.call(&everywhere(next), 12).await);
+        }
+        assert_eq!(codes, [ErrorCode::None; PARTITIONS as usize], "round {round}");
+        who = next;
+    }
     broker.shutdown().await;
 }
 

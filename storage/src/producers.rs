@@ -114,6 +114,11 @@ impl Producers {
         Some(known.guard)
     }
 
+    /// Whether the guard is still good: no transaction of the producer has begun or ended here since it was given.
+    pub(crate) fn is_verifying(&self, id: ProducerId, guard: VerificationGuard) -> bool {
+        self.verifying.get(&id).is_some_and(|verifying| verifying.guard == guard)
+    }
+
     fn has_open_transaction(&self, id: ProducerId, epoch: ProducerEpoch) -> bool {
         self.states.get(&id).is_some_and(|state| state.transaction_start.is_some() && state.epoch == epoch)
     }
@@ -126,8 +131,8 @@ impl Producers {
         {
             return Ok(());
         }
-        let known = self.verifying.get(&header.producer_id).map(|verifying| verifying.guard);
-        if known.is_some() && known == guard { Ok(()) } else { Err(Refusal::NotVerified) }
+        let is_good = guard.is_some_and(|guard| self.is_verifying(header.producer_id, guard));
+        if is_good { Ok(()) } else { Err(Refusal::NotVerified) }
     }
 
     /// Decides on the epoch of a batch.
@@ -432,6 +437,7 @@ mod tests {
         assert_eq!(producers.begin_verification(of(0, 1), 7), None);
         let marker = in_transaction(batch(1, -1, 1, 1));
         producers.end_transaction(&marker, true, 0).unwrap();
+        assert!(!producers.is_verifying(ProducerId(1), guard.unwrap()));
         assert_eq!(check(&producers, guard), Err(Refusal::NotVerified));
         let again = producers.begin_verification(of(1, 0), 8);
         assert_ne!(again, guard);

@@ -16,7 +16,7 @@ use aqueduct_storage::{Newcomer, VerificationGuard};
 
 use super::Context;
 use crate::coordinator::{
-    Caller, CommitOffset, Generation, Reply, Speaker, Support, TransactionalCommit, TransactionalProducer,
+    Caller, CommitOffset, Entrance, Generation, Reply, Support, TransactionalCommit, TransactionalProducer,
 };
 use crate::metadata::{MetadataImage, TopicImage};
 use crate::node::OFFSETS_TOPIC;
@@ -105,18 +105,10 @@ async fn admit(
         sequence: -1,
         raises_epoch: support == Support::Add,
     };
-    let now_ms = node.clock.now_ms();
-    let Some(guard) = partition.on_log(|log| log.begin_verification(newcomer, now_ms)) else {
-        return Ok(None);
-    };
-    let who =
-        Speaker { id: (&*request.transactional_id).into(), producer: newcomer.id, epoch: newcomer.epoch };
-    let place = (Arc::from(OFFSETS_TOPIC), index);
-    match node.transactions.admit(&who, &[place], support).await.pop() {
-        Some(ErrorCode::None) => Ok(Some(guard)),
-        Some(code) => Err(code),
-        None => Err(ErrorCode::UnknownServerError),
-    }
+    let entrance = Entrance { partition, place: (Arc::from(OFFSETS_TOPIC), index), newcomer };
+    let id = (&*request.transactional_id).into();
+    let admitted = node.transactions.admit(&id, &[entrance], support, &node.clock).await.pop();
+    admitted.unwrap_or(Err(ErrorCode::UnknownServerError))
 }
 
 /// The response with the errors that are clear beforehand, and the offsets that are for the group to take.

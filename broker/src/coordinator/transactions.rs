@@ -44,7 +44,7 @@ pub(crate) use request::{Add, End, Filter, Init, Speaker};
 pub(crate) use service::TransactionCoordinator;
 pub(crate) use state::TransactionState;
 pub(crate) use transaction::{NO_EPOCH, NO_ID, Place};
-pub(crate) use verification::Support;
+pub(crate) use verification::{Admission, Entrance, Support};
 
 use effect::Effect;
 use transaction::Transaction;

@@ -1,7 +1,7 @@
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use aqueduct_protocol::ids::{LeaderEpoch, Offset};
+use aqueduct_protocol::ids::{LeaderEpoch, Offset, ProducerId};
 use aqueduct_protocol::records::{
     BatchHeader, Batches, EndTransactionMarker, HEADER_LEN, RecordBatch, compute_crc, extend_crc,
     patch_base_offset, patch_crc_value, patch_leader_epoch, patch_timestamps,
@@ -71,6 +71,12 @@ impl Log {
     /// because the transaction is open here already. The guard is good for one append, and until the transaction ends.
     pub fn begin_verification(&self, producer: Newcomer, now_ms: i64) -> Option<VerificationGuard> {
         self.writer.lock().producers.begin_verification(producer, now_ms)
+    }
+
+    /// Whether a guard that was given to a producer is still good. It is not once one of the producer's transactions has
+    /// ended here, be it the one before: its marker may come late.
+    pub fn is_verifying(&self, producer: ProducerId, guard: VerificationGuard) -> bool {
+        self.writer.lock().producers.is_verifying(producer, guard)
     }
 
     /// Appends whole batches as their leader wrote them; a last one that is cut short is left out. Returns the new end of
@@ -156,11 +162,13 @@ impl Log {
             Origin::Coordinator => None,
         };
         if repeated.is_none() {
-            let checked =
-                producers.check_verified(header, terms.verification).and_then(|()| match terms.origin {
-                    Origin::Client => producers.check(header),
-                    Origin::Coordinator => producers.check_epoch(header),
-                });
+            // The epoch first: a producer gets over a stale one, and not over a transaction that is unknown.
+            let checked = producers.check_epoch(header);
+            let checked = checked.and_then(|()| producers.check_verified(header, terms.verification));
+            let checked = checked.and_then(|()| match terms.origin {
+                Origin::Client => producers.check(header),
+                Origin::Coordinator => Ok(()),
+            });
             checked.map_err(|r| self.refuse(header, 0, r))?;
         }
         Ok(repeated.map(|batch| AppendInfo {

@@ -8,27 +8,19 @@ use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::{PartitionIndex, ProducerEpoch, ProducerId, Uuid};
 use aqueduct_protocol::messages::ProduceRequest;
 use aqueduct_protocol::records::BatchHeader;
-use aqueduct_storage::{Newcomer, Origin, Terms, VerificationGuard};
+use aqueduct_storage::{Newcomer, Origin, Terms};
 
 use super::{find, is_transactional};
 use crate::api::Context;
-use crate::coordinator::{Place, Speaker, Support};
+use crate::coordinator::{Admission, Entrance, Support};
 use crate::metadata::MetadataImage;
 
 /// On what terms the batches of one request are appended.
 #[derive(Debug, Default)]
 pub(super) struct Guards {
-    /// Guards of partitions whose transactions were not open here.
-    verified: HashMap<(Uuid, i32), Result<VerificationGuard, ErrorCode>>,
+    /// What the coordinators say of the partitions that transactions write to.
+    admitted: HashMap<(Uuid, i32), Admission>,
     is_off: bool,
-}
-
-/// A batch that begins a transaction in its partition.
-struct Beginning {
-    topic_id: Uuid,
-    place: Place,
-    newcomer: Newcomer,
-    guard: VerificationGuard,
 }
 
 impl Guards {
@@ -49,19 +41,12 @@ impl Guards {
             return Ok(Self { is_off: true, ..Self::default() });
         }
         let support = Support::of_produce(context.version);
-        let beginnings = beginnings(context, image, request, allowed, support).await?;
-        let Some(first) = beginnings.first() else { return Ok(Self::default()) };
-        let who = Speaker { id: id.into(), producer: first.newcomer.id, epoch: first.newcomer.epoch };
-        let places: Vec<Place> = beginnings.iter().map(|beginning| beginning.place.clone()).collect();
-        let codes = coordinator.admit(&who, &places, support).await;
-        let verified = beginnings.into_iter().zip(codes).map(|(beginning, code)| {
-            let verified = match code {
-                ErrorCode::None => Ok(beginning.guard),
-                code => Err(as_told(code, support)),
-            };
-            ((beginning.topic_id, beginning.place.1), verified)
-        });
-        Ok(Self { verified: verified.collect(), is_off: false })
+        let entrances = entrances(context, image, request, allowed, support).await?;
+        let keys = entrances.iter().map(|entrance| (entrance.partition.topic_id, entrance.place.1));
+        let keys: Vec<(Uuid, i32)> = keys.collect();
+        let admitted = coordinator.admit(&id.into(), &entrances, support, &context.node.clock).await;
+        let told = admitted.into_iter().map(|admission| admission.map_err(|code| as_told(code, support)));
+        Ok(Self { admitted: keys.into_iter().zip(told).collect(), is_off: false })
     }
 
     /// On what terms a batch for that partition is appended, or why it is not.
@@ -69,22 +54,23 @@ impl Guards {
         if self.is_off {
             return Ok(Origin::Client.into());
         }
-        match self.verified.get(&(topic, index)) {
-            Some(Ok(guard)) => Ok(Terms::guarded(Origin::Client, Some(*guard))),
+        match self.admitted.get(&(topic, index)) {
+            Some(Ok(guard)) => Ok(Terms::guarded(Origin::Client, *guard)),
             Some(Err(code)) => Err(*code),
             None => Ok(Terms::guarded(Origin::Client, None)),
         }
     }
 }
 
-async fn beginnings(
+/// The partitions that batches of a transaction are for.
+async fn entrances(
     context: &Context,
     image: &MetadataImage,
     request: &ProduceRequest,
     allowed: &[bool],
     support: Support,
-) -> Result<Vec<Beginning>, ErrorCode> {
-    let mut beginnings = Vec::new();
+) -> Result<Vec<Entrance>, ErrorCode> {
+    let mut entrances = Vec::new();
     let mut producer: Option<(ProducerId, ProducerEpoch)> = None;
     for (data, allowed) in request.topic_data.iter().zip(allowed) {
         let Some(topic) = find(image, context, data).filter(|_| *allowed) else { continue };
@@ -95,23 +81,19 @@ async fn beginnings(
             if *producer.get_or_insert(this) != this {
                 return Err(ErrorCode::InvalidProducerIdMapping);
             }
-            let Ok(open) = context.node.partitions.get(topic, PartitionIndex(partition.index)).await else {
-                continue;
-            };
+            let opened = context.node.partitions.get(topic, PartitionIndex(partition.index)).await;
+            let Ok(opened) = opened else { continue };
             let newcomer = Newcomer {
                 id: header.producer_id,
                 epoch: header.producer_epoch,
                 sequence: header.base_sequence,
                 raises_epoch: support == Support::Add,
             };
-            let now_ms = context.node.clock.now_ms();
-            if let Some(guard) = open.on_log(|log| log.begin_verification(newcomer, now_ms)) {
-                let place = (name.clone(), partition.index);
-                beginnings.push(Beginning { topic_id: topic.id, place, newcomer, guard });
-            }
+            let place = (name.clone(), partition.index);
+            entrances.push(Entrance { partition: opened, place, newcomer });
         }
     }
-    Ok(beginnings)
+    Ok(entrances)
 }
 
 /// The header of a batch that is part of a transaction.

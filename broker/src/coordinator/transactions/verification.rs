@@ -1,15 +1,24 @@
 //! Before the first record of a transaction is written to a partition, the transaction's coordinator is asked whether it
 //! knows of the partition, or told of it (KIP-890).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_protocol::ErrorCode;
+use aqueduct_storage::{Newcomer, VerificationGuard};
 use tokio::time::{Instant, sleep};
 
 use super::effect::Reply;
 use super::request::{Add, Speaker};
 use super::service::TransactionCoordinator;
 use super::transaction::{Place, RAISES_EPOCH};
+use crate::clock::Clock;
+use crate::coordinator::ids::TransactionalId;
+use crate::partition::Partition;
+
+/// How often a guard may be taken away by a marker while the coordinator is asked. One of the transaction before is to be
+/// expected; where there are more, somebody ends transactions by hand.
+const LAPSES: u32 = 3;
 
 /// What a client's request lets the broker do about a partition that is new to the transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,17 +51,94 @@ impl Support {
     }
 }
 
+/// A partition that a transaction writes to, and who writes.
+pub(crate) struct Entrance {
+    pub partition: Arc<Partition>,
+    pub place: Place,
+    pub newcomer: Newcomer,
+}
+
+/// The guard for an append, `None` where the transaction is open in the partition already, or why there may be none.
+pub(crate) type Admission = Result<Option<VerificationGuard>, ErrorCode>;
+
+impl Entrance {
+    fn begin(&self, now_ms: i64) -> Option<VerificationGuard> {
+        self.partition.on_log(|log| log.begin_verification(self.newcomer, now_ms))
+    }
+
+    fn has_lapsed(&self, guard: Option<VerificationGuard>) -> bool {
+        let is_good = |guard| self.partition.on_log(|log| log.is_verifying(self.newcomer.id, guard));
+        guard.is_some_and(|guard| !is_good(guard))
+    }
+}
+
 impl TransactionCoordinator {
-    /// Asks about partitions or adds them; one code for each, in their order.
-    pub async fn admit(&self, who: &Speaker, partitions: &[Place], support: Support) -> Vec<ErrorCode> {
-        let codes = match support {
-            Support::Add => {
-                self.add_patiently(who, partitions).await.map(|()| vec![ErrorCode::None; partitions.len()])
+    /// Asks about partitions or adds them, where their transaction is not open there; one answer for each, in their order.
+    ///
+    /// Guards are taken before the coordinator is asked, and anew for each time that it is. A producer of the second
+    /// version begins a transaction while the one before is still being ended: its marker takes a guard away, and says
+    /// nothing against the transaction that the guard was for. The coordinator lets the producer in after the last of these
+    /// markers only, so that none of them comes after a guard that still holds then.
+    pub async fn admit(
+        &self,
+        id: &TransactionalId,
+        entrances: &[Entrance],
+        support: Support,
+        clock: &Clock,
+    ) -> Vec<Admission> {
+        let (backoff, limit) = self.patience();
+        let deadline = Instant::now() + limit;
+        let mut lapses = 0;
+        loop {
+            let guards: Vec<_> = entrances.iter().map(|entrance| entrance.begin(clock.now_ms())).collect();
+            let codes = self.ask(id, entrances, &guards, support).await;
+            let is_busy = support == Support::Add && codes.contains(&ErrorCode::ConcurrentTransactions);
+            if is_busy && Instant::now() < deadline {
+                // A producer that has just ended a transaction begins the next one before the last markers are written: it
+                // is worth a moment's wait.
+                sleep(backoff.min(Duration::from_millis(1000))).await;
+                continue;
             }
-            Support::Refuse | Support::Abortable => self.verify(who, partitions).await,
+            let mut all = entrances.iter().zip(&guards).zip(&codes);
+            let lapsed =
+                all.any(|((entrance, guard), code)| *code == ErrorCode::None && entrance.has_lapsed(*guard));
+            if lapsed && lapses < LAPSES {
+                lapses += 1;
+                continue;
+            }
+            let admission = |(guard, code)| match code {
+                ErrorCode::None => Ok(guard),
+                code => Err(as_told(code, support)),
+            };
+            return guards.into_iter().zip(codes).map(admission).collect();
+        }
+    }
+
+    /// Asks once; one code for each partition, of which those without a guard need no answer.
+    async fn ask(
+        &self,
+        id: &TransactionalId,
+        entrances: &[Entrance],
+        guards: &[Option<VerificationGuard>],
+        support: Support,
+    ) -> Vec<ErrorCode> {
+        let mut codes = vec![ErrorCode::None; entrances.len()];
+        let guarded: Vec<usize> = (0..guards.len()).filter(|n| guards[*n].is_some()).collect();
+        let Some(first) = guarded.first().map(|n| entrances[*n].newcomer) else { return codes };
+        let who = Speaker { id: id.clone(), producer: first.id, epoch: first.epoch };
+        let places: Vec<Place> = guarded.iter().map(|n| entrances[*n].place.clone()).collect();
+        let asked = match support {
+            Support::Add => {
+                let add = Add { who, partitions: places, client_version: RAISES_EPOCH };
+                vec![self.add(add).await; guarded.len()]
+            }
+            Support::Refuse | Support::Abortable => match self.verify(&who, &places).await {
+                Ok(codes) => codes,
+                Err(code) => vec![code; guarded.len()],
+            },
         };
-        let codes = codes.unwrap_or_else(|code| vec![code; partitions.len()]);
-        codes.into_iter().map(|code| as_told(code, support)).collect()
+        guarded.into_iter().zip(asked).for_each(|(n, code)| codes[n] = code);
+        codes
     }
 
     /// Asks whether partitions are in a transaction: one code for each, in their order.
@@ -60,23 +146,6 @@ impl TransactionCoordinator {
         let (who, partitions) = (who.clone(), partitions.to_vec());
         let shard = self.shard(who.id.as_str())?;
         shard.look(move |transactions| transactions.verify(&who, &partitions)).await?
-    }
-
-    /// A producer that has just ended a transaction begins the next one before the last markers are written: it is worth
-    /// a moment's wait.
-    async fn add_patiently(&self, who: &Speaker, partitions: &[Place]) -> Result<(), ErrorCode> {
-        let (backoff, limit) = self.patience();
-        let deadline = Instant::now() + limit;
-        loop {
-            let add = Add { who: who.clone(), partitions: partitions.to_vec(), client_version: RAISES_EPOCH };
-            match self.add(add).await {
-                ErrorCode::None => return Ok(()),
-                ErrorCode::ConcurrentTransactions if Instant::now() < deadline => {
-                    sleep(backoff.min(Duration::from_millis(1000))).await;
-                }
-                code => return Err(code),
-            }
-        }
     }
 
     /// Adds partitions to a transaction.

@@ -87,6 +87,8 @@ pub struct Group {
     assignor: Assignor,
     last_completed: Option<i32>,
     session: Duration,
+    /// How long others may be kept waiting for the config topic.
+    sync_timeout: Duration,
     unsync_backoff: Duration,
     stop: CancellationToken,
 }
@@ -153,6 +155,7 @@ impl Group {
             assignor: Assignor::new(max_delay),
             last_completed: None,
             session: worker.session_timeout(),
+            sync_timeout: worker.sync_timeout(),
             unsync_backoff,
             stop,
         }
@@ -387,10 +390,16 @@ impl Group {
     async fn lead(&mut self, protocol: Protocol, joined: &JoinOutcome) -> (Vec<(ByteString, Bytes)>, Owners) {
         let members = read_members(&joined.members);
         let newest = members.values().map(|(_, m)| m.offset).max().unwrap_or(0);
-        if self.config.read(crate::config_state::ConfigState::offset) < newest
-            && let Err(error) = self.config.read_to_end().await
-        {
-            tracing::warn!(%error, "the config topic could not be read to its end");
+        if self.config.read(crate::config_state::ConfigState::offset) < newest {
+            // All others wait for this: a leader that cannot read has to say so, and to make way.
+            match tokio::time::timeout(self.sync_timeout, self.config.read_to_end()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "the config topic could not be read to its end"),
+                Err(_) => tracing::warn!(
+                    limit = ?self.sync_timeout,
+                    "reading the config topic to its end took longer than worker.sync.timeout.ms"
+                ),
+            }
         }
         let (all, offset) = configured(&self.config);
         let url = members.get(&*joined.leader_id).map_or_else(|| self.url.clone(), |(_, m)| m.url.clone());

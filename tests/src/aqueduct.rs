@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -10,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::connect::Api;
+use crate::namespace::Namespace;
 use crate::process::{Process, accepts, free_port};
 
 /// The binary of the build that the running test or benchmark belongs to.
@@ -144,7 +146,7 @@ fn launch_broker(dir: &Path) -> Result<Process> {
 }
 
 /// `connect-distributed.properties` of a worker in tests: JSON without schemas, internal topics with one replica; the
-/// later of two lines for one key wins.
+/// later of two lines for one key wins. `{port}` stands for the port of its REST API.
 pub(crate) fn worker_lines(bootstrap: &str, port: u16, settings: &[(&str, &str)]) -> String {
     let json = "org.apache.kafka.connect.json.JsonConverter";
     let mut lines = format!(
@@ -155,6 +157,7 @@ pub(crate) fn worker_lines(bootstrap: &str, port: u16, settings: &[(&str, &str)]
          offset.storage.replication.factor=1\nstatus.storage.replication.factor=1\noffset.flush.interval.ms=1000\n"
     );
     for (key, value) in settings {
+        let value = value.replace("{port}", &port.to_string());
         lines.push_str(&format!("{key}={value}\n"));
     }
     lines
@@ -164,17 +167,37 @@ pub(crate) fn worker_lines(bootstrap: &str, port: u16, settings: &[(&str, &str)]
 pub struct Worker {
     process: Process,
     dir: TempDir,
+    host: String,
     port: u16,
+    namespace: Option<Arc<Namespace>>,
 }
 
 impl Worker {
     /// Starts a worker on the cluster at `bootstrap`, JSON without schemas in its topics, and waits for its REST API.
     pub fn start(bootstrap: &str, settings: &[(&str, &str)]) -> Result<Self> {
+        Self::start_at("127.0.0.1".to_owned(), None, bootstrap, settings)
+    }
+
+    /// The same with a network of its own, from which the cluster must be in reach.
+    pub fn start_in(namespace: Arc<Namespace>, bootstrap: &str, settings: &[(&str, &str)]) -> Result<Self> {
+        let host = namespace.inside().to_owned();
+        let listeners = format!("http://{host}:{{port}}");
+        let settings = [settings, &[("listeners", &*listeners)]].concat();
+        Self::start_at(host, Some(namespace), bootstrap, &settings)
+    }
+
+    fn start_at(
+        host: String,
+        namespace: Option<Arc<Namespace>>,
+        bootstrap: &str,
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
         let dir = TempDir::with_prefix("aqueduct-connect-")?;
         let port = free_port()?;
         let lines = worker_lines(bootstrap, port, settings);
         std::fs::write(dir.path().join("connect.properties"), lines)?;
-        let mut worker = Self { process: launch_worker(dir.path())?, dir, port };
+        let process = launch_worker(dir.path(), namespace.as_deref())?;
+        let mut worker = Self { process, dir, host, port, namespace };
         worker.wait()?;
         Ok(worker)
     }
@@ -187,7 +210,12 @@ impl Worker {
 
     /// Address of a path of the REST API.
     pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("http://{}:{}{path}", self.host, self.port)
+    }
+
+    /// Host of the REST API.
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     /// Its REST API.
@@ -221,14 +249,14 @@ impl Worker {
     /// Starts the worker again, after it ended or was killed, and does not wait for it.
     pub fn launch(&mut self) -> Result<()> {
         self.process.kill();
-        self.process = launch_worker(self.dir.path())?;
+        self.process = launch_worker(self.dir.path(), self.namespace.as_deref())?;
         Ok(())
     }
 
     /// Starts the worker again with the same settings, after it ended or was killed.
     pub fn restart(&mut self) -> Result<()> {
         self.process.kill();
-        self.process = launch_worker(self.dir.path())?;
+        self.process = launch_worker(self.dir.path(), self.namespace.as_deref())?;
         self.wait()
     }
 
@@ -256,8 +284,11 @@ impl Worker {
     }
 }
 
-fn launch_worker(dir: &Path) -> Result<Process> {
-    let mut command = Command::new(binary()?);
+fn launch_worker(dir: &Path, namespace: Option<&Namespace>) -> Result<Process> {
+    let mut command = match namespace {
+        Some(namespace) => namespace.command(&binary()?),
+        None => Command::new(binary()?),
+    };
     command.arg("connect").arg("--config").arg(dir.join("connect.properties"));
     Process::start("aqueduct connect", &mut command, &dir.join("log"))
 }

@@ -10,6 +10,7 @@ pub mod java;
 pub mod jvm_connect;
 pub mod kafka;
 pub mod mariadb;
+pub mod namespace;
 pub mod postgres;
 pub mod process;
 pub mod proxy;

@@ -13,7 +13,7 @@ fn no_transaction_of_a_stock_producer_fails() -> Result<()> {
         Ok("kafka") => Kind::ApacheKafka,
         _ => Kind::Aqueduct,
     };
-    let transactions = std::env::var("LOOP_TRANSACTIONS").unwrap_or_else(|_| "700".to_owned());
+    let transactions = std::env::var("LOOP_TRANSACTIONS").unwrap_or_else(|_| "500".to_owned());
     let server = Server::start_with(kind, &[("transaction.state.log.num.partitions", "5")])?;
     // The version of the cluster; the second is where it starts.
     for version in ["2", "1"] {

@@ -34,6 +34,29 @@ pub struct CompatArgs {
     records: u32,
 }
 
+#[derive(clap::Args)]
+pub struct FaultsArgs {
+    /// Repeats a run; a new one each time where it is not given.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How long faults go on.
+    #[arg(long, default_value_t = 600)]
+    seconds: u64,
+    /// Which broker.
+    #[arg(long, value_enum, default_value_t)]
+    broker: FaultsBroker,
+    /// Sources deliver exactly once.
+    #[arg(long)]
+    exactly_once: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum FaultsBroker {
+    #[default]
+    Aqueduct,
+    Kafka,
+}
+
 /// Installs what tests need and runs them, and the fuzzer for a bounded time.
 pub fn test(args: &TestArgs) -> Result<()> {
     setup::run()?;
@@ -91,6 +114,25 @@ pub fn compat(args: &CompatArgs) -> Result<()> {
     }
     println!("{:.0?}", started.elapsed());
     runs.iter().try_for_each(suites::Run::judge)
+}
+
+/// One run of faults at random.
+pub fn faults(args: &FaultsArgs) -> Result<()> {
+    setup::run()?;
+    cargo(["build", "--package", "aqueduct-cli"], [])?;
+    let test = match args.broker {
+        FaultsBroker::Aqueduct => "on_ours",
+        FaultsBroker::Kafka => "on_apache_kafka",
+    };
+    let mut command = Command::new("cargo");
+    command.args(["test", "--package", "aqueduct-tests", "--test", "connect_faults", "--", "--exact", test]);
+    command.arg("--nocapture").current_dir(workspace());
+    command.env("FAULT_SECONDS", args.seconds.to_string());
+    command.env("FAULT_EXACTLY_ONCE", u8::from(args.exactly_once).to_string());
+    if let Some(seed) = args.seed {
+        command.env("FAULT_SEED", seed.to_string());
+    }
+    run(&mut command)
 }
 
 fn cargo<'a, const N: usize>(args: [&str; N], rest: impl IntoIterator<Item = &'a OsStr>) -> Result<()> {

@@ -20,6 +20,8 @@ enum Task {
     Fix,
     /// Run a benchmark side by side with its peer; without a name, list them.
     Bench(check::BenchArgs),
+    /// Torment workers, connectors and the broker at random, and check that nothing is lost and no offset is ahead.
+    Faults(check::FaultsArgs),
     /// Feed every decoder of outside bytes with inputs that a coverage-guided fuzzer finds.
     Fuzz(fuzz::Args),
     /// Run the test suites of others' clients in full, on our broker or on Apache Kafka.
@@ -35,6 +37,7 @@ fn main() -> anyhow::Result<()> {
         Task::Verify => check::verify(),
         Task::Fix => check::fix(),
         Task::Bench(args) => check::bench(&args),
+        Task::Faults(args) => check::faults(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Compat(args) => check::compat(&args),
         Task::Protocol(args) => protocol::run(args),

@@ -1,6 +1,8 @@
 //! Many partitions, many connections, many parked fetches, many group members: what they cost, and whether the others
 //! notice.
 
+mod consumers;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
@@ -33,14 +35,17 @@ pub struct Args {
     rounds: u32,
     #[arg(long, default_value_t = 10_000)]
     partitions: usize,
-    #[arg(long, default_value_t = 8_000)]
+    #[arg(long, default_value_t = 10_000)]
     connections: usize,
     /// Partitions that parked fetches wait for, a hundred by each connection.
     #[arg(long, default_value_t = 100_000)]
     parked: usize,
-    /// Members of consumer groups of a hundred.
+    /// Members of classic groups of a hundred, each with a connection of its own.
     #[arg(long, default_value_t = 8_000)]
     members: usize,
+    /// Members of groups of a hundred by the consumer protocol.
+    #[arg(long, default_value_t = 100_000)]
+    consumers: usize,
     /// The share of all that which the peer is given, so that a run ends in time.
     #[arg(long, default_value_t = 0.2)]
     peer_share: f64,
@@ -54,6 +59,7 @@ struct Counts {
     connections: usize,
     parked: usize,
     groups: usize,
+    consumers: usize,
 }
 
 impl Args {
@@ -64,6 +70,7 @@ impl Args {
             connections: part(self.connections),
             parked: part(self.parked).div_ceil(GROUP),
             groups: part(self.members).div_ceil(GROUP),
+            consumers: part(self.consumers).div_ceil(GROUP),
         }
     }
 }
@@ -72,17 +79,19 @@ impl Args {
 pub fn run(args: &Args) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut report = Report::new("scale");
+    // Their directories stay until the end: ext4 passes inodes that were freed a moment ago over one by one.
+    let mut ended = Vec::new();
     for round in 1..=args.rounds {
         let ours = Broker::ours()?;
         eprintln!("round {round} of {}: {}", args.rounds, ours.name);
-        runtime.block_on(one(ours, &args.counts(1.0), &mut report))?;
+        ended.push(runtime.block_on(one(ours, &args.counts(1.0), &mut report))?);
         if !args.ours {
             let kafka = Broker::kafka()?;
             eprintln!(
                 "round {round} of {}: {} with {} of the counts",
                 args.rounds, kafka.name, args.peer_share
             );
-            runtime.block_on(one(kafka, &args.counts(args.peer_share), &mut report))?;
+            ended.push(runtime.block_on(one(kafka, &args.counts(args.peer_share), &mut report))?);
         }
     }
     report.finish()
@@ -101,14 +110,17 @@ impl Notes<'_> {
     }
 }
 
-async fn one(mut broker: Broker, counts: &Counts, report: &mut Report) -> Result<()> {
+async fn one(mut broker: Broker, counts: &Counts, report: &mut Report) -> Result<Broker> {
     let mut notes = Notes { report, name: broker.name };
     partitions(&mut broker, counts, &mut notes).await?;
     connections(&broker, counts, &mut notes).await?;
     Connection::open(broker.port).await?.create(&["probe".to_owned()], 1).await?;
     probe(&broker, "beside nothing", &mut notes).await?;
     parked(&broker, counts, &mut notes).await?;
-    members(&broker, counts, &mut notes).await
+    members(&broker, counts, &mut notes).await?;
+    consumers::members(&broker, counts, &mut notes).await?;
+    broker.stop()?;
+    Ok(broker)
 }
 
 fn topic(number: usize) -> String {

@@ -64,7 +64,7 @@ pub fn test(args: &TestArgs) -> Result<()> {
     cargo(["build", "--package", "aqueduct-cli"], [])?;
     cargo(["test", "--workspace", "--no-fail-fast"], args.rest.iter().map(AsRef::as_ref))?;
     // A choice of tests is not one of the fuzzer.
-    if args.rest.is_empty() { fuzz::run(&fuzz::Args::default()) } else { Ok(()) }
+    if args.rest.is_empty() { fuzz::run(&fuzz::Args::of_tests()) } else { Ok(()) }
 }
 
 /// All checks; nothing is written outside `target`.

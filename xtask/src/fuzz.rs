@@ -23,11 +23,15 @@ pub struct Args {
     /// Seconds for each target.
     #[arg(long, default_value_t = 15)]
     seconds: u32,
+    /// Where the fuzzer's chance starts; another with each run without it.
+    #[arg(long)]
+    seed: Option<u32>,
 }
 
-impl Default for Args {
-    fn default() -> Self {
-        Self { targets: Vec::new(), seconds: 15 }
+impl Args {
+    /// The run among the tests: always the same way through the inputs, so that a change that fails is at fault.
+    pub fn of_tests() -> Self {
+        Self { targets: Vec::new(), seconds: 15, seed: Some(1) }
     }
 }
 
@@ -49,19 +53,21 @@ pub fn run(args: &Args) -> Result<()> {
             .env("RUSTFLAGS", COVERAGE),
     )?;
     for name in chosen {
-        fuzz(name, &target_dir.join(&host).join("release").join(name), args.seconds)?;
+        fuzz(name, &target_dir.join(&host).join("release").join(name), args)?;
     }
     Ok(())
 }
 
-fn fuzz(name: &str, program: &Path, seconds: u32) -> Result<()> {
+fn fuzz(name: &str, program: &Path, args: &Args) -> Result<()> {
     let folder = |kind: &str| {
         let folder = target_dir().join(kind).join(name);
         fs::create_dir_all(&folder).map(|()| folder)
     };
     let (corpus, seeds, findings) = (folder("corpus")?, folder("seeds")?, folder("findings")?);
+    let seconds = args.seconds;
     println!("fuzz: {name}, {seconds} s");
     let status = Command::new(program)
+        .args(args.seed.map(|seed| format!("-seed={seed}")))
         .args(LIMITS)
         .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-artifact_prefix={}/", findings.display()))

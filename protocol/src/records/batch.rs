@@ -15,7 +15,8 @@ pub struct RecordBatch {
     pub bytes: Bytes,
 }
 
-/// What a look at every record of a batch shows.
+/// What a look at every record of a batch shows. Timestamps are those that the records carry, also where the batch is
+/// marked with the time of its append, which then counts for readers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordsSummary {
     /// Largest timestamp of a record; -1 for a batch without any.

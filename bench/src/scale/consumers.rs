@@ -78,7 +78,7 @@ async fn settle(
     let from = Instant::now();
     while members.iter().any(|member| member.partitions() != 1) {
         ensure!(from.elapsed() < Duration::from_secs(300), "{} does not settle", members[0].group);
-        for member in members.iter_mut().filter(|member| member.partitions() != 1) {
+        for member in &mut members {
             member.heartbeat(&mut connection).await?;
         }
     }

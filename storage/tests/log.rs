@@ -7,7 +7,7 @@ use aqueduct_protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use aqueduct_protocol::records::{
     BatchBuilder, BatchHeader, Compression, EndTransactionMarker, RecordBatch, TimestampType,
 };
-use aqueduct_storage::{Error, Log, LogConfig, Origin, TopicPartition};
+use aqueduct_storage::{Error, Log, LogConfig, Newcomer, Origin, Terms, TopicPartition};
 use bytes::Bytes;
 use common::*;
 
@@ -343,6 +343,35 @@ fn an_open_transaction_holds_back_the_last_stable_offset() {
     assert_eq!(log.last_stable_offset(), Offset(13));
     let late = marker(EndTransactionMarker { committed: false, coordinator_epoch: 2 });
     assert_eq!(log.append_as_leader(late, EPOCH, Origin::Coordinator, NOW).unwrap_err().code(), 52);
+}
+
+/// The coordinator lets a producer begin its next transaction when the last marker of the one before is written, and that
+/// may be after the guard was given.
+#[test]
+fn a_late_marker_takes_a_guard_away_and_the_next_one_is_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = create(dir.path(), LogConfig::default());
+    let newcomer = |epoch| {
+        let (id, epoch) = (ProducerId(1), ProducerEpoch(epoch));
+        Newcomer { id, epoch, sequence: 0, raises_epoch: true }
+    };
+    let first = |epoch| {
+        let builder = BatchBuilder::new(Compression::None).transactional(true);
+        filled(builder.producer(ProducerId(1), ProducerEpoch(epoch), 0), 0..1, NOW)
+    };
+    let append =
+        |epoch, guard| log.append_as_leader(first(epoch), EPOCH, Terms::guarded(Origin::Client, guard), NOW);
+    append(0, log.begin_verification(newcomer(0), NOW)).unwrap();
+    let early = log.begin_verification(newcomer(1), NOW).unwrap();
+    assert!(log.is_verifying(ProducerId(1), early));
+    let committed = EndTransactionMarker { committed: true, coordinator_epoch: 0 };
+    let marker = BatchBuilder::end_transaction(ProducerId(1), ProducerEpoch(1), NOW, committed);
+    log.append_as_leader(marker.finish().unwrap(), EPOCH, Terms::marker(2), NOW).unwrap();
+    assert!(!log.is_verifying(ProducerId(1), early));
+    assert_eq!(append(1, Some(early)).unwrap_err().code(), 48, "INVALID_TXN_STATE");
+    assert_eq!(append(0, None).unwrap_err().code(), 47, "INVALID_PRODUCER_EPOCH comes first");
+    let again = log.begin_verification(newcomer(1), NOW);
+    assert_eq!(append(1, again).unwrap().first_offset, Offset(2));
 }
 
 #[test]

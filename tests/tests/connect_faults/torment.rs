@@ -97,6 +97,16 @@ struct Change {
     answer: JoinHandle<Result<Answer>>,
 }
 
+/// Asks all workers until one has taken it; any may.
+fn resume(urls: Vec<String>) {
+    let from = Instant::now();
+    while from.elapsed() < Duration::from_secs(60)
+        && !urls.iter().any(|url| curl("PUT", url, None).is_ok_and(|answer| answer.status == 202))
+    {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
 /// How often each thing happened.
 pub type Counts = BTreeMap<&'static str, u32>;
 
@@ -179,19 +189,27 @@ impl World {
         Ok((counts, healed))
     }
 
-    /// Pauses, resumes, restarts or sets anew some connector. That this fails while everything does is no wonder.
+    /// Pauses some connector for a moment, restarts it or sets it anew. That this fails while everything does is no wonder.
     fn change(&self, random: &mut Random, stopped: &[usize]) -> Option<Change> {
         let name = names().nth(random.index(2 * PAIRS))?;
-        let (n, kind, mark) = (random.index(WORKERS), random.below(4), random.below(1000));
+        let (n, kind, mark) = (random.index(WORKERS), random.below(3), random.below(1000));
         let worker = self.workers.get(n).filter(|_| !stopped.contains(&n))?;
         let (method, what, body) = match kind {
             0 => ("PUT", "pause", None),
-            1 => ("PUT", "resume", None),
-            2 => ("POST", "restart?includeTasks=true", None),
+            1 => ("POST", "restart?includeTasks=true", None),
             _ => ("PUT", "config", Some(self.config(&name, mark))),
         };
         let url = worker.url(&format!("/connectors/{name}/{what}"));
-        let answer = std::thread::spawn(move || curl(method, &url, body.as_ref()));
+        let again =
+            (0..WORKERS).map(|n| self.workers[n].url(&format!("/connectors/{name}/resume"))).collect();
+        let answer = std::thread::spawn(move || {
+            let answer = curl(method, &url, body.as_ref());
+            if kind == 0 {
+                std::thread::sleep(Duration::from_millis(1000 + 2 * mark));
+                resume(again);
+            }
+            answer
+        });
         Some(Change { name, what, answer })
     }
 

@@ -17,16 +17,16 @@ mod world;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use aqueduct_tests::server::Kind;
 
-use crate::ledger::{Line, ends, sources_ahead};
+use crate::ledger::{Line, Stored, ends, sources_ahead};
 use crate::log_files::LogFile;
 use crate::random::{Random, number, seed};
 use crate::watch::{Watch, lines, stored};
@@ -83,6 +83,19 @@ fn check_topic(pair: usize, found: &[Line], lines: u64, exactly_once: bool) -> R
     Ok(())
 }
 
+/// Waits until every source has stored that it has read its file to the end; gives all that they ever stored.
+fn wait_stored(data: &Path, end: u64) -> Result<Vec<Vec<Stored>>> {
+    let from = Instant::now();
+    loop {
+        let all = stored(data, PAIRS)?;
+        let is_late = |stored: &&Vec<Stored>| stored.iter().all(|offset| offset.position != end);
+        let Some(late) = all.iter().find(is_late) else { return Ok(all) };
+        let last = late.last();
+        ensure!(from.elapsed() < MARGIN, "a source has not stored offset {end}; its last is {last:?}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
 fn run(kind: Kind, exactly_once: bool) -> Result<()> {
     let (seed, seconds) = (seed(), number("FAULT_SECONDS").unwrap_or(30));
     let exactly_once = number("FAULT_EXACTLY_ONCE").map_or(exactly_once, |set| set > 0);
@@ -109,13 +122,13 @@ fn run(kind: Kind, exactly_once: bool) -> Result<()> {
     let seen = watch.end()?;
     ensure!(seen.wrong.is_empty(), told(&format!("commits were ahead:\n{}", seen.wrong.join("\n"))));
     let (data, ends) = (world.server.data(), ends(count));
+    let stored = wait_stored(&data, *ends.last().context("no line")?).with_context(|| told("no offsets"))?;
     let (mut records, mut delivered, mut offsets) = (0, 0, 0);
-    for (pair, stored) in stored(&data, PAIRS)?.iter().enumerate() {
+    for (pair, stored) in stored.iter().enumerate() {
         let found = lines(&mut LogFile::new(&data, &format!("lines-{pair}"), 0))?;
         check_topic(pair, &found, count, exactly_once).with_context(|| told("a topic is wrong"))?;
         let ahead = sources_ahead(pair, &ends, &found, stored);
         ensure!(ahead.is_empty(), told(&format!("offsets were ahead:\n{}", ahead.join("\n"))));
-        ensure!(!stored.is_empty(), told(&format!("source-{pair} has stored no offset")));
         let lost = missing(&written(&world.output(pair)), count);
         ensure!(lost.is_empty(), told(&format!("lines {lost:?} did not come out of pair {pair}")));
         records += found.len();

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use aqueduct_connect_worker::Herder;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use axum::routing::MethodRouter;
 
 use self::basic_auth::Users;
 use self::routes::Endpoint;
@@ -86,13 +87,12 @@ impl ConnectApi {
     /// The routes of a part; with `users`, these alone may use them.
     pub(crate) fn router(self, part: Part, users: Option<&Arc<Users>>) -> Router {
         let guard = users.map(|users| from_fn_with_state(users.clone(), basic_auth::guard));
+        let guarded = |handlers: MethodRouter<Self>| match &guard {
+            Some(guard) => handlers.route_layer(guard.clone()),
+            None => handlers,
+        };
         let add = |router: Router<Self>, endpoint: Endpoint| {
-            let path = endpoint.path;
-            let handlers = endpoint.into_handlers();
-            match &guard {
-                Some(guard) => router.route(path, handlers.route_layer(guard.clone())),
-                None => router.route(path, handlers),
-            }
+            router.route(endpoint.path, endpoint.into_handlers(guarded))
         };
         let router = endpoints(part).into_iter().fold(Router::new(), add);
         router.layer(from_fn_with_state(self.peers.clone(), forward::pass_on)).with_state(self)

@@ -163,6 +163,11 @@ pub(crate) fn worker_lines(bootstrap: &str, port: u16, settings: &[(&str, &str)]
     lines
 }
 
+/// Whether a worker has begun to answer: it says that it is well, or that it wants to know who asks.
+pub(crate) fn answers(health: &str) -> bool {
+    curl("GET", health, None).is_ok_and(|answer| matches!(answer.status, 200 | 401))
+}
+
 /// A distributed Connect worker of ours.
 pub struct Worker {
     process: Process,
@@ -204,8 +209,7 @@ impl Worker {
 
     fn wait(&mut self) -> Result<()> {
         let health = self.url("/health");
-        self.process
-            .wait_until(Duration::from_secs(60), || curl("GET", &health, None).is_ok_and(|a| a.status == 200))
+        self.process.wait_until(Duration::from_secs(60), || answers(&health))
     }
 
     /// Address of a path of the REST API.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tempfile::TempDir;
 
-use crate::aqueduct::{curl, worker_lines};
+use crate::aqueduct::{answers, worker_lines};
 use crate::connect::Api;
 use crate::kafka::{java, plugins};
 use crate::process::{Process, free_port};
@@ -34,9 +34,7 @@ impl JvmWorker {
 
     fn wait(&mut self) -> Result<()> {
         let health = format!("http://127.0.0.1:{}/health", self.port);
-        self.process.wait_until(Duration::from_secs(120), || {
-            curl("GET", &health, None).is_ok_and(|answer| answer.status == 200)
-        })
+        self.process.wait_until(Duration::from_secs(120), || answers(&health))
     }
 
     /// Its REST API.
@@ -68,5 +66,11 @@ impl JvmWorker {
 fn launch(dir: &Path) -> Result<Process> {
     let mut command = java("384m", "org.apache.kafka.connect.cli.ConnectDistributed")?;
     command.arg(dir.join("connect.properties"));
+    // What is a setting of ours is a property of the machine there.
+    let settings = std::fs::read_to_string(dir.join("connect.properties"))?;
+    let login = "java.security.auth.login.config=";
+    if let Some(line) = settings.lines().find(|line| line.starts_with(login)) {
+        command.env("JAVA_TOOL_OPTIONS", format!("-D{line}"));
+    }
     Process::start("JVM Connect", &mut command, &dir.join("log"))
 }

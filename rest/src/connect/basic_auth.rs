@@ -132,7 +132,9 @@ pub async fn guard(State(users): State<Arc<Users>>, request: Request, next: Next
     if is_internal(request.method(), request.uri().path()) || users.admits(request.headers()) {
         return next.run(request).await;
     }
-    (StatusCode::UNAUTHORIZED, [(header::CONTENT_TYPE, "text/plain")], "User cannot access the resource.")
+    // The same bare text, which the reference labels as what the method would have answered.
+    let kind = if *request.method() == Method::OPTIONS { "text/plain" } else { "application/json" };
+    (StatusCode::UNAUTHORIZED, [(header::CONTENT_TYPE, kind)], "User cannot access the resource.")
         .into_response()
 }
 

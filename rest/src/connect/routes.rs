@@ -52,19 +52,24 @@ impl Endpoint {
         names.join(",")
     }
 
-    /// What handles the endpoint's methods, and `OPTIONS`.
-    pub fn into_handlers(self) -> MethodRouter<ConnectApi> {
+    /// What handles the endpoint's methods, and `OPTIONS`; `guarded` puts a guard before handlers, where there is one. What
+    /// a request speaks is looked at before who it comes from.
+    pub fn into_handlers(
+        self,
+        guarded: impl Fn(MethodRouter<ConnectApi>) -> MethodRouter<ConnectApi>,
+    ) -> MethodRouter<ConnectApi> {
         let allowed = self.allowed();
+        let handlers = guarded(self.handlers);
         let handlers = match self.negotiates {
-            true => self.handlers.route_layer(from_fn(negotiate)),
-            false => self.handlers,
+            true => handlers.route_layer(from_fn(negotiate)),
+            false => handlers,
         };
         let shown = allowed.replace(',', ", ");
         let allow = HeaderValue::from_str(&allowed).expect("names of methods are a header's value");
         let answer = move || async move {
             ([(header::ALLOW, allow), (header::CONTENT_TYPE, HeaderValue::from_static("text/plain"))], shown)
         };
-        handlers.merge(options(answer))
+        handlers.merge(guarded(options(answer)))
     }
 }
 

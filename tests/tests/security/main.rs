@@ -2,7 +2,6 @@
 
 mod hostile;
 mod own_client;
-mod pki;
 mod stock;
 mod worker;
 
@@ -10,10 +9,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use aqueduct_tests::pki::Pki;
 use aqueduct_tests::process::{accepts, free_port};
 use aqueduct_tests::server::{Kind, Server};
-
-use pki::Pki;
 
 /// A broker with a listener of each kind. `alice` may come by PLAIN, `bob` by SCRAM once he is created.
 pub struct Secured {

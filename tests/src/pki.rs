@@ -35,7 +35,8 @@ impl Pki {
         Ok(pki)
     }
 
-    fn openssl(&self, line: &str) -> Result<()> {
+    /// Runs `openssl` in the folder, where every word of the line is an argument.
+    pub fn openssl(&self, line: &str) -> Result<()> {
         // Underscores stand for blanks within a word.
         let words = line.split(' ').map(|word| word.replace('_', " "));
         quietly(Command::new("openssl").args(words).current_dir(self.dir.path()))

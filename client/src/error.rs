@@ -186,6 +186,17 @@ impl Error {
         matches!(self, Self::Security(_) | Self::Tls { .. } | Self::Authentication { .. })
     }
 
+    /// Whether the cluster refuses what was asked, and will until rights or names are others.
+    pub fn is_refused(&self) -> bool {
+        let codes = [
+            ErrorCode::InvalidTopicException,
+            ErrorCode::TopicAuthorizationFailed,
+            ErrorCode::GroupAuthorizationFailed,
+            ErrorCode::ClusterAuthorizationFailed,
+        ];
+        self.code().is_some_and(|code| codes.contains(&code))
+    }
+
     /// Whether metadata is out of date: a leader or coordinator is not where it was thought to be.
     pub(crate) fn asks_for_metadata(&self) -> bool {
         match self {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{ConnectorSettings, connector_plugin, find_connector_plugin};
 use crate::ids::{ConnectorName, RunState, TargetState};
 use crate::status::Subject;
-use crate::task::TaskEnvironment;
+use crate::task::{CreationRules, TaskEnvironment};
 
 /// Settings of the tasks that a connector wants, before the worker's own are added.
 #[derive(Debug)]
@@ -228,6 +228,12 @@ impl Runner {
     async fn start(&mut self) -> PluginResult<Instance> {
         let plugin = find_connector_plugin(&self.settings).await.map_err(PluginError::connect)?;
         let settings = ConnectorSettings::read(&self.environment.config, plugin, &self.settings)?;
+        if matches!(plugin.factory, Factory::Source { .. })
+            && self.environment.config.flag("topic.creation.enable")
+        {
+            // Its tasks go by these; what is wrong with them is wrong with all tasks.
+            CreationRules::read(&self.settings)?;
+        }
         let (mut connector, is_source) = match plugin.factory {
             Factory::Source { connector, .. } => (connector(), true),
             Factory::Sink { connector, .. } => (connector(), false),

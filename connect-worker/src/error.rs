@@ -60,6 +60,14 @@ impl Error {
         move |cause| Self::Kafka { what, cause }
     }
 
+    /// The same for what the cluster has done, with the reference's words for it before our own.
+    pub fn within(self, words: &str) -> Self {
+        match self {
+            Self::Kafka { what, cause } => Self::Kafka { what: format!("{words}: {what}"), cause },
+            other => other,
+        }
+    }
+
     /// The HTTP status that stands for it.
     pub fn status_code(&self) -> u16 {
         match self {

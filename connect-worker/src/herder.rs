@@ -11,6 +11,7 @@ mod explain;
 mod fencing;
 mod handle;
 mod leadership;
+mod leftovers;
 mod offsets;
 mod restart;
 mod session_keys;

@@ -118,6 +118,11 @@ impl StatusState {
             .collect()
     }
 
+    /// What is in a state.
+    pub fn in_state(&self, state: RunState) -> impl Iterator<Item = &Subject> {
+        self.statuses.iter().filter(move |(_, status)| status.state == state).map(|(subject, _)| subject)
+    }
+
     /// Topics that the connector has used, sorted.
     pub fn topics(&self, connector: &str) -> Vec<String> {
         self.topics.get(connector).map(|topics| topics.keys().cloned().collect()).unwrap_or_default()

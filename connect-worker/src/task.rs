@@ -15,3 +15,4 @@ mod transforms;
 mod window;
 
 pub use runner::{TaskEnvironment, TaskHandle};
+pub use topics::CreationRules;

@@ -1,8 +1,9 @@
 //! Our own binary as a process, driven as a user drives it.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,13 +56,19 @@ pub fn send_with(
     for (name, value) in headers {
         command.args(["-H", format!("{name}: {value}").trim_end()]);
     }
-    if let Some(body) = body {
+    if body.is_some() {
         if !headers.contains_key("Content-Type") {
             command.args(["-H", "Content-Type: application/json"]);
         }
-        command.args(["--data-raw", body]);
+        command.args(["--data-binary", "@-"]);
     }
-    let output = command.arg(url).output().context("curl")?;
+    command.arg(url).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().context("curl")?;
+    // curl reads all of it before it connects; what is too long for a command line comes through here, too.
+    let mut input = child.stdin.take().context("stdin is piped")?;
+    input.write_all(body.unwrap_or_default().as_bytes()).context("curl")?;
+    drop(input);
+    let output = child.wait_with_output().context("curl")?;
     if !output.status.success() {
         bail!("curl {method} {url}: {}", String::from_utf8_lossy(&output.stderr).trim());
     }

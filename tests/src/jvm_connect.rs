@@ -22,14 +22,19 @@ impl JvmWorker {
     /// Starts a worker on the cluster at `bootstrap` with the settings that [`crate::aqueduct::Worker::start`] gives to
     /// ours, and waits for its REST API.
     pub fn start(bootstrap: &str, settings: &[(&str, &str)]) -> Result<Self> {
+        let mut worker = Self::launch(bootstrap, settings)?;
+        worker.wait()?;
+        Ok(worker)
+    }
+
+    /// The same without waiting.
+    pub fn launch(bootstrap: &str, settings: &[(&str, &str)]) -> Result<Self> {
         let dir = TempDir::with_prefix("jvm-connect-")?;
         let port = free_port()?;
         let mut lines = worker_lines(bootstrap, port, settings);
         lines.push_str(&format!("plugin.path={}\n", plugins()?.display()));
         std::fs::write(dir.path().join("connect.properties"), lines)?;
-        let mut worker = Self { process: launch(dir.path())?, dir, port };
-        worker.wait()?;
-        Ok(worker)
+        Ok(Self { process: launch(dir.path())?, dir, port })
     }
 
     fn wait(&mut self) -> Result<()> {

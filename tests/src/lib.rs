@@ -11,6 +11,7 @@ pub mod jvm_connect;
 pub mod kafka;
 pub mod mariadb;
 pub mod namespace;
+pub mod openapi;
 pub mod pki;
 pub mod postgres;
 pub mod process;

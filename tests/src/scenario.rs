@@ -1,6 +1,7 @@
 //! REST contracts as data: requests and the answers that they must get, from us and from the reference alike.
 //!
-//! A scenario is a JSON file with `steps`; a step has
+//! A scenario is a JSON file with `steps`, and perhaps with names of connectors that are `watched`: what is refused must
+//! leave all connectors' settings as they were, and of these also states and offsets. A step has
 //!
 //! | member | meaning |
 //! |---|---|
@@ -14,7 +15,7 @@
 //! | `except` | the answers are validations, the same on all peers but for these attributes, `KEY/ATTRIBUTE` |
 //! | `difference` | with `ours` or such attributes: the heading in `docs/compatibility.md` that gives the reason |
 //!
-//! In bodies `<dir>` is a folder of the peer's own. In patterns `<...>` in a text stands for any text, `"<any>"` for any
+//! In bodies `<dir>` is a folder of the peer's own; in these and in `call` `<3*ab>` is `ababab`. In patterns `<...>` in a text stands for any text, `"<any>"` for any
 //! value, `"<text>"` and `"<number>"` for any of their kind, a member `"..."` for any others, a last element `"..."` of an
 //! array for any more. In answers the worker's address is `<worker>`, its folder `<dir>`, and versions are `<version>`.
 
@@ -23,14 +24,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::aqueduct::{Answer, send_with};
+use crate::connect::Api;
+use crate::openapi::Description;
 
 /// A file of steps.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
+    #[serde(default)]
+    pub watched: Vec<String>,
     pub steps: Vec<Step>,
 }
 
@@ -73,6 +78,28 @@ pub struct Peer {
     pub dir: String,
     /// Whether it is the one whose differences are allowed.
     pub ours: bool,
+    /// Its own description, which every answer has to fit.
+    pub description: Option<Description>,
+}
+
+impl Peer {
+    /// What a request that is refused must not change: the settings of all connectors; states and offsets of those that
+    /// are watched.
+    pub fn state(&self, watched: &[String]) -> Result<Value> {
+        let api = Api::new(format!("http://127.0.0.1:{}", self.port));
+        let all = api.get("/connectors?expand=info")?;
+        let config = |(name, expanded): (&String, &Value)| (name.clone(), expanded["info"]["config"].clone());
+        let configs: Map<String, Value> = all.as_object().into_iter().flatten().map(config).collect();
+        let mut state = json!({"configs": configs});
+        for name in watched.iter().filter(|name| configs.contains_key(*name)) {
+            state[name] = json!({
+                "status": api.get(&format!("/connectors/{name}/status"))?,
+                "offsets": api.get(&format!("/connectors/{name}/offsets"))?,
+                "topics": api.get(&format!("/connectors/{name}/topics"))?,
+            });
+        }
+        Ok(state)
+    }
 }
 
 impl Step {
@@ -81,12 +108,18 @@ impl Step {
     /// # Errors
     /// What was asked, what came, and where it is not as expected.
     pub fn run(&self, peer: &Peer) -> Result<Answer> {
+        let status = self.status(peer);
         let own = self.ours.as_ref().filter(|_| peer.ours);
-        let status = own.map_or(self.status, |o| o.status);
         let pattern = own.map_or(self.answer.as_ref(), |o| o.answer.as_ref());
         let from = Instant::now();
         loop {
             let answer = self.ask(peer)?;
+            if let Some(description) = &peer.description {
+                let (method, path) = self.call.split_once(' ').context("call: METHOD PATH")?;
+                if let Some(wrong) = description.judge(method, &expanded(path), &answer) {
+                    bail!("{}: {wrong}", peer.name);
+                }
+            }
             let wrong = check(status, pattern, &answer);
             let Some(wrong) = wrong else { return Ok(answer) };
             let busy = answer.status == 409 && answer.body.to_string().contains("rebalance");
@@ -98,10 +131,25 @@ impl Step {
         }
     }
 
+    fn status(&self, peer: &Peer) -> u16 {
+        self.ours.as_ref().filter(|_| peer.ours).map_or(self.status, |own| own.status)
+    }
+
+    /// Whether the request asks for a change.
+    pub fn changes(&self) -> bool {
+        ["POST ", "PUT ", "PATCH ", "DELETE "].iter().any(|method| self.call.starts_with(method))
+    }
+
+    /// Whether it does, and the peer has to refuse it.
+    pub fn is_refused(&self, peer: &Peer) -> bool {
+        self.changes() && self.status(peer) >= 400
+    }
+
     fn ask(&self, peer: &Peer) -> Result<Answer> {
         let (method, path) = self.call.split_once(' ').context("call: METHOD PATH")?;
+        let path = expanded(path);
         let body = self.raw.clone().or_else(|| self.body.as_ref().map(Value::to_string));
-        let body = body.map(|text| text.replace("<dir>", &peer.dir));
+        let body = body.map(|text| expanded(&text.replace("<dir>", &peer.dir)));
         let answer = send_with(
             method,
             &format!("http://127.0.0.1:{}{path}", peer.port),
@@ -110,6 +158,30 @@ impl Step {
         )?;
         Ok(Answer { status: answer.status, body: neutral(answer.body, peer) })
     }
+}
+
+/// `<3*ab>` becomes `ababab`.
+fn expanded(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('<') {
+        out.push_str(before);
+        let repeated = after.split_once('>').and_then(|(inside, behind)| {
+            let (count, what) = inside.split_once('*')?;
+            Some((what.repeat(count.parse().ok()?), behind))
+        });
+        rest = match repeated {
+            Some((all, behind)) => {
+                out.push_str(&all);
+                behind
+            }
+            None => {
+                out.push('<');
+                after
+            }
+        };
+    }
+    out + rest
 }
 
 fn check(status: u16, pattern: Option<&Value>, answer: &Answer) -> Option<String> {
@@ -248,6 +320,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn repetitions() {
+        assert_eq!(expanded("a<3*bc>d<2*<>e<dir><x*3>"), "abcbcbcd<<e<dir><x*3>");
+    }
 
     #[test]
     fn patterns() {

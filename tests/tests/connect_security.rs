@@ -1,18 +1,18 @@
 //! What guards the REST API of Connect workers: TLS and client certificates, passwords, admin listeners, origins. Ours and the
 //! JVM's, in one group, are asked by curl, and by a stock client of the API.
 
+#[path = "connect_security/clients.rs"]
+mod clients;
 #[path = "connect_security/curl.rs"]
 mod curl;
 #[path = "connect_security/guarded.rs"]
 mod guarded;
 
 use std::collections::BTreeSet;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use aqueduct_tests::aqueduct::{Broker, Worker};
-use aqueduct_tests::install::find;
 use aqueduct_tests::kafka::text_of;
 use aqueduct_tests::pki::Pki;
 use aqueduct_tests::process::free_port;
@@ -40,7 +40,9 @@ fn guarded_workers_answer_alike_and_work_as_one_group() -> Result<()> {
     }
     same_answers(&curl, &first, &third)?;
     requests_reach_their_worker(&curl, &pki, [&first, &second, &third])?;
-    a_stock_client(&curl, &pki, &second)?;
+    clients::kafka_connect_py(&curl, &pki, &second)?;
+    clients::akhqs(&curl, &pki, &second)?;
+    expired_certificates(&curl, &pki, [&first, &third])?;
     for path in
         ["/connectors?expand=info&expand=status", "/connectors/c0/explain", "/metrics", "/openapi.json"]
     {
@@ -123,6 +125,9 @@ fn same_answers(curl: &Curl, ours: &Doors, reference: &Doors) -> Result<()> {
     ensure!(!framed.headers.contains_key("www-authenticate"), "{framed:?}");
     let unnamed = curl.ask(&format!("{}/admin/loggers", ours.admin), &[])?;
     ensure!(unnamed.status == 401, "{unnamed:?}");
+    // The reference forgets its extensions there.
+    let unnamed = curl.ask(&format!("{}/admin/loggers", reference.admin), &[])?;
+    ensure!(unnamed.status == 200, "{unnamed:?}");
     for doors in [ours, reference] {
         let loggers = curl.ask(&format!("{}/admin/loggers", doors.admin), &["-u", ALICE])?;
         ensure!(loggers.status == 200 && loggers.body.contains("{\"level\":"), "{loggers:?}");
@@ -158,42 +163,22 @@ fn requests_reach_their_worker(curl: &Curl, pki: &Pki, group: [&Doors; 3]) -> Re
     Ok(())
 }
 
-/// `kc` of kafka-connect-py through a worker that is not the leader.
-fn a_stock_client(curl: &Curl, pki: &Pki, doors: &Doors) -> Result<()> {
-    let kc = find("AQUEDUCT_PYTHON", "python", "bin/kc")?.join("bin/kc");
-    let run = |words: &[&str]| -> Result<String> {
-        let mut command = Command::new(&kc);
-        command.env("KAFKA_CONNECT_URL", &doors.https).env("KAFKA_CONNECT_BASIC_AUTH", "bob:closes-as-well");
-        let output = command.env("REQUESTS_CA_BUNDLE", pki.path("ca.pem")).args(words).output()?;
-        let told = text_of("kc", &output)?;
-        curl.note(&told);
-        Ok(told)
-    };
-    let says = |words: &[&str], part: &str| -> Result<()> {
-        let began = Instant::now();
-        loop {
-            let told = run(words)?;
-            if told.contains(part) {
-                return Ok(());
-            }
-            ensure!(began.elapsed() < Duration::from_secs(20), "kc {words:?}: no {part} in {told}");
-            std::thread::sleep(Duration::from_millis(200));
-        }
-    };
-    let running = "\"tasks\": [{\"id\": 0, \"state\": \"RUNNING\"";
-    says(&["list-plugins"], "org.apache.kafka.connect.file.FileStreamSourceConnector")?;
-    let config = json!({"connector.class": "FileStreamSource", "topic": "more", "file": pki.file("in.txt")});
-    let whole = json!({"name": "kc", "config": config}).to_string();
-    says(&["create", "-d", &whole], "\"name\": \"kc\"")?;
-    says(&["status", "kc"], running)?;
-    says(&["pause", "kc"], "")?;
-    says(&["status", "kc"], "\"tasks\": [{\"id\": 0, \"state\": \"PAUSED\"")?;
-    says(&["resume", "kc"], "")?;
-    says(&["status", "kc"], running)?;
-    says(&["restart", "kc", "--include-tasks"], "\"name\": \"kc\"")?;
-    says(&["status", "kc"], running)?;
-    says(&["delete", "kc"], "")?;
-    says(&["list"], "[\"c0\", \"c1\", \"c2\"]")
+/// Who shows a certificate whose time is over is not let in, whatever else it has, and changes nothing.
+fn expired_certificates(curl: &Curl, pki: &Pki, workers: [&Doors; 2]) -> Result<()> {
+    let (late, late_key) = (pki.file("late.crt"), pki.file("late.key"));
+    let (user, user_key) = (pki.file("user.crt"), pki.file("user.key"));
+    for doors in workers {
+        let all = || curl.done(&format!("{}/connectors?expand=info", doors.http), &["-u", ALICE]);
+        let before = all()?;
+        let one = format!("{}/connectors/c0", doors.https);
+        let known = ["--cert", &user, "--key", &user_key, "-u", ALICE];
+        curl.done(&one, &known)?;
+        let expired = ["--cert", &late, "--key", &late_key, "-u", ALICE, "-X", "DELETE"];
+        let refused = curl.ask(&one, &expired);
+        ensure!(refused.is_err(), "{} takes an expired certificate: {refused:?}", doors.https);
+        ensure!(all()? == before, "{} has changed something", doors.https);
+    }
+    Ok(())
 }
 
 #[test]

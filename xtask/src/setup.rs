@@ -14,6 +14,7 @@ use crate::protocol;
 pub fn run() -> Result<()> {
     system_packages()?;
     kafka()?;
+    connect_client()?;
     protocol::bring_jars()?;
     elasticsearch()?;
     python()?;
@@ -112,6 +113,17 @@ fn kafka() -> Result<()> {
             }
         }
         Ok(())
+    })
+}
+
+/// A Java client of the Connect API.
+fn connect_client() -> Result<()> {
+    let dir = home().join("connect-client");
+    let pom = workspace().join("tests/java/connect-client");
+    let text = fs::read_to_string(pom.join("pom.xml"))?;
+    once(&dir, &text, || {
+        let output = format!("-DoutputDirectory={}", dir.join("lib").display());
+        maven(&pom, &["dependency:copy-dependencies", "-DincludeScope=runtime", &output])
     })
 }
 

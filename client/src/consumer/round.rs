@@ -8,7 +8,7 @@ use bytestring::ByteString;
 
 use super::assignor::{self, Member};
 use super::protocol::{self, MemberSubscription};
-use crate::client::Client;
+use crate::client::{Client, missing};
 use crate::config::AssignmentStrategy;
 use crate::error::{Error, Result};
 use crate::group::{GroupMember, JoinOutcome, SyncOutcome};
@@ -125,6 +125,13 @@ impl Round {
             members.iter().flat_map(|member| &member.subscription.topics).collect();
         let wanted: Vec<ByteString> = wanted.into_iter().cloned().collect();
         let image = self.client.metadata(&wanted).await?;
+        // What this member asks for and cannot have is its own affair; the others lead after it.
+        for topic in self.topics.iter().filter(|topic| image.topic(topic).is_none()) {
+            let why = missing(&image, topic);
+            if why.is_refused() {
+                return Err(why);
+            }
+        }
         let count = |topic: &ByteString| image.topic(topic).map_or(0, |known| known.partitions.len());
         let topics: BTreeMap<ByteString, usize> = wanted.iter().map(|t| (t.clone(), count(t))).collect();
         let assignment = assignor::assign(strategy, &members, &topics);

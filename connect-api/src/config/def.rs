@@ -133,7 +133,7 @@ impl Validator {
                 _ => Ok(()),
             },
             Self::NonEmpty => match value {
-                ConfigValue::String(s) if s.trim().is_empty() => Err("String must be non-empty".to_owned()),
+                ConfigValue::String(s) if s.is_empty() => Err("String must be non-empty".to_owned()),
                 ConfigValue::List(items) if items.is_empty() => Err("List must not be empty".to_owned()),
                 _ => Ok(()),
             },

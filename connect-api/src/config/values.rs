@@ -42,7 +42,8 @@ pub enum ConfigValue {
 impl ConfigValue {
     /// Reads `text`, trimmed, as `kind`; the error says why it cannot.
     pub fn parse(kind: ConfigType, text: &str) -> std::result::Result<Self, String> {
-        let trimmed = text.trim();
+        // As Java does it: wide spaces are a part of the text.
+        let trimmed = text.trim_matches(|c| c <= ' ');
         let integer = |least: i64, most: i64| {
             trimmed
                 .parse::<i64>()

@@ -16,7 +16,7 @@ use super::handle::Shared;
 use super::leadership::{Leadership, Owners};
 use super::restart::RestartPlan;
 use super::task_configs::Forwards;
-use super::{Core, session_keys, validate};
+use super::{Core, leftovers, session_keys, validate};
 use crate::config_state::{ConfigRecord, ConfigState, RestartRequest};
 use crate::connector_runner::{ConnectorHandle, Started, TaskConfigs};
 use crate::error::{Error, Result};
@@ -112,6 +112,7 @@ impl Driver {
         let config = self.shared.config.clone();
         let environment = self.shared.environment.clone();
         let mut key_check = tokio::time::interval(session_keys::check_interval(&environment.config));
+        let mut look = tokio::time::interval(leftovers::LOOK);
         loop {
             tokio::select! {
                 biased;
@@ -123,6 +124,7 @@ impl Driver {
                 Some(request) = self.requests.recv(), if self.joined => self.on_request(request).await,
                 () = environment.restart_due() => self.restart_failed().await,
                 _ = key_check.tick(), if self.joined => self.renew_session_key().await,
+                _ = look.tick(), if self.joined => self.forget_leftovers().await,
             }
             self.follow_changes().await;
         }
@@ -495,7 +497,8 @@ impl Driver {
         let target = initial.map(|target| ConfigRecord::TargetState(name.clone(), Some(target)));
         let connector = ConfigRecord::Connector(name, Some(config));
         let records: Vec<ConfigRecord> = target.into_iter().chain([connector]).collect();
-        self.shared.config.write(&records).await?;
+        let written = self.shared.config.write(&records).await;
+        written.map_err(|error| error.within("Error writing connector configuration to Kafka"))?;
         Ok(!exists)
     }
 

@@ -206,7 +206,8 @@ impl Herder {
     /// [`Error::BadRequest`] where its settings are wrong, [`Error::Conflict`] where it exists.
     pub async fn create(&self, new: NewConnector) -> Result<ConnectorInfo> {
         let NewConnector { name, config, initial_state } = new;
-        self.put(name.trim(), config, initial_state, false).await.map(|(_, info)| info)
+        // Java's idea of space, which wide spaces are not.
+        self.put(name.trim_matches(|c| c <= ' '), config, initial_state, false).await.map(|(_, info)| info)
     }
 
     /// Creates a connector or replaces its settings; says whether it is new.

@@ -1,5 +1,6 @@
 //! Validation of a connector's settings, and the tables behind it.
 
+mod classes;
 mod exactly_once;
 
 use std::collections::BTreeMap;
@@ -8,7 +9,9 @@ use aqueduct_connect_api::config::{ConfigType, ConfigValue, ConfigValueInfo, Imp
 use aqueduct_connect_api::{ConfigDef, ConfigKey, ConfigMap, Connector, Factory, Plugin};
 use serde::Serialize;
 
-use crate::config::{WorkerConfig, base_table, classes, condition_table, find_connector_plugin};
+use crate::config::{
+    WorkerConfig, base_table, classes as known_classes, condition_table, find_connector_plugin,
+};
 use crate::error::{Error, Result};
 
 /// Settings as they came in: null is possible, and always wrong.
@@ -146,7 +149,7 @@ pub async fn validate(worker: &WorkerConfig, raw: &RawConfig) -> Result<ConfigIn
     let plugin = find_connector_plugin(&config).await.map_err(Error::invalid)?;
     let base = base_table(worker, plugin, &config);
     let mut infos = base.validate(&config);
-    mark_classes(&mut infos);
+    classes::mark_converters(&mut infos);
     enrich(&config, &mut infos);
     let mut own = (plugin.config)().validate(&config);
     instance(plugin).validate(&config, &mut own).await;
@@ -207,30 +210,10 @@ fn error_at(infos: &mut [ConfigValueInfo], name: &str, error: &str) {
     }
 }
 
-/// Classes have to be there.
-fn mark_classes(infos: &mut [ConfigValueInfo]) {
-    let mut missing = Vec::new();
-    for info in infos.iter_mut().filter(|info| info.key.kind == ConfigType::Class) {
-        if let Some(class) = info.value.clone().filter(|class| Plugin::by_class(class.trim()).is_none()) {
-            info.errors.push(class_missing(&info.key.name, &class));
-            info.value = None;
-            missing.push(format!("{}.plugin.version", info.key.name));
-        }
-    }
-    // There is no version to choose of what is not there.
-    for info in infos.iter_mut().filter(|info| missing.iter().any(|name| *name == info.key.name)) {
-        info.visible = false;
-    }
-}
-
-fn class_missing(key: &str, class: &str) -> String {
-    format!("Invalid value {class} for configuration {key}: Class {class} could not be found.")
-}
-
 /// The aliases in a list, each once.
 fn aliases(config: &ConfigMap, infos: &mut [ConfigValueInfo], key: &str) -> Vec<String> {
-    let list = config.get(key).map_or("", String::as_str).split(',');
-    let all: Vec<&str> = list.map(str::trim).filter(|a| !a.is_empty()).collect();
+    let list = config.get(key).map_or("", |list| list.trim());
+    let all: Vec<&str> = list.split(',').map(str::trim).filter(|_| !list.is_empty()).collect();
     let mut once: Vec<String> = Vec::new();
     for alias in &all {
         if !once.iter().any(|known| known == alias) {
@@ -288,7 +271,7 @@ impl Nested {
                 .group(group.clone(), 0)
                 .width(Width::Long)
                 .display_name(format!("{shown} type for {alias}"))
-                .recommended(classes(&[kind]));
+                .recommended(known_classes(&[kind]));
         class_key.documentation = format!("Class for the '{alias}' {kind}.").into();
         let class = settings.get("type").map(|c| c.trim());
         let plugin = class.and_then(Plugin::by_class).filter(|p| p.factory.type_name() == *kind);
@@ -320,11 +303,18 @@ impl Nested {
             }
         }
         let mut found = table.validate(config);
-        if plugin.is_none()
-            && let Some(class) = class
-        {
-            found[0].errors.push(class_missing(&format!("{prefix}type"), class));
-            found[0].value = None;
+        let wrong = class.and_then(|class| classes::judge(&format!("{prefix}type"), class, &[*kind]));
+        let negates = *kind == "transformation" && settings.contains_key("negate");
+        match wrong {
+            Some(wrong) if wrong.is_missing => {
+                found[0].errors.push(wrong.text);
+                found[0].value = None;
+            }
+            _ if negates && !settings.contains_key("predicate") => found[0].errors.push(format!(
+                "Config '{prefix}negate' was provided but there is no config '{prefix}predicate' defining a predicate to be negated."
+            )),
+            Some(wrong) => found[0].errors.push(wrong.text),
+            None => {}
         }
         infos.extend(found);
         plugin.and_then(|_| settings.get("predicate").map(|p| p.trim().to_owned()))

@@ -91,6 +91,7 @@ impl ConfigStore {
     pub async fn write(&self, records: &[ConfigRecord]) -> Result<()> {
         match &*self.backend {
             Backend::Topic(log, privileged) => {
+                log.check_access().await?;
                 let pairs = records.iter().map(|r| (Bytes::from(r.key()), r.value().map(Bytes::from)));
                 match privileged {
                     Some(privileged) if records.iter().any(ConfigRecord::is_leaders) => {

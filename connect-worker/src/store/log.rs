@@ -1,5 +1,7 @@
 //! A compacted topic as a shared log: all of it is read at the start and followed from then on.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aqueduct_client::{
@@ -84,6 +86,7 @@ pub struct TopicLog {
     producer: Producer,
     clients: LogClients,
     to_end: mpsc::Sender<(End, Reply)>,
+    refused: Arc<AtomicBool>,
     stop: CancellationToken,
     reader: tokio::sync::Mutex<Option<JoinHandle<()>>>,
 }
@@ -111,13 +114,22 @@ impl TopicLog {
         }
         let (to_end, requests) = mpsc::channel(16);
         let stop = CancellationToken::new();
-        let follower = Follower { topic: spec.name.clone(), consumer, requests, stop: stop.clone(), apply };
+        let refused = Arc::new(AtomicBool::new(false));
+        let follower = Follower {
+            topic: spec.name.clone(),
+            consumer,
+            requests,
+            refused: refused.clone(),
+            stop: stop.clone(),
+            apply,
+        };
         let reader = tokio::spawn(follower.run());
         let log = Self {
             topic: spec.name.as_str().into(),
             producer: Producer::new(clients.producer.clone()),
             clients,
             to_end,
+            refused,
             stop,
             reader: tokio::sync::Mutex::new(Some(reader)),
         };
@@ -142,6 +154,15 @@ impl TopicLog {
         let (reply, done) = oneshot::channel();
         self.to_end.send((end, reply)).await.map_err(|_| Error::ShutDown)?;
         done.await.map_err(|_| Error::ShutDown)?
+    }
+
+    /// Makes sure that the cluster still lets this worker in, where there is doubt: what it buffers while it is not let in
+    /// would be written whenever it is, long after somebody was told that nothing was done.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] where it does not.
+    pub async fn check_access(&self) -> Result<()> {
+        if self.refused.load(Ordering::Relaxed) { self.read_to_end().await } else { Ok(()) }
     }
 
     /// Buffers records, in order; the result tells what became of them.
@@ -187,6 +208,8 @@ struct Follower<F> {
     topic: String,
     consumer: PartitionConsumer,
     requests: mpsc::Receiver<(End, Reply)>,
+    /// The last read failed, and would so again.
+    refused: Arc<AtomicBool>,
     stop: CancellationToken,
     apply: F,
 }
@@ -208,6 +231,7 @@ impl<F: FnMut(ConsumerRecord) + Send> Follower<F> {
                 },
                 polled = self.consumer.poll(IDLE) => polled,
             };
+            self.note(polled.as_ref().err());
             match polled {
                 Ok(records) => records.into_iter().for_each(&mut self.apply),
                 Err(error) => {
@@ -219,6 +243,10 @@ impl<F: FnMut(ConsumerRecord) + Send> Follower<F> {
                 }
             }
         }
+    }
+
+    fn note(&self, error: Option<&aqueduct_client::Error>) {
+        self.refused.store(error.is_some_and(|error| !error.is_retriable()), Ordering::Relaxed);
     }
 
     async fn read_to(&mut self, end: End, reply: Reply) {
@@ -234,6 +262,7 @@ impl<F: FnMut(ConsumerRecord) + Send> Follower<F> {
             () = self.stop.cancelled() => return,
             read = read => read,
         };
+        self.note(read.as_ref().err());
         let _ = reply.send(read.map_err(Error::kafka(format!("reading topic {} to its end", self.topic))));
         // Requests that were waiting meanwhile are about a later end.
     }
@@ -288,12 +317,19 @@ async fn check_policy(admin: &Admin, spec: &TopicSpec) -> Result<()> {
     let policy = entries.iter().find(|e| &*e.name == "cleanup.policy").and_then(|e| e.value.as_deref());
     match policy {
         None | Some("compact") => Ok(()),
-        Some(policy) => Err(Error::invalid(format!(
-            "Topic '{}' supplied via the '{}' property is required to have 'cleanup.policy=compact' to guarantee consistency \
-             and durability of source connector offsets, but found the topic currently has 'cleanup.policy={policy}'. \
-             Continuing would likely result in eventually losing connectors, offsets or statuses. Change the '{}' \
-             property in the worker configuration to use a topic with 'cleanup.policy=compact', or change the topic.",
-            spec.name, spec.setting, spec.setting
-        ))),
+        Some(policy) => {
+            let (name, setting) = (&spec.name, spec.setting);
+            let holds = match setting {
+                "config.storage.topic" => "connector configurations",
+                "status.storage.topic" => "connector and task statuses",
+                _ => "source connector offsets",
+            };
+            Err(Error::invalid(format!(
+                "Topic '{name}' supplied via the '{setting}' property is required to have 'cleanup.policy=compact' to guarantee \
+                 consistency and durability of {holds}, but found the topic currently has 'cleanup.policy={policy}'. Continuing \
+                 would likely result in eventually losing {holds} and problems restarting this Connect cluster in the future. \
+                 Change the '{setting}' property in the Connect worker configurations to use a topic with 'cleanup.policy=compact'."
+            )))
+        }
     }
 }

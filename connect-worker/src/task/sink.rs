@@ -260,6 +260,10 @@ impl SinkRunner {
             E::NoOffset { .. } | E::OffsetOutOfRange { .. } | E::BadBatch { .. } | E::Closed(_) => {
                 Err(PluginError::connect(format!("task {}: reading failed", self.start.id)).caused_by(error))
             }
+            refused if refused.is_refused() => {
+                Err(PluginError::connect(format!("task {}: the cluster does not let it read", self.start.id))
+                    .caused_by(refused))
+            }
             other => {
                 tracing::warn!(task = %self.start.id, error = %other, "reading failed, trying again");
                 tokio::select! {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::ConnectApi;
 use super::routes::{Endpoint, at};
-use crate::body;
+use crate::body::{self, Members};
 use crate::error::{ApiError, ApiResult};
 use crate::query::Query;
 use crate::server::Scheme;
@@ -62,24 +62,13 @@ async fn create(
     headers: HeaderMap,
     body: Bytes,
 ) -> ApiResult<Response> {
-    let mut members = body::object(&body, CREATE, &["config", "name", "initial_state"])?;
-    let name = body::text(&members, "name")?.unwrap_or_default().trim().to_owned();
-    let initial_state = body::text(&members, "initial_state")?.map(|s| initial_state(&s)).transpose()?;
-    let config = match members.remove("config") {
-        Some(Value::Object(config)) => body::settings(config)?,
-        Some(Value::Null) | None => {
-            return Err(ApiError::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "The request has no \"config\": an object of the connector's settings",
-            ));
-        }
-        Some(_) => {
-            return Err(ApiError::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "Cannot deserialize \"config\": it has to be an object of the connector's settings",
-            ));
-        }
-    };
+    let members = Members::of(&body, CREATE, &["config", "name", "initial_state"])?;
+    let name = members.text("name")?.unwrap_or_default();
+    let initial_state = members.text("initial_state")?.map(|s| initial_state(&s)).transpose()?;
+    let config = members.json("config").ok_or_else(|| {
+        body::malformed("The request has no \"config\": an object of the connector's settings")
+    })?;
+    let config = body::settings_within(config)?;
     let created = api.herder.create(NewConnector { name, config, initial_state }).await?;
     Ok(created_response(&api, scheme, &headers, &created))
 }
@@ -137,7 +126,7 @@ async fn put_config(
     headers: HeaderMap,
     body: Bytes,
 ) -> ApiResult<Response> {
-    let (created, info) = api.herder.put_config(&name, body::settings_body(&body)?).await?;
+    let (created, info) = api.herder.put_config(&name, body::settings(&body)?).await?;
     Ok(if created { created_response(&api, scheme, &headers, &info) } else { Json(info).into_response() })
 }
 
@@ -146,7 +135,11 @@ async fn patch_config(
     Path(name): Path<String>,
     body: Bytes,
 ) -> ApiResult<Json<ConnectorInfo>> {
-    Ok(Json(api.herder.patch_config(&name, body::settings_body(&body)?).await?))
+    if body.trim_ascii() == b"null" {
+        // No change of nothing.
+        api.herder.connector(&name)?;
+    }
+    Ok(Json(api.herder.patch_config(&name, body::settings(&body)?).await?))
 }
 
 async fn delete(State(api): State<ConnectApi>, Path(name): Path<String>) -> ApiResult<StatusCode> {

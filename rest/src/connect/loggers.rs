@@ -99,7 +99,7 @@ async fn set(
     body: Bytes,
 ) -> ApiResult<Response> {
     let members = body::members(&body)?;
-    let Some(level) = body::text(&members, "level")? else {
+    let Some(level) = members.text("level")? else {
         return Err(ApiError::new(
             StatusCode::BAD_REQUEST,
             "Desired 'level' parameter was not specified in request.",

@@ -4,11 +4,12 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::ConnectApi;
 use super::routes::{Endpoint, at};
-use crate::body;
+use crate::body::{self, Members};
 use crate::error::{ApiError, ApiResult};
 
 pub fn endpoints() -> Vec<Endpoint> {
@@ -28,10 +29,14 @@ async fn alter(
     Path(name): Path<String>,
     body: Bytes,
 ) -> ApiResult<Json<Value>> {
-    let mut members = body::object(&body, OFFSETS, &["offsets"])?;
-    let wanted = match members.remove("offsets") {
-        Some(Value::Array(items)) => items.into_iter().map(read_offset).collect::<ApiResult<Vec<_>>>()?,
-        _ => Vec::new(),
+    let members = Members::of(&body, OFFSETS, &["offsets"])?;
+    let wanted = match members.json("offsets") {
+        Some(list) => {
+            let items: Vec<&RawValue> = serde_json::from_str(list)
+                .map_err(|_| body::malformed(format!("Cannot deserialize value of type `java.util.ArrayList<{OFFSET}>`: \"offsets\" has to be an array")))?;
+            items.into_iter().map(|item| read_offset(item.get())).collect::<ApiResult<Vec<_>>>()?
+        }
+        None => Vec::new(),
     };
     let message = api.herder.alter_offsets(&name, wanted).await?;
     Ok(Json(json!({ "message": message })))
@@ -39,27 +44,23 @@ async fn alter(
 
 type Wanted = (Map<String, Value>, Option<Map<String, Value>>);
 
-fn read_offset(item: Value) -> ApiResult<Wanted> {
-    let wrong = |what: &str| {
-        ApiError::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            format!("Cannot deserialize value of type `{OFFSET}`: {what}"),
-        )
+fn read_offset(item: &str) -> ApiResult<Wanted> {
+    let item = Members::within(item, OFFSET, &["partition", "offset"])?;
+    let part = |name: &str| {
+        let read = item.json(name).map(serde_json::from_str::<Map<String, Value>>).transpose();
+        read.map_err(|_| {
+            body::malformed(format!(
+                "Cannot deserialize value of type `{OFFSET}`: \"{name}\" has to be an object"
+            ))
+        })
     };
-    let Value::Object(mut item) = item else { return Err(wrong("it has to be an object")) };
-    let offset = match item.remove("offset") {
-        None | Some(Value::Null) => None,
-        Some(Value::Object(offset)) => Some(offset),
-        Some(_) => return Err(wrong("\"offset\" has to be an object or null")),
-    };
-    match item.remove("partition") {
-        Some(Value::Object(partition)) => Ok((partition, offset)),
-        None | Some(Value::Null) => Err(ApiError::new(
-            StatusCode::BAD_REQUEST,
-            "The partition for a connector offset must not be null or missing: give an object \"partition\"",
-        )),
-        Some(_) => Err(wrong("\"partition\" has to be an object")),
-    }
+    let (partition, offset) = (part("partition")?, part("offset")?);
+    let partition = partition.ok_or_else(|| {
+        let why =
+            "The partition for a connector offset must not be null or missing: give an object \"partition\"";
+        ApiError::new(StatusCode::BAD_REQUEST, why)
+    })?;
+    Ok((partition, offset))
 }
 
 async fn reset(State(api): State<ConnectApi>, Path(name): Path<String>) -> ApiResult<Json<Value>> {

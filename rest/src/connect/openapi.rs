@@ -57,7 +57,12 @@ const OPERATIONS: &[Operation] = &[
         "Create a connector",
         &[("forward", "Internal")],
         "CreateConnectorRequest",
-        &[("201", "ConnectorInfo"), ("400", "ErrorMessage"), ("409", "ErrorMessage")],
+        &[
+            ("201", "ConnectorInfo"),
+            ("400", "ErrorMessage"),
+            ("409", "ErrorMessage"),
+            ("500", "ErrorMessage"),
+        ],
     ),
     (
         "get",
@@ -94,6 +99,7 @@ const OPERATIONS: &[Operation] = &[
             ("201", "ConnectorInfo"),
             ("400", "ErrorMessage"),
             ("409", "ErrorMessage"),
+            ("500", "ErrorMessage"),
         ],
     ),
     (
@@ -107,6 +113,7 @@ const OPERATIONS: &[Operation] = &[
             ("400", "ErrorMessage"),
             ("404", "ErrorMessage"),
             ("409", "ErrorMessage"),
+            ("500", "ErrorMessage"),
         ],
     ),
     (
@@ -237,7 +244,13 @@ const OPERATIONS: &[Operation] = &[
         "Change offsets of a stopped connector",
         &[("forward", "Internal")],
         "ConnectorOffsets",
-        &[("200", "Message"), ("400", "ErrorMessage"), ("404", "ErrorMessage"), ("409", "ErrorMessage")],
+        &[
+            ("200", "Message"),
+            ("400", "ErrorMessage"),
+            ("404", "ErrorMessage"),
+            ("409", "ErrorMessage"),
+            ("500", "ErrorMessage"),
+        ],
     ),
     (
         "delete",
@@ -269,7 +282,7 @@ const OPERATIONS: &[Operation] = &[
         "Check settings of a connector; errors are in the answer",
         &[],
         CONFIG,
-        &[("200", "ConfigInfos"), ("400", "ErrorMessage")],
+        &[("200", "ConfigInfos"), ("400", "ErrorMessage"), ("500", "ErrorMessage")],
     ),
     ("get", "/admin/loggers", "Levels of all loggers", &[], NONE, &[("200", "LoggerLevels")]),
     (
@@ -286,7 +299,13 @@ const OPERATIONS: &[Operation] = &[
         "Set the level of a logger",
         &[("scope", "worker or cluster")],
         "SetLevel",
-        &[("200", "Names"), ("204", NONE), ("400", "ErrorMessage"), ("404", "ErrorMessage")],
+        &[
+            ("200", "Names"),
+            ("204", NONE),
+            ("400", "ErrorMessage"),
+            ("404", "ErrorMessage"),
+            ("500", "ErrorMessage"),
+        ],
     ),
 ];
 
@@ -368,6 +387,7 @@ fn meaning(status: &str) -> &'static str {
         "403" => "Not permitted",
         "404" => "There is no such thing",
         "409" => "It exists already, or the group is being rebalanced",
+        "500" => "The body cannot be read, or something went wrong",
         "503" => "Not ready yet",
         _ => "It failed",
     }

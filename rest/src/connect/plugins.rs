@@ -35,7 +35,7 @@ async fn validate(
     Path(plugin): Path<String>,
     body: Bytes,
 ) -> ApiResult<impl IntoResponse> {
-    let config = body::settings_body(&body)?;
+    let config = body::settings(&body)?;
     if let Some(Some(class)) = config.get("connector.class")
         && !simple(class).ends_with(simple(&plugin))
     {

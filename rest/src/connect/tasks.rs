@@ -16,9 +16,10 @@ pub fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-/// The number in a path.
+/// The number in a path: one of Java's integers.
 pub fn task_number(text: &str) -> ApiResult<u32> {
-    text.parse().map_err(|_| ApiError::bare(StatusCode::NOT_FOUND))
+    let number = text.parse::<u32>().ok().filter(|number| i32::try_from(*number).is_ok());
+    number.ok_or_else(|| ApiError::bare(StatusCode::NOT_FOUND))
 }
 
 async fn list(State(api): State<ConnectApi>, Path(name): Path<String>) -> ApiResult<impl IntoResponse> {

@@ -34,7 +34,11 @@ fn plain_path(uri: &Uri) -> Result<Option<Uri>, ApiError> {
         // `OPTIONS *`
         return Ok(None);
     }
+    if path.bytes().any(|b| b"\"<>[]^`{|}".contains(&b) || !b.is_ascii()) {
+        return refuse("the path has a character that must be percent-encoded");
+    }
     let mut segments = Vec::new();
+    let mut depth = 0usize;
     for segment in path.trim_end_matches('/').split('/').skip(1) {
         // What follows a semicolon is a parameter of the segment, not a part of it.
         let name = segment.split(';').next().unwrap_or_default();
@@ -51,6 +55,15 @@ fn plain_path(uri: &Uri) -> Result<Option<Uri>, ApiError> {
         if matches!(&*text, "." | "..") && name.contains('%') {
             return refuse("the path has an encoded . or .. segment");
         }
+        depth = match name {
+            "." | ".." if segment != name => return refuse("the path has a . or .. segment with parameters"),
+            "." => depth,
+            ".." => match depth.checked_sub(1) {
+                Some(above) => above,
+                None => return refuse("the path leaves the root"),
+            },
+            _ => depth + 1,
+        };
         segments.push(name);
     }
     if path.len() > 1 && path.bytes().rev().take_while(|b| *b == b'/').count() > 1 || path.starts_with("//") {
@@ -128,6 +141,11 @@ mod tests {
             "/connectors/%f",
             "/connectors/%ff",
             "/connectors//",
+            "/connectors/a|b",
+            "/connectors/\"a\"",
+            "/connectors/..;x/y",
+            "/..",
+            "/connectors/../../etc/passwd",
         ] {
             let error = plain_path(&path.parse().expect("a URI")).expect_err(path);
             assert_eq!(error.status, StatusCode::BAD_REQUEST, "{path}");
@@ -147,7 +165,9 @@ mod tests {
             let read = plain_path(&path.parse().expect("a URI")).expect(path).expect("changed");
             assert_eq!(read.to_string(), plain);
         }
-        for path in ["/", "/connectors", "/connectors/..", "/connectors/a%2Fb?x=%2F"] {
+        for path in
+            ["/", "/connectors", "/connectors/..", "/connectors/a/../../x", "/connectors/a%2Fb?x=%2F|"]
+        {
             assert_eq!(plain_path(&path.parse().expect("a URI")), Ok(None), "{path}");
         }
     }

@@ -22,6 +22,7 @@ pub const SECRETS: [&str; 6] = [
 pub fn files() -> Result<Pki> {
     let pki = Pki::new()?;
     pki.openssl("pkcs12 -export -inkey broker.key -in broker.crt -passout pass:store-pass -out connect.p12")?;
+    pki.issue("late", "/CN=late", 0)?;
     std::fs::write(pki.path("users"), "alice=opens-with:colons\nbob=closes-as-well\n")?;
     let module = "org.apache.kafka.connect.rest.basic.auth.extension.PropertyFileLoginModule";
     let login = format!("KafkaConnect {{\n  {module} required\n  file=\"{}\";\n}};\n", pki.file("users"));
@@ -50,6 +51,7 @@ fn settings(pki: &Pki) -> Result<(Settings, [u16; 2])> {
         ("listeners.https.ssl.keystore.location", pki.file("connect.p12")),
         ("listeners.https.ssl.keystore.password", "store-pass".into()),
         ("listeners.https.ssl.key.password", "store-pass".into()),
+        ("listeners.https.ssl.client.auth", "requested".into()),
         ("listeners.https.ssl.truststore.type", "JKS".into()),
         ("listeners.https.ssl.truststore.location", pki.file("trust.jks")),
         ("listeners.https.ssl.truststore.password", "secret".into()),

@@ -4,6 +4,8 @@
 //!
 //! - [`config`]: the table of every key, `server.properties`, and the typed [`config::Settings`].
 //! - [`metadata`]: the image of the cluster and the backend that changes it.
+//! - [`controller`]: the pure decisions of a cluster of several brokers.
+//! - [`replicated`]: the metadata of a cluster of several nodes, over a quorum.
 //! - `api`: the table of APIs served, one file each.
 //! - `network`: listener, connections, frames, `sendfile`.
 //! - `coordinator`: groups and committed offsets.
@@ -15,6 +17,7 @@ mod broker;
 mod cleaner;
 pub mod clock;
 pub mod config;
+pub mod controller;
 mod coordinator;
 #[doc(hidden)]
 pub mod decoders;
@@ -31,6 +34,7 @@ mod partition;
 mod partitions;
 pub mod quotas;
 mod recompress;
+pub mod replicated;
 pub mod security;
 mod state_log;
 mod tasks;

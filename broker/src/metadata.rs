@@ -7,6 +7,7 @@
 
 mod access;
 mod backend;
+mod cluster;
 mod command;
 mod configs;
 mod directories;
@@ -18,8 +19,11 @@ mod local;
 mod placement;
 mod record;
 mod scram;
+mod snapshot;
 
 pub use backend::{MetadataBackend, MetadataError};
+pub use cluster::{BrokerEpoch, BrokerState, ClusterRecord, PartitionState};
+pub(crate) use cluster::{has_duplicates, without};
 pub use command::{
     Command, ConfigOp, NewPartitions, Outcome, Placement, Rejection, check_new_name, check_topic_name, decide,
 };
@@ -30,3 +34,4 @@ pub use local::LocalMetadata;
 pub use placement::{ElectionType, UpgradeType};
 pub use record::Record;
 pub use scram::{SaltedPassword, ScramChange, ScramImage, ScramRecord};
+pub use snapshot::{decode as decode_snapshot, encode as encode_snapshot};

@@ -26,6 +26,7 @@ pub(crate) fn own(text: &str) -> ByteString {
 pub(super) fn failure(error: MetadataError) -> (ErrorCode, String) {
     match error {
         MetadataError::Rejected(Rejection { code, message }) => (code, message),
+        MetadataError::NotController { .. } => (ErrorCode::NotController, error.to_string()),
         MetadataError::Stopping => (ErrorCode::BrokerNotAvailable, error.to_string()),
         _ => (ErrorCode::KafkaStorageError, error.to_string()),
     }

@@ -29,6 +29,9 @@ pub enum MetadataError {
          metadata.log.dir to where the file is"
     )]
     NoJournal { dir: String, file: &'static str, partitions: usize, first: String },
+    /// Another node decides, or none at the moment; the change may still come about where it was on its way.
+    #[error("this node is not the active controller")]
+    NotController { leader: Option<u64> },
     /// The backend is shutting down.
     #[error("the node is shutting down")]
     Stopping,

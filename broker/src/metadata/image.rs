@@ -7,6 +7,7 @@ use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, Uuid};
 use bytestring::ByteString;
 
 use super::Record;
+use super::cluster::{ClusterImage, ClusterRecord};
 use super::directories::DirectoriesImage;
 use super::scram::ScramImage;
 use crate::config::SecurityProtocol;
@@ -34,6 +35,8 @@ pub struct MetadataImage {
     pub features: BTreeMap<ByteString, i16>,
     /// Log directories, and what is in them.
     pub directories: Arc<DirectoriesImage>,
+    /// What a controller says of brokers and partitions.
+    pub(super) cluster: Arc<ClusterImage>,
 }
 
 /// A registered broker.
@@ -159,6 +162,7 @@ impl MetadataImage {
                     self.topics.remove(&topic.name);
                     self.configs.remove(&Resource::Topic(topic.name.clone()));
                     Arc::make_mut(&mut self.directories).forget(*id);
+                    Arc::make_mut(&mut self.cluster).forget_topic(*id);
                 }
             }
             Record::Config { resource, values } => {
@@ -179,8 +183,15 @@ impl MetadataImage {
             }
             Record::BrokerUnregistered { id } => {
                 self.brokers.remove(id);
+                Arc::make_mut(&mut self.cluster).forget_broker(*id);
             }
             Record::Directory(change) => Arc::make_mut(&mut self.directories).apply(change),
+            Record::Cluster(change) => {
+                if let ClusterRecord::Partition { topic, index, partition, .. } = change {
+                    self.set_partition(*topic, *index, partition);
+                }
+                Arc::make_mut(&mut self.cluster).apply(change);
+            }
         }
     }
 
@@ -206,12 +217,24 @@ impl MetadataImage {
             |(name, level): (&ByteString, &i16)| Record::Feature { name: name.clone(), level: *level };
         records.extend(self.features.iter().map(feature));
         records.extend(self.directories.to_records());
+        records.extend(self.cluster.to_records(self));
         records
     }
 
     fn put(&mut self, topic: Arc<TopicImage>) {
         self.by_id.insert(topic.id, topic.clone());
         self.topics.insert(topic.name.clone(), topic);
+    }
+
+    fn set_partition(&mut self, topic: Uuid, index: PartitionIndex, partition: &PartitionImage) {
+        // Given up first, so that a topic is copied once for a batch of changes, not for each.
+        let Some(name) = self.by_id.remove(&topic).map(|topic| topic.name.clone()) else { return };
+        let Some(shared) = self.topics.get_mut(&name) else { return };
+        let slot = usize::try_from(index.0).ok();
+        if let Some(slot) = slot.and_then(|slot| Arc::make_mut(shared).partitions.get_mut(slot)) {
+            *slot = partition.clone();
+        }
+        self.by_id.insert(topic, shared.clone());
     }
 
     /// A broker that starts anew leads its partitions in a new epoch, so that clients notice what a crash may have cut off.

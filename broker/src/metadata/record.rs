@@ -6,6 +6,7 @@ use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, Uuid};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 
+use super::cluster::{self, ClusterRecord};
 use super::directories::{self, DirectoryRecord};
 use super::scram::ScramRecord;
 use super::{BrokerImage, Endpoint, PartitionImage, Resource, TopicImage, access};
@@ -55,6 +56,8 @@ pub enum Record {
     },
     /// Where replicas are, and which log directories there are.
     Directory(DirectoryRecord),
+    /// The state of a broker, or of one partition.
+    Cluster(ClusterRecord),
 }
 
 impl Record {
@@ -152,6 +155,10 @@ impl Record {
                 out.put_u8(10);
                 directories::encode(change, out);
             }
+            Self::Cluster(change) => {
+                out.put_u8(12);
+                cluster::encode(change, out);
+            }
         }
     }
 
@@ -200,6 +207,7 @@ impl Record {
             9 => Self::Feature { name: get_text(bytes)?, level: bytes.try_get_i16().ok()? },
             11 => Self::BrokerUnregistered { id: BrokerId(bytes.try_get_i32().ok()?) },
             10 => Self::Directory(directories::decode(bytes)?),
+            12 => Self::Cluster(cluster::decode(bytes)?),
             _ => return None,
         };
         Some(record)
@@ -248,12 +256,12 @@ pub(super) fn get_uuid(bytes: &mut Bytes) -> Option<Uuid> {
     Some(Uuid(id))
 }
 
-fn put_brokers(out: &mut BytesMut, brokers: &[BrokerId]) {
+pub(super) fn put_brokers(out: &mut BytesMut, brokers: &[BrokerId]) {
     out.put_u16(brokers.len() as u16);
     brokers.iter().for_each(|broker| out.put_i32(broker.0));
 }
 
-fn get_brokers(bytes: &mut Bytes) -> Option<Vec<BrokerId>> {
+pub(super) fn get_brokers(bytes: &mut Bytes) -> Option<Vec<BrokerId>> {
     let count = bytes.try_get_u16().ok()? as usize;
     if count * 4 > bytes.len() {
         return None;

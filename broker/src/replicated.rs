@@ -1,0 +1,85 @@
+//! The metadata of a cluster of several nodes: the controller decides, the quorum agrees, every node applies.
+//!
+//! ```text
+//! ask ─▶ Service ─▶ Controller ─▶ records ─▶ MetadataQuorum::propose ─▶ ImageMachine of every node ─▶ image, watchers
+//! ```
+//! A node that does not lead the quorum turns requests down with NOT_CONTROLLER.
+//!
+//! To be started in this order: [`ImageMachine::new`], the quorum with it, then [`QuorumMetadata::start`].
+
+mod image_machine;
+mod service;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use aqueduct_quorum::MetadataQuorum;
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::controller::{ControllerSettings, Reply, Request};
+use crate::metadata::{Command, MetadataBackend, MetadataError, MetadataImage, Outcome};
+use crate::tasks::Tasks;
+
+pub use image_machine::{ImageCell, ImageMachine};
+use service::{Ask, Service};
+
+/// Requests that wait for the controller; more wait for a place.
+const QUEUE: usize = 256;
+
+/// The backend of a node of a cluster.
+#[derive(Debug)]
+pub struct QuorumMetadata {
+    cell: Arc<ImageCell>,
+    asks: mpsc::Sender<Ask>,
+}
+
+impl QuorumMetadata {
+    /// Starts deciding whenever this node leads the quorum. `cell` is the one of the quorum's [`ImageMachine`].
+    pub fn start(
+        cell: Arc<ImageCell>,
+        quorum: Arc<dyn MetadataQuorum>,
+        settings: ControllerSettings,
+        tasks: &Tasks,
+    ) -> Self {
+        let (asks, queue) = mpsc::channel(QUEUE);
+        let service = Service::new(queue, quorum, cell.clone(), settings);
+        let stopping = tasks.clone();
+        tasks.spawn(async move { service.run(&stopping).await });
+        Self { cell, asks }
+    }
+
+    /// Has requests decided in order, each on what the ones before it left, and returns once what was accepted is agreed
+    /// on and in the image of this node.
+    pub async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Reply, MetadataError>> {
+        let count = requests.len();
+        let stopping = || (0..count).map(|_| Err(MetadataError::Stopping)).collect();
+        let (answer, answered) = oneshot::channel();
+        match self.asks.send(Ask { requests, answer }).await {
+            Ok(()) => answered.await.unwrap_or_else(|_| stopping()),
+            Err(_) => stopping(),
+        }
+    }
+}
+
+#[async_trait]
+impl MetadataBackend for QuorumMetadata {
+    fn image(&self) -> Arc<MetadataImage> {
+        self.cell.image()
+    }
+
+    fn watch(&self) -> watch::Receiver<Arc<MetadataImage>> {
+        self.cell.watch()
+    }
+
+    async fn submit(&self, commands: Vec<Command>) -> Vec<Result<Outcome, MetadataError>> {
+        let replies = self.ask(commands.into_iter().map(Request::Command).collect()).await;
+        let outcome = |reply| match reply {
+            Ok(Reply::Command(outcome)) => Ok(outcome),
+            Ok(_) => Err(MetadataError::Stopping),
+            Err(error) => Err(error),
+        };
+        replies.into_iter().map(outcome).collect()
+    }
+}

@@ -1,0 +1,198 @@
+//! Nodes in one process: elections, followers, members that come and go, disks that are not what they should be.
+
+mod support;
+
+use std::time::Duration;
+
+use aqueduct_quorum::*;
+use bytes::Bytes;
+use support::{Cluster, peer, until};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_node_leads_when_the_leader_is_gone() {
+    let mut cluster = Cluster::running(1..=3).await;
+    for _ in 0..5 {
+        cluster.propose().await;
+    }
+    cluster.converge(&[1, 2, 3]).await;
+    let (first, epoch) = cluster.leader().await;
+    let others: Vec<_> = cluster.ids().into_iter().filter(|id| *id != first).collect();
+    let refused = cluster.node(others[0]).propose(epoch, Bytes::from_static(b"x")).await;
+    assert!(matches!(refused, Err(ProposeError::NotLeader { .. })), "{refused:?}");
+    cluster.kill(first).await;
+    let (second, next) = cluster.leader().await;
+    assert!(second != first && next > epoch);
+    for _ in 0..5 {
+        cluster.propose().await;
+    }
+    cluster.start(first).await.unwrap();
+    cluster.converge(&[1, 2, 3]).await;
+    // What was decided in an epoch that is over has no effect.
+    let (leader, epoch) = cluster.leader().await;
+    let late = cluster.node(leader).propose(epoch - 1, Bytes::from_static(b"late")).await;
+    assert_eq!(late, Err(ProposeError::Superseded));
+    cluster.propose().await;
+    cluster.converge(&[1, 2, 3]).await;
+    assert!(cluster.ledgers[&leader].0.lock().iter().all(|(_, entry)| &entry[..] != b"late"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_is_far_behind_gets_a_snapshot() {
+    let mut cluster = Cluster::new(1..=3);
+    (cluster.timing.snapshot_every, cluster.timing.keep) = (20, 0);
+    for id in 1..=3 {
+        cluster.start(id).await.unwrap();
+    }
+    cluster.propose().await;
+    cluster.converge(&[1, 2, 3]).await;
+    let lagging = *cluster.ids().iter().find(|id| cluster.status(**id).active_epoch.is_none()).unwrap();
+    cluster.kill(lagging).await;
+    for _ in 0..120 {
+        cluster.propose().await;
+    }
+    let (leader, _) = cluster.leader().await;
+    until("the leader to forget old entries", || async {
+        cluster.status(leader).purged.filter(|at| *at > 60)
+    })
+    .await;
+    cluster.start(lagging).await.unwrap();
+    cluster.converge(&[1, 2, 3]).await;
+    assert!(cluster.status(lagging).snapshot.is_some_and(|at| at > 60));
+    // And it is there after a start without the others.
+    cluster.kill(lagging).await;
+    cluster.start(lagging).await.unwrap();
+    assert!(cluster.ledgers[&lagging].0.lock().len() > 50);
+    cluster.propose().await;
+    cluster.converge(&[1, 2, 3]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_majority_goes_on_whatever_is_cut() {
+    let mut cluster = Cluster::running(1..=3).await;
+    cluster.propose().await;
+    let (leader, _) = cluster.leader().await;
+    let others: Vec<_> = cluster.ids().into_iter().filter(|id| *id != leader).collect();
+    // The leader is heard no more, but hears the others.
+    others.iter().for_each(|id| cluster.net.cut(leader, *id));
+    for _ in 0..3 {
+        cluster.propose_to(&others).await;
+    }
+    cluster.net.heal();
+    cluster.converge(&[1, 2, 3]).await;
+    let (leader, _) = cluster.leader().await;
+    let follower = *cluster.ids().iter().find(|id| **id != leader).unwrap();
+    cluster.net.cut(follower, leader);
+    for _ in 0..3 {
+        cluster.propose().await;
+    }
+    cluster.net.heal();
+    cluster.propose().await;
+    cluster.converge(&[1, 2, 3]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_come_and_go_while_the_quorum_runs() {
+    let mut cluster = Cluster::running(1..=3).await;
+    cluster.propose().await;
+    cluster.start(4).await.unwrap();
+    let mut joining = peer(4);
+    joining.directory = cluster.node(4).directory();
+    let (leader, _) = cluster.leader().await;
+    cluster.node(leader).add_observer(4, joining).await.unwrap();
+    cluster.propose().await;
+    cluster.converge(&[1, 2, 3, 4]).await;
+    assert_eq!(cluster.status(4).role, Role::Observer);
+    until("the observer to have caught up", || async { cluster.node(leader).add_voter(4).await.ok() }).await;
+    assert_eq!(cluster.status(leader).voters(), [1, 2, 3, 4]);
+    // The leader itself leaves, and one that is down.
+    cluster.node(leader).remove(leader).await.unwrap();
+    let others: Vec<_> = (1..=4).filter(|id| *id != leader).collect();
+    cluster.propose_to(&others).await;
+    cluster.kill(leader).await;
+    let (next, _) = cluster.leader_of(&others).await;
+    let down = *others.iter().find(|id| **id != next).unwrap();
+    cluster.kill(down).await;
+    let left: Vec<_> = others.iter().copied().filter(|id| *id != down).collect();
+    until("the change", || async {
+        let (leader, _) = cluster.leader_of(&left).await;
+        cluster.node(leader).remove(down).await.ok()
+    })
+    .await;
+    cluster.propose_to(&left).await;
+    cluster.converge(&left).await;
+    assert_eq!(cluster.status(left[0]).voters(), left);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_voter_has_no_vote_until_it_is_added_anew() {
+    let mut cluster = Cluster::running(1..=3).await;
+    cluster.propose().await;
+    cluster.converge(&[1, 2, 3]).await;
+    // Also the one that would form a new quorum.
+    cluster.kill(1).await;
+    cluster.disks[&1].wipe();
+    cluster.start(1).await.unwrap();
+    let rest = [2, 3];
+    cluster.propose_to(&rest).await;
+    assert_eq!(cluster.status(1).members, []);
+    let (leader, _) = cluster.leader_of(&rest).await;
+    // With another voter gone, two that remember are needed.
+    let other = if leader == 2 { 3 } else { 2 };
+    cluster.kill(other).await;
+    let proposal = cluster
+        .node(leader)
+        .propose(cluster.status(leader).epoch, Bytes::from_static(b"alone"))
+        .await_for(1)
+        .await;
+    assert!(proposal.is_none(), "{proposal:?}");
+    cluster.start(other).await.unwrap();
+    let (leader, _) = cluster.leader_of(&rest).await;
+    let mut again = peer(1);
+    again.directory = cluster.node(1).directory();
+    let refused = cluster.node(leader).add_observer(1, again.clone()).await;
+    assert!(matches!(refused, Err(ChangeError::Refused(_))), "{refused:?}");
+    until("removal", || async {
+        let (leader, _) = cluster.leader_of(&rest).await;
+        cluster.node(leader).remove(1).await.ok()
+    })
+    .await;
+    let (leader, _) = cluster.leader_of(&rest).await;
+    cluster.node(leader).add_observer(1, again).await.unwrap();
+    cluster.propose_to(&rest).await;
+    cluster.converge(&[1, 2, 3]).await;
+    until("a vote", || async { cluster.node(leader).add_voter(1).await.ok() }).await;
+    assert_eq!(cluster.status(leader).voters(), [1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn disks_and_nodes_of_another_cluster_are_refused() {
+    let mut cluster = Cluster::running([1]).await;
+    cluster.propose().await;
+    cluster.kill(1).await;
+    cluster.cluster_id = "d".into();
+    assert!(matches!(cluster.start(1).await, Err(StartError::OtherCluster { .. })));
+    cluster.cluster_id = "c".into();
+    cluster.start(1).await.unwrap();
+    cluster.propose().await;
+    // A node of another cluster that was told the wrong address waits, and disturbs nobody.
+    let disk = cluster.disks[&1].clone();
+    cluster.cluster_id = "d".into();
+    cluster.voters.insert(0, peer(0));
+    cluster.start(0).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(cluster.status(0).members, []);
+    cluster.propose_to(&[1]).await;
+    cluster.kill(1).await;
+    cluster.disks.insert(2, disk);
+    cluster.cluster_id = "c".into();
+    assert!(matches!(cluster.start(2).await, Err(StartError::OtherNode { found: 1, expected: 2 })));
+}
+
+/// Waits for a while for what may never come.
+trait AwaitFor: Future + Sized {
+    async fn await_for(self, seconds: u64) -> Option<Self::Output> {
+        tokio::time::timeout(Duration::from_secs(seconds), self).await.ok()
+    }
+}
+
+impl<F: Future> AwaitFor for F {}

@@ -29,6 +29,8 @@ mod node;
 mod snapshot_file;
 mod status;
 mod store;
+#[cfg(test)]
+mod testing;
 mod types;
 
 pub use disk::{Directory, Disk, FileKind};

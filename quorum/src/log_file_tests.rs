@@ -2,6 +2,7 @@ use openraft::{CommittedLeaderId, EntryPayload};
 
 use super::*;
 use crate::disk::Directory;
+use crate::testing::Files;
 use crate::types::Proposal;
 
 fn id(term: u64, index: u64) -> LogId {
@@ -59,8 +60,8 @@ fn purging_beyond_the_end_leaves_an_empty_log_that_goes_on_there() {
 
 #[test]
 fn a_torn_append_is_cut_off_at_any_byte() {
-    let dir = tempfile::tempdir().unwrap();
-    let (disk, mut log) = open(&dir);
+    let disk: Arc<dyn Disk> = Arc::new(Files::default());
+    let mut log = LogFile::open(disk.clone()).unwrap();
     log.append(&entries(1, 1..3)).unwrap();
     let kept = log.end as usize;
     log.append(&entries(1, 3..5)).unwrap();
@@ -78,8 +79,8 @@ fn a_torn_append_is_cut_off_at_any_byte() {
 
 #[test]
 fn flipped_bytes_are_damage() {
-    let dir = tempfile::tempdir().unwrap();
-    let (disk, mut log) = open(&dir);
+    let disk: Arc<dyn Disk> = Arc::new(Files::default());
+    let mut log = LogFile::open(disk.clone()).unwrap();
     log.append(&entries(1, 1..3)).unwrap();
     let kept = log.end as usize;
     log.append(&entries(1, 3..5)).unwrap();

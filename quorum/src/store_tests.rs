@@ -1,14 +1,13 @@
 //! openraft's own suite for what it stores through.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use openraft::testing::{StoreBuilder, Suite};
 
 use super::*;
-use crate::disk::{Disk, FileKind};
 use crate::machine::{Machine, StateMachine, Unreadable};
+use crate::testing::Files;
 
 struct Nothing;
 
@@ -22,35 +21,6 @@ impl StateMachine for Nothing {
     }
 
     fn restore(&mut self, _snapshot: Bytes) -> Result<(), Unreadable> {
-        Ok(())
-    }
-}
-
-/// Files in memory: the suite writes a lot.
-#[derive(Default)]
-struct Files(Mutex<BTreeMap<FileKind, Vec<u8>>>);
-
-impl Disk for Files {
-    fn read(&self, file: FileKind) -> io::Result<Option<Bytes>> {
-        Ok(self.0.lock().get(&file).map(|content| Bytes::copy_from_slice(content)))
-    }
-
-    fn read_at(&self, file: FileKind, at: u64, length: usize) -> io::Result<Bytes> {
-        Ok(Bytes::copy_from_slice(&self.0.lock()[&file][at as usize..][..length]))
-    }
-
-    fn append(&self, file: FileKind, _at: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.lock().entry(file).or_default().extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn cut(&self, file: FileKind, length: u64) -> io::Result<()> {
-        self.0.lock().entry(file).or_default().truncate(length as usize);
-        Ok(())
-    }
-
-    fn replace(&self, file: FileKind, bytes: &[u8]) -> io::Result<()> {
-        self.0.lock().insert(file, bytes.to_vec());
         Ok(())
     }
 }

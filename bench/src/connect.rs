@@ -1,265 +1,217 @@
-//! A Connect worker: file to topic to file on Apache Kafka, and what an idle one costs.
+//! A Connect worker beside the JVM's: the control plane, file to topic to file, sinks with several tasks, and what an
+//! idle one costs. Both use brokers of the same kind, one after the other.
 
-use std::fs;
-use std::io::Write as _;
+mod control;
+mod flow;
+mod rest;
+mod scaling;
+mod worker;
+
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
-use aqueduct_tests::kafka::{Kafka, plugins, text_of, tool, tuned_java};
+use anyhow::Result;
+use aqueduct_tests::elasticsearch::Elasticsearch;
 use aqueduct_tests::process::{Process, free_port};
-use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
+use self::rest::Rest;
 use crate::measure::{cpu_seconds, memory_mib};
-use crate::peer::aqueduct;
+use crate::peer::{Broker, aqueduct};
 use crate::report::{OURS, Report};
+use crate::wire::Connection;
+
+/// Name of the scenario without a worker of the JVM.
+const DEV: &str = "aqueduct dev, idle";
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Runs of each peer.
-    #[arg(long, default_value_t = 3)]
-    rounds: u32,
-    /// Lines of 100 bytes in the file.
-    #[arg(long, default_value_t = 1_000_000)]
-    records: u64,
-    /// Connectors that a script creates.
-    #[arg(long, default_value_t = 1000)]
-    connectors: u32,
+    /// Runs of each worker.
+    #[arg(long)]
+    rounds: Option<u32>,
+    /// Lines of 100 bytes that go through a file, a topic and a file; a sink with several tasks gets twice as many.
+    #[arg(long)]
+    records: Option<u64>,
+    /// Connectors that a script creates in our worker.
+    #[arg(long)]
+    connectors: Option<usize>,
+    /// Connectors that a script creates in the JVM worker, which would take minutes for as many as ours.
+    #[arg(long)]
+    peer_connectors: Option<usize>,
+    /// The broker that both workers use.
+    #[arg(long, value_enum, default_value_t = Kind::Kafka)]
+    broker: Kind,
+    /// Only scenarios whose name contains this; may be repeated.
+    #[arg(long)]
+    only: Vec<String>,
+    /// Names the scenarios, and runs none.
+    #[arg(long)]
+    list: bool,
+    /// One round with little data: whether all of it works, not how fast.
+    #[arg(long)]
+    quick: bool,
 }
 
-/// Runs both workers in turn on one Kafka node, then an idle `aqueduct dev`.
-pub fn run(args: &Args) -> Result<()> {
-    let mut report = Report::new("connect");
-    let kafka = Kafka::start_tuned()?;
-    let dir = TempDir::with_prefix("bench-connect-")?;
-    let input = dir.path().join("in.txt");
-    let mut file = std::io::BufWriter::new(fs::File::create(&input)?);
-    for line in 0..args.records {
-        writeln!(file, "{line:099}")?;
-    }
-    file.flush()?;
-    for round in 1..=args.rounds {
-        for name in [OURS, "jvm worker"] {
-            eprintln!("round {round} of {}: {name}", args.rounds);
-            let worker = Worker::start(name, &format!("{}-{round}", &name[..3]), &kafka, dir.path())?;
-            worker.measure(&kafka, &input, args.records, dir.path(), &mut report)?;
-        }
-    }
-    for name in [OURS, "jvm worker"] {
-        control(name, &kafka, dir.path(), args.connectors, &mut report)?;
-    }
-    idle_dev(&mut report)?;
-    report.finish()
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    Kafka,
+    Aqueduct,
 }
 
-struct Worker {
-    name: &'static str,
-    run: String,
-    process: Process,
-    port: u16,
-}
-
-impl Worker {
-    fn start(name: &'static str, run: &str, kafka: &Kafka, dir: &Path) -> Result<Self> {
-        let port = free_port()?;
-        let config = dir.join(format!("{run}-{port}.properties"));
-        let string = "org.apache.kafka.connect.storage.StringConverter";
-        fs::write(
-            &config,
-            format!(
-                "bootstrap.servers={}\ngroup.id={run}\nlisteners=http://127.0.0.1:{port}\nkey.converter={string}\n\
-                 value.converter={string}\nconfig.storage.topic={run}-configs\noffset.storage.topic={run}-offsets\n\
-                 status.storage.topic={run}-status\nconfig.storage.replication.factor=1\n\
-                 offset.storage.replication.factor=1\nstatus.storage.replication.factor=1\noffset.flush.interval.ms=1000\n\
-                 plugin.path={}\n",
-                kafka.bootstrap(),
-                plugins()?.display()
-            ),
-        )?;
-        let mut command = if name == OURS {
-            let mut command = Command::new(aqueduct()?);
-            command.arg("connect").arg("--config").arg(&config);
-            command
-        } else {
-            let mut command = tuned_java("2g", "org.apache.kafka.connect.cli.ConnectDistributed")?;
-            command.arg(&config);
-            command
-        };
-        let process = Process::start(name, &mut command, &dir.join(format!("{run}-{port}.log")))?;
-        let mut worker = Self { name, run: run.to_owned(), process, port };
-        worker
-            .process
-            .wait_until(Duration::from_secs(120), || curl(port, "GET", "/connectors", None).is_ok())?;
-        Ok(worker)
+impl Args {
+    fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(if self.quick { 1 } else { 3 })
     }
 
-    fn measure(
-        &self,
-        kafka: &Kafka,
-        input: &Path,
+    fn records(&self) -> u64 {
+        self.records.unwrap_or(if self.quick { 100_000 } else { 1_000_000 })
+    }
+
+    fn connectors(&self) -> usize {
+        self.connectors.unwrap_or(if self.quick { 50 } else { 1000 })
+    }
+
+    fn peer_connectors(&self) -> usize {
+        self.peer_connectors.unwrap_or(if self.quick { 10 } else { 100 })
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
+    }
+}
+
+fn names() -> Vec<String> {
+    let mut names: Vec<String> =
+        [control::START, control::POST, control::CHANGE, control::MANY].map(str::to_owned).into();
+    names.extend(flow::names());
+    names.extend([scaling::FILE, scaling::SEARCH, DEV].map(str::to_owned));
+    names
+}
+
+/// What a part of the benchmark works with.
+struct Run<'a> {
+    args: &'a Args,
+    broker: &'a Broker,
+    dir: &'a Path,
+    report: &'a mut Report,
+    round: u32,
+    runtime: &'a Runtime,
+    connection: Connection,
+    names: u32,
+}
+
+impl Run<'_> {
+    fn wants(&self, name: &str) -> bool {
+        self.args.wants(name)
+    }
+
+    /// A name that has not been used.
+    fn name(&mut self, what: &str) -> String {
+        self.names += 1;
+        format!("{what}-{}-{}", self.round, self.names)
+    }
+
+    /// A group of workers that has not been there.
+    fn group(&mut self, peer: &str, what: &str) -> String {
+        let peer = if peer == OURS { "ours" } else { "jvm" };
+        self.name(&format!("{peer}-{what}"))
+    }
+
+    /// Creates a topic and waits until all of it can be asked for.
+    fn create(&mut self, topic: &str, partitions: i32) -> Result<()> {
+        self.runtime.block_on(self.connection.create(&[topic.to_owned()], partitions))?;
+        worker::until(topic, Duration::from_millis(10), || Ok(self.end(topic, partitions).is_ok()))
+    }
+
+    /// How many records the partitions of a topic have together.
+    fn end(&mut self, topic: &str, partitions: i32) -> Result<i64> {
+        Ok(self.runtime.block_on(self.connection.ends(topic, partitions))?.iter().sum())
+    }
+
+    /// Creates a topic and spreads so many records over it.
+    fn fill(
+        &mut self,
+        topic: &str,
+        partitions: i32,
         records: u64,
-        dir: &Path,
-        report: &mut Report,
+        value: impl Fn(u64) -> String,
     ) -> Result<()> {
-        let id = self.process.id();
-        std::thread::sleep(Duration::from_secs(3));
-        report.add("worker, idle", "resident, MiB", self.name, memory_mib(id)?.0);
-        let topic = format!("{}-lines", self.run);
-        let bootstrap = kafka.bootstrap();
-        tool(
-            "org.apache.kafka.tools.TopicCommand",
-            &["--bootstrap-server", &bootstrap, "--create", "--topic", &topic],
-        )?;
-        let source = json!({
-            "connector.class": "org.apache.kafka.connect.file.FileStreamSourceConnector",
-            "file": input, "topic": topic,
-        });
-        let mut phase =
-            |scenario: &str, name: &str, config: &Value, done: &dyn Fn() -> Result<bool>| -> Result<()> {
-                let (before, from) = (cpu_seconds(id)?, Instant::now());
-                curl(self.port, "PUT", &format!("/connectors/{name}/config"), Some(config))?;
-                while !done()? {
-                    if from.elapsed() > Duration::from_secs(600) {
-                        bail!("{scenario} of {} did not end within ten minutes", self.name);
-                    }
-                    std::thread::sleep(Duration::from_millis(100));
-                }
-                let (seconds, cpu) = (from.elapsed().as_secs_f64(), cpu_seconds(id)? - before);
-                report.add(scenario, "records/s", self.name, records as f64 / seconds);
-                report.add(scenario, "records/CPU s", self.name, records as f64 / cpu);
-                curl(self.port, "DELETE", &format!("/connectors/{name}"), None)?;
-                Ok(())
-            };
-        // The log's size on disk tells when the source is done without a client's help.
-        let log = kafka.data().join(format!("{topic}-0"));
-        let all_bytes = records * 99;
-        phase("file -> topic", &format!("{}-source", self.run), &source, &|| {
-            let size: u64 = fs::read_dir(&log)?
-                .flatten()
-                .filter(|e| e.path().extension().is_some_and(|x| x == "log"))
-                .filter_map(|e| Some(e.metadata().ok()?.len()))
-                .sum();
-            Ok(size >= all_bytes && end_offset(&bootstrap, &topic)? >= records)
-        })?;
-        let output = dir.join(format!("{}.out", self.run));
-        let sink = json!({
-            "connector.class": "org.apache.kafka.connect.file.FileStreamSinkConnector",
-            "file": output, "topics": topic,
-        });
-        phase("topic -> file", &format!("{}-sink", self.run), &sink, &|| {
-            Ok(fs::metadata(&output).map_or(0, |m| m.len()) >= records * 100)
-        })?;
-        if fs::read(&output)? != fs::read(input)? {
-            bail!("{}: what came out is not what went in", self.name);
+        const BATCH: u64 = 5000;
+        self.create(topic, partitions)?;
+        for (number, first) in (0..records).step_by(BATCH as usize).enumerate() {
+            let values: Vec<String> = (first..records.min(first + BATCH)).map(&value).collect();
+            let partition = number as i32 % partitions;
+            self.runtime.block_on(self.connection.append(topic, partition, &values))?;
         }
-        fs::remove_file(&output)?;
-        report.add("worker, after load", "peak resident, MiB", self.name, memory_mib(id)?.1);
         Ok(())
     }
 }
 
-/// How long it takes until what was asked for runs: one connector on one worker, a change on three, and many connectors.
-fn control(
-    name: &'static str,
-    kafka: &Kafka,
-    dir: &Path,
-    connectors: u32,
-    report: &mut Report,
-) -> Result<()> {
-    let run = format!("{}-control", &name[..3]);
-    let mut workers = vec![Worker::start(name, &run, kafka, dir)?];
-    let input = dir.join("control.txt");
-    fs::write(&input, "")?;
-    let config = |batch: u32| {
-        json!({
-            "connector.class": "org.apache.kafka.connect.file.FileStreamSourceConnector",
-            "file": input, "topic": format!("{run}-lines"), "batch.size": batch.to_string(),
-        })
+/// Runs the chosen scenarios, each with both workers in turn, and says how long each took.
+pub fn run(args: &Args) -> Result<()> {
+    if args.list {
+        names().iter().for_each(|name| println!("{name}"));
+        return Ok(());
+    }
+    let mut report = Report::new("connect");
+    let dir = TempDir::with_prefix("bench-connect-")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (broker, kind) = match args.broker {
+        Kind::Kafka => (Broker::kafka()?, "one node of Apache Kafka"),
+        Kind::Aqueduct => (Broker::ours()?, "one node of Aqueduct"),
     };
-    let create = |worker: &Worker, name: &str| {
-        let body = json!({ "name": name, "config": config(1) });
-        curl(worker.port, "POST", "/connectors", Some(&body))
+    report.head(format!("Both workers use the same broker, {kind}. The JVM worker has the memory and flags of connect-distributed.sh."));
+    report.head(format!(
+        "Records have {} bytes. A script creates {} connectors in ours and {} in the JVM worker.",
+        flow::LINE - 1,
+        args.connectors(),
+        args.peer_connectors()
+    ));
+    let mut search = match args.wants(scaling::SEARCH) {
+        true => Some(Elasticsearch::start()?),
+        false => None,
     };
-    let from = Instant::now();
-    create(&workers[0], "one")?;
-    until(&workers[0], "one", 1)?;
-    report.add("POST -> RUNNING", "ms", name, from.elapsed().as_secs_f64() * 1000.0);
-    let from = Instant::now();
-    for number in 0..connectors {
-        create(&workers[0], &format!("many-{number}"))?;
-    }
-    report.add("connectors created by a script", "s", name, from.elapsed().as_secs_f64());
-    until(&workers[0], &format!("many-{}", connectors.saturating_sub(1)), 1)?;
-    report.add("connectors created by a script, the last RUNNING", "s", name, from.elapsed().as_secs_f64());
-    for number in 0..connectors {
-        curl(workers[0].port, "DELETE", &format!("/connectors/many-{number}"), None)?;
-    }
-    for _ in 0..2 {
-        workers.push(Worker::start(name, &run, kafka, dir)?);
-    }
-    // Until the group has settled.
-    std::thread::sleep(Duration::from_secs(15));
-    until(&workers[0], "one", 1)?;
-    let from = Instant::now();
-    curl(workers[1].port, "PUT", "/connectors/one/config", Some(&config(2)))?;
-    until(&workers[2], "one", 2)?;
-    report.add("config change -> new task, 3 workers", "ms", name, from.elapsed().as_secs_f64() * 1000.0);
-    Ok(())
-}
-
-/// Waits until the connector runs and its one task has these settings.
-fn until(worker: &Worker, name: &str, batch: u32) -> Result<()> {
-    let from = Instant::now();
-    loop {
-        let get = |end: &str| -> Value {
-            let text = curl(worker.port, "GET", &format!("/connectors/{name}/{end}"), None);
-            text.ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    for round in 1..=args.rounds() {
+        eprintln!("round {round} of {}", args.rounds());
+        let connection = runtime.block_on(Connection::open(broker.port))?;
+        let (broker, dir, runtime) = (&broker, dir.path(), &runtime);
+        let mut run = Run { args, broker, dir, report: &mut report, round, runtime, connection, names: 0 };
+        let mut part = |names: &[String], work: &mut dyn FnMut(&mut Run<'_>) -> Result<()>| -> Result<()> {
+            if names.iter().any(|name| args.wants(name)) {
+                let from = Instant::now();
+                work(&mut run)?;
+                eprintln!("{} took {:.0} s", names[0], from.elapsed().as_secs_f64());
+            }
+            Ok(())
         };
-        let status = get("status");
-        if get("tasks")[0]["config"]["batch.size"] == batch.to_string().as_str()
-            && status["connector"]["state"] == "RUNNING"
-            && status["tasks"][0]["state"] == "RUNNING"
-        {
-            return Ok(());
+        part(&[control::START, control::POST].map(str::to_owned), &mut control::start_and_post)?;
+        part(&[control::CHANGE.to_owned()], &mut control::change)?;
+        part(&[control::MANY.to_owned()], &mut control::many)?;
+        part(&flow::names(), &mut flow::measure)?;
+        part(&[scaling::FILE.to_owned()], &mut scaling::file)?;
+        if let Some(server) = &mut search {
+            part(&[scaling::SEARCH.to_owned()], &mut |run| scaling::search(run, server))?;
         }
-        if from.elapsed() > Duration::from_secs(120) {
-            bail!("connector {name} of {} does not run: {status}", worker.name);
-        }
-        std::thread::sleep(Duration::from_millis(5));
+        part(&[DEV.to_owned()], &mut idle_dev)?;
     }
+    report.finish()
 }
 
-fn end_offset(bootstrap: &str, topic: &str) -> Result<u64> {
-    let text =
-        tool("org.apache.kafka.tools.GetOffsetShell", &["--bootstrap-server", bootstrap, "--topic", topic])?;
-    let last = text.trim().rsplit(':').next().context("no offset")?;
-    Ok(last.parse()?)
-}
-
-fn curl(port: u16, method: &str, path: &str, body: Option<&Value>) -> Result<String> {
-    let mut command = Command::new("curl");
-    command.args(["-fsS", "-X", method, "-H", "Content-Type: application/json"]);
-    if let Some(body) = body {
-        command.arg("--data-binary").arg(body.to_string());
-    }
-    let output = command.arg(format!("http://127.0.0.1:{port}{path}")).output().context("curl")?;
-    text_of(path, &output)
-}
-
-fn idle_dev(report: &mut Report) -> Result<()> {
+fn idle_dev(run: &mut Run<'_>) -> Result<()> {
     let dir = TempDir::with_prefix("bench-dev-")?;
     let (kafka, connect) = (free_port()?, free_port()?);
     let mut command = Command::new(aqueduct()?);
     command.arg("dev").arg("--data-dir").arg(dir.path().join("data"));
     command.args(["--kafka", &format!("127.0.0.1:{kafka}"), "--connect", &format!("127.0.0.1:{connect}")]);
     let mut process = Process::start("aqueduct dev", &mut command, &dir.path().join("log"))?;
-    process.wait_until(Duration::from_secs(30), || curl(connect, "GET", "/connectors", None).is_ok())?;
+    let rest = Rest { port: connect };
+    process.wait_until(Duration::from_secs(30), || rest.get("/connectors").is_ok())?;
     std::thread::sleep(Duration::from_secs(10));
     let before = cpu_seconds(process.id())?;
     std::thread::sleep(Duration::from_secs(10));
-    report.add("aqueduct dev, idle", "CPU %", OURS, (cpu_seconds(process.id())? - before) * 10.0);
-    report.add("aqueduct dev, idle", "resident, MiB", OURS, memory_mib(process.id())?.0);
+    run.report.add(DEV, "CPU %", OURS, (cpu_seconds(process.id())? - before) * 10.0);
+    run.report.add(DEV, "resident MiB", OURS, memory_mib(process.id())?.0);
     process.terminate(Duration::from_secs(20))
 }

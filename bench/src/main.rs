@@ -19,7 +19,7 @@ use clap::Parser;
 enum Bench {
     /// Throughput, floors, latency and isolation with stock clients, against Apache Kafka.
     Broker(broker::Args),
-    /// File to topic to file through a worker, against the JVM's Connect worker; memory of an idle `aqueduct dev`.
+    /// Control plane, throughput and memory of a worker, against the JVM's Connect worker; an idle `aqueduct dev`.
     Connect(connect::Args),
     /// One side of a floor of `broker`.
     #[command(hide = true)]

@@ -115,6 +115,28 @@ impl Connection {
         Ok(())
     }
 
+    /// Values into one partition, in one batch.
+    pub async fn append(&mut self, topic: &str, index: i32, values: &[String]) -> Result<()> {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let mut builder = BatchBuilder::new(Compression::None);
+        for value in values {
+            builder.append(now.as_millis() as i64, None, Some(value.as_bytes()), &[])?;
+        }
+        let records = Some(builder.finish()?);
+        let topic_data = vec![TopicProduceData {
+            name: topic.into(),
+            partition_data: vec![PartitionProduceData { index, records }],
+            ..Default::default()
+        }];
+        let request = ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data, ..Default::default() };
+        let response = self.call(&request, PRODUCE).await?;
+        let codes = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+        for partition in codes {
+            ensure!(partition.error_code == 0, "{topic}-{index}: code {}", partition.error_code);
+        }
+        Ok(())
+    }
+
     /// The ends of the first partitions of a topic; an error where one is not served.
     pub async fn ends(&mut self, topic: &str, partitions: i32) -> Result<Vec<i64>> {
         let partition = |partition_index| ListOffsetsPartition {

@@ -62,8 +62,14 @@ pub fn text_of(what: &str, output: &Output) -> Result<String> {
 
 /// The flags that Kafka's own start script gives to a broker.
 pub fn tuned_java(heap: &str, class: &str) -> Result<Command> {
+    stock_java(heap, heap, class)
+}
+
+/// The flags that Kafka's own start scripts give, with memory of `least` to `most`, such as `256m` and `2g` for a Connect
+/// worker.
+pub fn stock_java(least: &str, most: &str, class: &str) -> Result<Command> {
     let mut command = Command::new("java");
-    command.arg(format!("-Xms{heap}")).arg(format!("-Xmx{heap}"));
+    command.arg(format!("-Xms{least}")).arg(format!("-Xmx{most}"));
     command.args([
         "-server",
         "-XX:+UseG1GC",

@@ -1,5 +1,6 @@
 //! Membership in a classic group of any protocol type.
 
+mod beats;
 mod calls;
 mod heartbeat;
 mod member;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+pub use self::beats::Heartbeats;
 pub(crate) use self::calls::Identity;
 pub use self::member::GroupMember;
 use crate::error::Error;

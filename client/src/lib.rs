@@ -41,10 +41,12 @@ pub use config::{
 };
 pub use consumer::{ConsumerEvent, FetchedBatches, GroupConsumer, PartitionConsumer, Subscription};
 pub use error::{Error, Result};
-pub use group::{GroupMember, GroupMemberOptions, JoinOutcome, JoinedMember, MemberSignal, SyncOutcome};
+pub use group::{
+    GroupMember, GroupMemberOptions, Heartbeats, JoinOutcome, JoinedMember, MemberSignal, SyncOutcome,
+};
 pub use metadata::{Broker, Metadata, PartitionMetadata, TopicMetadata};
 pub use offsets::ListedOffset;
-pub use producer::{Deliveries, Delivery, Producer};
+pub use producer::{Deliveries, Delivery, Producer, Settled};
 pub use properties::{PropertiesError, parse_properties};
 pub use types::{
     ConsumerRecord, Header, OffsetAndMetadata, OffsetSpec, ProducerRecord, RecordMetadata, TimestampType,

@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::accumulator::{Accumulator, Append, record_size};
-pub use self::delivery::{Deliveries, Delivery};
+pub use self::delivery::{Deliveries, Delivery, Settled};
 use self::memory::Memory;
 use self::sender::{Sender, Shared};
 use self::transaction::Transaction;
@@ -98,7 +98,7 @@ impl Producer {
         let mut records = records.into_iter();
         while let Some(stuck) = self.append_many(&mut records, &mut deliveries)? {
             // It has to wait for memory or metadata; what follows it may go on without.
-            deliveries.pending.push(self.append(stuck).await?);
+            deliveries.push(self.append(stuck).await?);
         }
         Ok(deliveries)
     }
@@ -188,7 +188,7 @@ impl Producer {
         let shared = &self.inner.shared;
         let mut wake_sender = false;
         let stuck = self.append_while(records, |delivery, wake| {
-            deliveries.pending.push(delivery);
+            deliveries.push(delivery);
             wake_sender |= wake;
         });
         if wake_sender {

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, ConfigMap, ConfigValueInfo};
 use crate::data::Value;
 use crate::error::{Error, Result};
+use crate::notice::Notice;
 use crate::record::{SinkRecord, SourceRecord};
 
 /// A source partition or source offset: string keys, primitive values, in the order in which the reference writes them,
@@ -136,6 +137,8 @@ pub struct SourceTaskContext {
     pub offsets: Arc<dyn OffsetStore>,
     /// There where the worker delivers exactly once and `transaction.boundary` is `connector`.
     pub transactions: Option<Arc<dyn TransactionContext>>,
+    /// Where the task says what keeps it from its work.
+    pub notice: Notice,
 }
 
 /// Where a source task says, while it is polled, where its transactions end. Records are counted from 0 within the batch
@@ -207,6 +210,8 @@ pub struct SinkTaskContext {
     /// Cancelled when the task is to stop.
     pub shutdown: CancellationToken,
     pub sink: Arc<dyn SinkContext>,
+    /// Where the task says what keeps it from its work.
+    pub notice: Notice,
 }
 
 /// What a sink task may ask of the worker while it runs.

@@ -16,6 +16,8 @@ pub mod connector;
 pub mod convert;
 pub mod data;
 pub mod error;
+pub mod notice;
+pub mod offset;
 pub mod plugin;
 pub mod record;
 
@@ -27,6 +29,8 @@ pub use connector::{
 pub use convert::{Converter, HeaderConverter, Predicate, Transformation};
 pub use data::{Decimal, Field, Schema, SchemaAndValue, SchemaRef, Struct, Type, Value};
 pub use error::{Error, Result};
+pub use notice::{Notice, Told};
+pub use offset::SourceOffset;
 pub use plugin::{Factory, Plugin};
 pub use record::{Header, Record, SinkRecord, SourceRecord, TimestampType};
 

@@ -6,6 +6,7 @@ use bytestring::ByteString;
 
 use crate::connector::OffsetMap;
 use crate::data::SchemaAndValue;
+use crate::offset::SourceOffset;
 
 /// A record header. Keys may repeat, and order matters.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +37,7 @@ pub struct SourceRecord {
     /// Which part of the source this came from, such as a file name.
     pub source_partition: Arc<OffsetMap>,
     /// Where to go on after this record; stored once the cluster has acknowledged it.
-    pub source_offset: Arc<OffsetMap>,
+    pub source_offset: SourceOffset,
 }
 
 /// What the timestamp of a record in a topic means.

@@ -51,6 +51,8 @@ impl GroupShared {
     }
 
     pub fn set_load(&self, load: Load) {
+        let assigned = [load.connectors.len(), load.tasks.len()];
+        self.metrics.coordinated(|known, _| known.assigned = assigned);
         *self.load.lock() = load;
     }
 
@@ -140,6 +142,10 @@ impl Group {
             };
             GroupMember::new(client, options)
         });
+        if let Some(member) = &member {
+            let heartbeats = member.heartbeats();
+            shared.metrics.coordinated(|known, _| known.heartbeats = heartbeats);
+        }
         let distributed = member.is_some();
         let max_delay = if distributed { worker.number("scheduled.rebalance.max.delay.ms") } else { 0 };
         let unsync_backoff =
@@ -187,8 +193,12 @@ impl Group {
             };
             let round = match round {
                 Ok(Some(round)) => round,
-                Ok(None) => continue,
+                Ok(None) => {
+                    self.shared.metrics.coordinated(|known, _| known.failed_rounds += 1);
+                    continue;
+                }
                 Err(error) => {
+                    self.shared.metrics.coordinated(|known, _| known.failed_rounds += 1);
                     tracing::error!(%error, "joining the group of workers failed, trying again");
                     tokio::time::sleep(RETRY).await;
                     continue;
@@ -359,13 +369,19 @@ impl Group {
     async fn cluster_round(&mut self, member: GroupMember) -> Result<Option<Outcome>, String> {
         let offered: Vec<(ByteString, Bytes)> =
             self.protocol.offered().iter().map(|p| (p.name().into(), self.metadata(*p))).collect();
+        let metrics = self.shared.metrics.clone();
+        let began = Instant::now();
         let joined = member.join(offered).await.map_err(|e| e.to_string())?;
+        metrics.coordinated(|known, now| known.joins.note(now, began.elapsed()));
         let protocol = Protocol::from_name(&joined.protocol).ok_or_else(|| {
             format!("the coordinator chose protocol {}, which was not offered", joined.protocol)
         })?;
         let (assignments, owners) =
             if joined.is_leader() { self.lead(protocol, &joined).await } else { Default::default() };
-        match member.sync(assignments).await.map_err(|e| e.to_string())? {
+        let began = Instant::now();
+        let synced = member.sync(assignments).await.map_err(|e| e.to_string())?;
+        metrics.coordinated(|known, now| known.syncs.note(now, began.elapsed()));
+        match synced {
             SyncOutcome::Rejoin => Ok(None),
             SyncOutcome::Assigned(bytes) => {
                 let assignment = Assignment::decode(&bytes).map_err(|e| e.to_string())?;

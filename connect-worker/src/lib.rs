@@ -43,6 +43,9 @@ pub use herder::{
     Detail, ExplainedError, ExplainedLag, ExplainedStuck, Explanation, PerSecond, TaskExplanation,
 };
 pub use ids::{ConnectorName, RunState, TargetState, TaskId};
-pub use metrics::{Rebalances, Startups, TaskCounters, TaskSample, WorkerMetrics};
+pub use metrics::{
+    Calls, Coordination, NamedPlugin, Rebalances, Startups, TaskCounters, TaskPlugins, TaskSample,
+    WorkerMetrics,
+};
 pub use task::progress;
 pub use worker::{Handle, Worker};

@@ -1,19 +1,22 @@
 //! What the worker counts, for `/metrics`. Tasks hold their own counters, so that no record looks one up.
 
 mod group;
+mod plugins;
 mod sample;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use aqueduct_connect_api::Notice;
 use parking_lot::Mutex;
 
 use crate::ids::TaskId;
 use crate::task::progress::Progress;
 
-pub use group::{Rebalances, Startups};
+pub use group::{Calls, Coordination, Rebalances, Startups};
+pub use plugins::{NamedPlugin, TaskPlugins};
 pub use sample::TaskSample;
 
 /// Counters of one task, and what it does.
@@ -21,6 +24,9 @@ pub use sample::TaskSample;
 pub struct TaskCounters {
     progress: Mutex<Progress>,
     has_run: AtomicBool,
+    /// Where the task says itself what keeps it from its work.
+    pub notice: Notice,
+    plugins: OnceLock<TaskPlugins>,
     /// Records polled from the source, or read from topics.
     pub records_in: AtomicU64,
     /// Records written to topics, or put into the sink.
@@ -43,6 +49,8 @@ impl Default for TaskCounters {
         Self {
             progress: Mutex::new(Progress::new(Instant::now())),
             has_run: AtomicBool::new(false),
+            notice: Notice::default(),
+            plugins: OnceLock::new(),
             records_in: AtomicU64::default(),
             records_out: AtomicU64::default(),
             records_skipped: AtomicU64::default(),
@@ -64,6 +72,25 @@ impl TaskCounters {
         with(&mut self.progress.lock(), Instant::now())
     }
 
+    /// The same, with what the task says of itself taken in.
+    pub fn look<T>(&self, with: impl FnOnce(&mut Progress, Instant) -> T) -> T {
+        let told = self.notice.read();
+        self.progress(|progress, now| {
+            progress.tell(now, told);
+            with(progress, now)
+        })
+    }
+
+    /// The plugins that the task works with, once it has read its settings.
+    pub fn plugins(&self) -> Option<&TaskPlugins> {
+        self.plugins.get()
+    }
+
+    /// Says with which plugins the task works.
+    pub fn note_plugins(&self, plugins: TaskPlugins) {
+        self.plugins.get_or_init(|| plugins);
+    }
+
     /// A record could not be handled.
     pub fn note_failure(&self, text: &str) {
         let now = crate::clock::now_millis();
@@ -77,9 +104,9 @@ impl TaskCounters {
         !self.has_run.swap(true, Ordering::Relaxed)
     }
 
-    /// Records in and out until now.
-    pub fn records(&self) -> [u64; 2] {
-        [&self.records_in, &self.records_out].map(|counter| counter.load(Ordering::Relaxed))
+    /// Records in and out, and commits, until now.
+    pub fn totals(&self) -> [u64; 3] {
+        [&self.records_in, &self.records_out, &self.commits].map(|counter| counter.load(Ordering::Relaxed))
     }
 }
 
@@ -95,15 +122,36 @@ pub fn count(counter: &AtomicU64, by: usize) {
 #[derive(Clone, Debug, Default)]
 pub struct WorkerMetrics(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    /// Milliseconds since 1970.
+    started: i64,
     tasks: Mutex<BTreeMap<TaskId, TaskMetrics>>,
     rebalances: Mutex<Rebalances>,
+    coordination: Mutex<Coordination>,
     connectors: Mutex<Startups>,
     task_starts: Mutex<Startups>,
 }
 
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            started: crate::clock::now_millis(),
+            tasks: Mutex::default(),
+            rebalances: Mutex::default(),
+            coordination: Mutex::default(),
+            connectors: Mutex::default(),
+            task_starts: Mutex::default(),
+        }
+    }
+}
+
 impl WorkerMetrics {
+    /// When the worker started, in milliseconds since 1970.
+    pub fn started_at(&self) -> i64 {
+        self.0.started
+    }
+
     /// The counters of a task; new ones where it has none.
     pub fn task(&self, id: &TaskId) -> TaskMetrics {
         self.0.tasks.lock().entry(id.clone()).or_default().clone()
@@ -132,6 +180,16 @@ impl WorkerMetrics {
     /// A round has ended.
     pub fn rebalanced(&self, generation: i32) {
         self.0.rebalances.lock().complete(Instant::now(), generation);
+    }
+
+    /// What the worker and the coordinator of its group say to each other.
+    pub fn coordination(&self) -> Coordination {
+        self.0.coordination.lock().clone()
+    }
+
+    /// Notes something of it.
+    pub fn coordinated(&self, note: impl FnOnce(&mut Coordination, Instant)) {
+        note(&mut self.0.coordination.lock(), Instant::now());
     }
 
     /// Starts of connectors.

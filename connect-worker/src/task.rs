@@ -12,7 +12,7 @@ mod sink_context;
 mod source;
 mod topics;
 mod transforms;
-mod window;
+pub(crate) mod window;
 
 pub use runner::{TaskEnvironment, TaskHandle};
 pub use topics::CreationRules;

@@ -36,7 +36,12 @@ pub(super) async fn run(shared: Arc<Shared>) {
             shared.signal.send_replace(MemberSignal::Lost(error));
             return;
         }
-        let Err(error) = calls::heartbeat(&shared, &identity).await else {
+        shared.heartbeats.sent(std::time::Instant::now());
+        let answer = calls::heartbeat(&shared, &identity).await;
+        if !matches!(&answer, Err(error) if error.is_retriable() && error.code().is_none()) {
+            shared.heartbeats.answered(std::time::Instant::now());
+        }
+        let Err(error) = answer else {
             failures = 0;
             shared.hear();
             continue;

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::calls::{self, Identity};
-use super::{GroupMemberOptions, JoinOutcome, MemberSignal, SyncOutcome, heartbeat};
+use super::{GroupMemberOptions, Heartbeats, JoinOutcome, MemberSignal, SyncOutcome, heartbeat};
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::metadata::Broker;
@@ -54,6 +54,7 @@ pub(super) struct Shared {
     /// For heartbeats and commits, which must not wait behind a join.
     pub(super) lane: Lane,
     pub(super) signal: watch::Sender<MemberSignal>,
+    pub(super) heartbeats: Heartbeats,
     pub(super) state: Mutex<State>,
 }
 
@@ -157,7 +158,8 @@ impl GroupMember {
         };
         let lane = client.new_lane();
         let (signal, state) = (watch::Sender::new(MemberSignal::Unjoined), Mutex::new(state));
-        let shared = Arc::new(Shared { client, options, lane, signal, state });
+        let heartbeats = Heartbeats::default();
+        let shared = Arc::new(Shared { client, options, lane, signal, heartbeats, state });
         Self { shared, heartbeat: Arc::default() }
     }
 
@@ -279,6 +281,11 @@ impl GroupMember {
             (false, _) => state.heard,
         };
         since.elapsed()
+    }
+
+    /// A view of its heartbeats.
+    pub fn heartbeats(&self) -> Heartbeats {
+        self.shared.heartbeats.clone()
     }
 
     /// Generation and member id of the current membership.

@@ -34,6 +34,8 @@ const QUEUE: usize = 128;
 const MAX_IN_FLIGHT: usize = 256;
 /// No answer is larger: Kafka's own limit is what an int32 holds, and fetches are bounded far below.
 const MAX_RESPONSE: usize = 1 << 30;
+/// Room that an idle connection has for the next answer: there may be thousands of them.
+const READ_LEAST: usize = 4 << 10;
 /// How much room for an answer is made at once, whatever its size claims to be.
 const READ_STEP: usize = 1 << 20;
 
@@ -385,7 +387,7 @@ impl<W: AsyncWrite + Send + Unpin> Exchange for Pipelined<'_, W> {
 }
 
 async fn read(mut reader: impl AsyncRead + Send + Unpin, shared: &Shared) -> String {
-    let mut buffer = BytesMut::with_capacity(64 * 1024);
+    let mut buffer = BytesMut::with_capacity(READ_LEAST);
     loop {
         let size = match fill(&mut reader, &mut buffer, 4).await {
             Ok(true) => buffer.get_i32(),
@@ -401,6 +403,10 @@ async fn read(mut reader: impl AsyncRead + Send + Unpin, shared: &Shared) -> Str
             Err(error) => return error.to_string(),
         }
         let body = buffer.split_to(size).freeze();
+        if size > READ_LEAST && buffer.is_empty() {
+            // What is left of the room for a large answer would keep all of it.
+            buffer = BytesMut::with_capacity(READ_LEAST);
+        }
         let Some(call) = shared.in_flight.lock().pop_front() else {
             return "an answer that nothing asked for".to_owned();
         };

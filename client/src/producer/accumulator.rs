@@ -47,7 +47,7 @@ struct Topic {
     available: Vec<i32>,
     sticky: Sticky,
     /// The queue of each partition, once it has one.
-    queues: HashMap<PartitionIndex, usize>,
+    queues: Vec<Option<usize>>,
 }
 
 /// What became of an append.
@@ -360,7 +360,12 @@ fn queue_of(
     partition: PartitionIndex,
     options: QueueOptions,
 ) -> usize {
-    *topic.queues.entry(partition).or_insert_with(|| {
+    // Not negative: it was checked against the topic's count.
+    let index = usize::try_from(partition.0).unwrap_or_default();
+    if topic.queues.len() <= index {
+        topic.queues.resize(index + 1, None);
+    }
+    *topic.queues[index].get_or_insert_with(|| {
         queues.push(PartitionQueue::new(TopicPartition { topic: name.clone(), partition }, options));
         queues.len() - 1
     })

@@ -117,13 +117,36 @@ impl Future for Delivery {
 #[must_use = "dropped deliveries hide whether the records were written"]
 #[derive(Debug, Default)]
 pub struct Deliveries {
-    pub(super) pending: Vec<Delivery>,
+    runs: Vec<Run>,
+    timestamps: Vec<i64>,
     results: Vec<Result<RecordMetadata>>,
+    /// Runs whose results are there.
+    done: usize,
+}
+
+/// Records that follow each other in one batch.
+#[derive(Debug)]
+struct Run {
+    outcome: Arc<Outcome>,
+    /// Position of the first in the batch.
+    first: u32,
+    count: u32,
 }
 
 impl Deliveries {
     pub(super) fn with_capacity(records: usize) -> Self {
-        Self { pending: Vec::with_capacity(records), results: Vec::new() }
+        Self { timestamps: Vec::with_capacity(records), ..Self::default() }
+    }
+
+    pub(super) fn push(&mut self, delivery: Delivery) {
+        let Delivery { outcome, index, timestamp } = delivery;
+        self.timestamps.push(timestamp);
+        match self.runs.last_mut() {
+            Some(run) if Arc::ptr_eq(&run.outcome, &outcome) && run.first + run.count == index => {
+                run.count += 1;
+            }
+            _ => self.runs.push(Run { outcome, first: index, count: 1 }),
+        }
     }
 
     /// Waits for all; the first failure, if there is one.
@@ -131,14 +154,19 @@ impl Deliveries {
         self.await.into_iter().collect()
     }
 
+    /// For those who do not ask where each record is: cheaper.
+    pub fn settled(self) -> Settled {
+        Settled { runs: self.runs, done: 0, failures: Vec::new() }
+    }
+
     /// How many records there are.
     pub fn len(&self) -> usize {
-        self.pending.len()
+        self.timestamps.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.pending.is_empty()
+        self.timestamps.is_empty()
     }
 }
 
@@ -147,12 +175,40 @@ impl Future for Deliveries {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        this.results.reserve(this.pending.len() - this.results.len());
-        while let Some(next) = this.pending.get(this.results.len()) {
-            let result = ready!(next.outcome.poll(cx));
-            this.results.push(result.map(|written| metadata(written, next.index, next.timestamp)));
+        this.results.reserve(this.timestamps.len() - this.results.len());
+        while let Some(run) = this.runs.get(this.done) {
+            let result = ready!(run.outcome.poll(cx));
+            for index in run.first..run.first + run.count {
+                let timestamp = this.timestamps[this.results.len()];
+                this.results.push(result.clone().map(|written| metadata(written, index, timestamp)));
+            }
+            this.done += 1;
         }
         Poll::Ready(std::mem::take(&mut this.results))
+    }
+}
+
+/// The end of many records: the errors, each with how many records one after the other it has met.
+#[must_use = "dropped deliveries hide whether the records were written"]
+#[derive(Debug)]
+pub struct Settled {
+    runs: Vec<Run>,
+    done: usize,
+    failures: Vec<(Error, usize)>,
+}
+
+impl Future for Settled {
+    type Output = Vec<(Error, usize)>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        while let Some(run) = this.runs.get(this.done) {
+            if let Err(error) = ready!(run.outcome.poll(cx)) {
+                this.failures.push((error, run.count as usize));
+            }
+            this.done += 1;
+        }
+        Poll::Ready(std::mem::take(&mut this.failures))
     }
 }
 
@@ -173,7 +229,7 @@ mod tests {
         let outcome = Outcome::new();
         let delivery = |index| Delivery { outcome: outcome.clone(), index, timestamp: 7 };
         let mut all = Deliveries::with_capacity(2);
-        all.pending = vec![delivery(0), delivery(1)];
+        [0, 1].into_iter().for_each(|index| all.push(delivery(index)));
         assert!(delivery(0).try_result().is_none());
         let waiting = tokio::spawn(all);
         tokio::task::yield_now().await;
@@ -183,5 +239,20 @@ mod tests {
         let offsets: Vec<i64> = results.expect("written").iter().map(|r| r.offset.0).collect();
         assert_eq!(offsets, [100, 101], "what is set stays set");
         assert_eq!(delivery(3).await.expect("written").timestamp, 7);
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_failures_alone_gets_them_with_their_counts() {
+        let (good, bad) = (Outcome::new(), Outcome::new());
+        let mut all = Deliveries::with_capacity(4);
+        for (outcome, index) in [(&good, 5), (&good, 6), (&bad, 0), (&bad, 1)] {
+            all.push(Delivery { outcome: outcome.clone(), index, timestamp: 0 });
+        }
+        assert_eq!((all.len(), all.runs.len()), (4, 2));
+        let settled = tokio::spawn(all.settled());
+        bad.set(Err(Error::Closed("producer")));
+        good.set(Ok(WRITTEN));
+        let failures = settled.await.expect("no panic");
+        assert!(matches!(failures[..], [(Error::Closed("producer"), 2)]), "{failures:?}");
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use aqueduct_connect_api::Told;
 use serde::Serialize;
 
 use super::handle::Herder;
@@ -85,7 +86,7 @@ pub struct ExplainedLag {
 
 #[derive(Clone, Debug, Serialize)]
 pub struct ExplainedError {
-    /// When; of a task that has failed, its status does not tell.
+    /// When; of a task that has failed its status does not tell, and of what still fails it is now.
     pub at: Option<String>,
     pub text: String,
 }
@@ -192,10 +193,10 @@ fn here(
     counters: &TaskCounters,
     limit: Duration,
 ) -> TaskExplanation {
-    let records = counters.records();
-    counters.progress(|progress, now| {
+    let totals = counters.totals();
+    counters.look(|progress, now| {
         let stuck = progress.stuck(now, limit);
-        let [read, out] = progress.rates.per_second(now, records).map(|rate| (rate * 10.0).round() / 10.0);
+        let [read, out, _] = progress.rates.per_second(now, totals).map(|rate| (rate * 10.0).round() / 10.0);
         let lag = progress.lag().iter().map(|one| ExplainedLag {
             topic: one.partition.topic.to_string(),
             partition: one.partition.partition,
@@ -211,7 +212,7 @@ fn here(
                 waits_for: stuck.waits_for.clone(),
             }),
             records_per_second: PerSecond { read, out },
-            in_flight: progress.in_flight(),
+            in_flight: progress.on_their_way(),
             records_behind: progress.behind(),
             lag: lag.collect(),
         };
@@ -225,21 +226,31 @@ fn here(
             worker_id: worker.to_owned(),
             is_here: true,
             doing,
-            last_error: progress
-                .last_error()
-                .map(|error| ExplainedError { at: Some(timestamp(error.at)), text: error.text.clone() }),
+            last_error: last_error(progress),
             advice: advice(progress, stuck.is_some()),
             detail: Some(detail),
         }
     })
 }
 
+/// What fails now, or else what could not be handled last.
+fn last_error(progress: &Progress) -> Option<ExplainedError> {
+    if let Some(Told::Fails { error, .. }) = progress.told() {
+        return Some(ExplainedError { at: None, text: error.clone() });
+    }
+    let error = progress.last_error()?;
+    Some(ExplainedError { at: Some(timestamp(error.at)), text: error.text.clone() })
+}
+
 /// What helps a running task.
 fn advice(progress: &Progress, is_stuck: bool) -> Vec<String> {
     let mut advice = Vec::new();
-    if is_stuck {
+    if progress.retry().is_some() || matches!(progress.told(), Some(Told::Fails { .. })) {
+        advice.push(
+            "See what the last error names: the task tries again and goes on by itself once that works.",
+        );
+    } else if is_stuck {
         advice.push(match progress.activity() {
-            _ if progress.retry().is_some() => "See what the last error names: the task goes on by itself once that works again.",
             Activity::Starting => "Check that the system of the connector can be reached from this worker with the settings given; a restart of the task begins anew.",
             Activity::Polling => "Look at the source: queries that run long, locks, a network that swallows packets. The connector's own timeouts end such calls; a restart of the task begins anew.",
             Activity::Putting(_) => "Look at the sink: load, locks, a network that swallows packets. Smaller batches (consumer.override.max.poll.records) and the connector's own timeouts help; a restart of the task begins anew from the last commit.",
@@ -268,6 +279,9 @@ fn failed(id: &TaskId, worker: &str, trace: Option<&str>, restart: Option<Durati
     if trace.contains("Tolerance exceeded") {
         advice.insert(0, "A record could not be handled: correct it or the converter, or let such records pass with errors.tolerance=all (sinks: errors.deadletterqueue.topic.name keeps them).".to_owned());
     }
+    if let Some(setting) = setting_to_change(trace) {
+        advice.insert(0, setting);
+    }
     TaskExplanation {
         id: id.task,
         state: "FAILED",
@@ -278,6 +292,13 @@ fn failed(id: &TaskId, worker: &str, trace: Option<&str>, restart: Option<Durati
         last_error: Some(ExplainedError { at: None, text: causes(trace) }),
         advice,
     }
+}
+
+/// What a converter's explanation says to set.
+fn setting_to_change(trace: &str) -> Option<String> {
+    let from = ["Set key.converter", "Set value.converter"].iter().find_map(|start| trace.find(start))?;
+    let text = trace[from..].lines().next()?;
+    Some(format!("{}; then PUT the connector's config.", text.trim_end_matches('.')))
 }
 
 /// A trace without the lines of its stack.
@@ -344,6 +365,33 @@ mod tests {
         );
         assert!(told.advice[0].contains("errors.tolerance=all"));
         assert!(told.advice[1].contains("POST /connectors/c/tasks/2/restart"));
+    }
+
+    #[test]
+    fn what_a_task_says_of_itself_is_told() {
+        let counters = TaskCounters::default();
+        let told = |counters: &TaskCounters| here(0, "RUNNING", "h:1", counters, Duration::from_secs(60));
+        counters.progress(|progress, now| progress.enter(now, Activity::Polling));
+        assert!(told(&counters).doing.contains("none has come in the"), "{}", told(&counters).doing);
+        counters.notice.waits_for("the file /x");
+        assert_eq!(
+            (told(&counters).doing.as_str(), told(&counters).advice.len()),
+            ("waiting for the file /x", 0)
+        );
+        counters.notice.failed(&"database is locked");
+        let failing = told(&counters);
+        assert!(failing.doing.contains("has failed 1 times, the last time with: database is locked"));
+        assert_eq!(failing.last_error.expect("an error").text, "database is locked");
+        assert!(failing.advice[0].contains("by itself"), "{:?}", failing.advice);
+        counters.notice.clear();
+        assert!(told(&counters).last_error.is_none());
+    }
+
+    #[test]
+    fn a_converters_hint_comes_first() {
+        let trace = "X: Tolerance exceeded in error handler\nCaused by: Y: looks like UTF-8 text. Set value.converter=a.b.C\nCaused by: z";
+        let told = failed(&TaskId::new("c", 0), "h:1", Some(trace), None);
+        assert_eq!(told.advice[0], "Set value.converter=a.b.C; then PUT the connector's config.");
     }
 
     #[test]

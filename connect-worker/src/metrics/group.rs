@@ -1,6 +1,10 @@
-//! Rounds of the group, and starts of connectors and tasks.
+//! Rounds of the group, calls to its coordinator, and starts of connectors and tasks.
 
 use std::time::{Duration, Instant};
+
+use aqueduct_client::Heartbeats;
+
+use crate::task::window::Window;
 
 /// Rounds of the group that this worker took part in.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +56,11 @@ impl Rebalances {
         Some(self.total / completed)
     }
 
+    /// Time of all rounds.
+    pub fn total(&self) -> Duration {
+        self.total
+    }
+
     /// The longest round.
     pub fn longest(&self) -> Option<Duration> {
         (self.completed > 0).then_some(self.longest)
@@ -61,6 +70,44 @@ impl Rebalances {
     pub fn since_last(&self, now: Instant) -> Option<Duration> {
         self.ended.map(|ended| now.saturating_duration_since(ended))
     }
+}
+
+/// Calls of one kind.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Calls {
+    pub total: u64,
+    /// Milliseconds.
+    times: Option<Window>,
+}
+
+impl Calls {
+    /// One has ended, and took so long.
+    pub fn note(&mut self, now: Instant, took: Duration) {
+        self.total += 1;
+        self.times.get_or_insert_with(|| Window::new(now)).add(now, took.as_secs_f64() * 1000.0);
+    }
+
+    /// Mean time of those of the last minute, in milliseconds.
+    pub fn average(&self, now: Instant) -> Option<f64> {
+        self.times.and_then(|times| times.average(now))
+    }
+
+    /// Time of the longest of the last minute, in milliseconds.
+    pub fn longest(&self, now: Instant) -> Option<f64> {
+        self.times.and_then(|times| times.max(now))
+    }
+}
+
+/// What the worker and the coordinator of its group say to each other.
+#[derive(Clone, Debug, Default)]
+pub struct Coordination {
+    pub joins: Calls,
+    pub syncs: Calls,
+    /// Rounds that had to be begun again.
+    pub failed_rounds: u64,
+    /// Connectors and tasks that are this worker's.
+    pub assigned: [usize; 2],
+    pub heartbeats: Heartbeats,
 }
 
 /// Starts of connectors or tasks.
@@ -105,6 +152,12 @@ mod tests {
         assert_eq!(rounds.longest(), Some(Duration::from_secs(4)));
         assert_eq!(rounds.since_last(now + Duration::from_secs(5)), Some(Duration::from_secs(1)));
         assert_eq!((rounds.completed, rounds.epoch, rounds.under_way()), (2, 2, false));
+
+        let mut calls = Calls::default();
+        assert_eq!((calls.average(now), calls.longest(now)), (None, None));
+        calls.note(now, Duration::from_millis(10));
+        calls.note(now, Duration::from_millis(30));
+        assert_eq!((calls.total, calls.average(now), calls.longest(now)), (2, Some(20.0), Some(30.0)));
 
         let mut starts = Startups::default();
         assert_eq!(starts.ratios(), [0.0, 0.0]);

@@ -13,6 +13,7 @@ pub struct TaskSample {
     pub records_out: f64,
     pub in_rate: f64,
     pub out_rate: f64,
+    pub commit_rate: f64,
     pub records_skipped: f64,
     pub record_failures: f64,
     pub retries: f64,
@@ -34,6 +35,11 @@ pub struct TaskSample {
     pub pause_ratio: f64,
     /// Records sent and not acknowledged (sources), or read and not taken (sinks).
     pub active: f64,
+    pub active_avg: f64,
+    pub active_max: f64,
+    pub transaction_avg: f64,
+    pub transaction_min: f64,
+    pub transaction_max: f64,
     pub partitions: f64,
     pub lag_max: f64,
     /// 1 where the task gets nowhere though it has input.
@@ -44,9 +50,9 @@ impl TaskCounters {
     /// The numbers now; `stuck_after` is how long a task may get nowhere.
     pub fn sample(&self, stuck_after: Duration) -> TaskSample {
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) as f64;
-        let records = self.records();
-        self.progress(|progress, now| {
-            let [in_rate, out_rate] = progress.rates.per_second(now, records);
+        let totals = self.totals();
+        self.look(|progress, now| {
+            let [in_rate, out_rate, commit_rate] = progress.rates.per_second(now, totals);
             let nan = |value: Option<f64>| value.unwrap_or(f64::NAN);
             let pause_ratio = progress.pause_ratio(now);
             let putting = match progress.activity() {
@@ -54,10 +60,11 @@ impl TaskCounters {
                 _ => 0,
             };
             TaskSample {
-                records_in: records[0] as f64,
-                records_out: records[1] as f64,
+                records_in: totals[0] as f64,
+                records_out: totals[1] as f64,
                 in_rate,
                 out_rate,
+                commit_rate,
                 records_skipped: count(&self.records_skipped),
                 record_failures: count(&self.record_failures),
                 retries: count(&self.retries),
@@ -75,7 +82,12 @@ impl TaskCounters {
                 batch_max_ms: nan(progress.batch_times.max(now)),
                 running_ratio: (1.0 - pause_ratio).max(0.0),
                 pause_ratio,
-                active: (progress.in_flight() + putting) as f64,
+                active: (progress.on_their_way() + putting) as f64,
+                active_avg: nan(progress.active.average(now)),
+                active_max: nan(progress.active.max(now)),
+                transaction_avg: nan(progress.transactions.average(now)),
+                transaction_min: nan(progress.transactions.min(now)),
+                transaction_max: nan(progress.transactions.max(now)),
                 partitions: progress.lag().len() as f64,
                 lag_max: progress.lag().iter().map(|one| one.behind()).max().unwrap_or(0) as f64,
                 stuck: f64::from(u8::from(progress.stuck(now, stuck_after).is_some())),

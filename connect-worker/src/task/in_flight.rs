@@ -6,18 +6,18 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use aqueduct_connect_api::OffsetMap;
+use aqueduct_connect_api::{OffsetMap, SourceOffset};
 
 /// A source partition and an offset in it.
 pub type SourcePosition = (Arc<OffsetMap>, Arc<OffsetMap>);
 
 /// The last offset of each partition in a batch, in the order of the records.
 #[derive(Debug, Default)]
-pub struct BatchOffsets(Vec<SourcePosition>);
+pub struct BatchOffsets(Vec<(Arc<OffsetMap>, SourceOffset)>);
 
 impl BatchOffsets {
     /// Notes where the source is after the next record.
-    pub fn push(&mut self, partition: Arc<OffsetMap>, offset: Arc<OffsetMap>) {
+    pub fn push(&mut self, partition: Arc<OffsetMap>, offset: SourceOffset) {
         match self.0.last_mut() {
             Some((last, at)) if Arc::ptr_eq(last, &partition) || **last == *partition => *at = offset,
             _ => self.0.push((partition, offset)),
@@ -65,7 +65,7 @@ impl<D> InFlight<D> {
     fn finish(&mut self, offsets: BatchOffsets) {
         for (partition, offset) in offsets.0 {
             let key = serde_json::to_string(&*partition).expect("a JSON map is JSON");
-            self.done.insert(key, (partition, offset));
+            self.done.insert(key, (partition, offset.into_map()));
         }
     }
 
@@ -100,7 +100,7 @@ mod tests {
 
     fn batch(positions: &[(i64, i64)]) -> BatchOffsets {
         let mut offsets = BatchOffsets::default();
-        positions.iter().for_each(|(p, o)| offsets.push(map("p", *p), map("o", *o)));
+        positions.iter().for_each(|(p, o)| offsets.push(map("p", *p), map("o", *o).into()));
         offsets
     }
 

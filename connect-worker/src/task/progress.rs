@@ -3,11 +3,12 @@
 //! [`Progress`] is told what the task begins and what it has got, with the time; it says for how long the task has been at
 //! it, and whether it is stuck: it has input, or was asked for some, and nothing has moved for longer than the limit.
 
+mod words;
+
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::{Duration, Instant};
 
-use aqueduct_connect_api::TopicPartition;
+use aqueduct_connect_api::{Told, TopicPartition};
 
 use super::window::{Rates, Window};
 
@@ -68,12 +69,6 @@ pub struct Stuck {
     pub waits_for: String,
 }
 
-impl fmt::Display for Stuck {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no progress for {:?}: it waits for {}", rounded(self.lasts), self.waits_for)
-    }
-}
-
 /// What has changed about being stuck.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -107,18 +102,29 @@ pub struct Progress {
     moved: Instant,
     last_error: Option<LastError>,
     stuck_since: Option<Instant>,
-    pub rates: Rates,
+    /// When records last came.
+    last_records: Option<Instant>,
+    /// What the task says itself, and since when.
+    told: Option<(Instant, Told)>,
+    /// Records of a transaction that has not ended.
+    open_records: usize,
+    /// Of records in, records out and commits.
+    pub rates: Rates<3>,
     pub batch_sizes: Window,
     /// Milliseconds of `poll` or `put`.
     pub batch_times: Window,
     /// Milliseconds of commits of offsets.
     pub commit_times: Window,
+    /// Records that were on their way, whenever that changed.
+    pub active: Window,
+    /// Records in a transaction that was committed.
+    pub transactions: Window,
 }
 
 impl Progress {
     pub fn new(now: Instant) -> Self {
         let mut rates = Rates::default();
-        rates.note(now, [0; 2]);
+        rates.note(now, [0; 3]);
         Self {
             activity: Activity::Starting,
             since: now,
@@ -130,10 +136,15 @@ impl Progress {
             moved: now,
             last_error: None,
             stuck_since: None,
+            last_records: None,
+            told: None,
+            open_records: 0,
             rates,
             batch_sizes: Window::new(now),
             batch_times: Window::new(now),
             commit_times: Window::new(now),
+            active: Window::new(now),
+            transactions: Window::new(now),
         }
     }
 
@@ -156,8 +167,13 @@ impl Progress {
             Activity::Putting(records) if records > 0 => {
                 self.batch_times.add(now, millis(took));
                 self.batch_sizes.add(now, records as f64);
+                self.active.add(now, 0.0);
             }
             _ => {}
+        }
+        if let Activity::Converting(records) = activity {
+            self.last_records = Some(now);
+            self.active.add(now, (self.on_their_way() + records) as f64);
         }
         self.activity = activity;
         self.since = now;
@@ -178,6 +194,35 @@ impl Progress {
         self.sent.push_back((now, records));
     }
 
+    /// Records are part of the open transaction, which may stay open for long.
+    pub fn in_transaction(&mut self, records: usize) {
+        self.open_records += records;
+    }
+
+    /// The open transaction has been committed, or aborted.
+    pub fn transaction_ended(&mut self, now: Instant, committed: bool) {
+        let records = std::mem::take(&mut self.open_records);
+        if committed && records > 0 {
+            self.transactions.add(now, records as f64);
+        }
+        self.active.add(now, 0.0);
+        self.moved = now;
+    }
+
+    /// What the task says itself of what keeps it from its work.
+    pub fn tell(&mut self, now: Instant, told: Option<Told>) {
+        let is_failure = |told: &Told| matches!(told, Told::Fails { .. });
+        self.told = told.map(|told| match &self.told {
+            Some((since, before)) if is_failure(before) == is_failure(&told) => (*since, told),
+            _ => (now, told),
+        });
+    }
+
+    /// What the task said of itself last.
+    pub fn told(&self) -> Option<&Told> {
+        self.told.as_ref().map(|(_, told)| told)
+    }
+
     /// The oldest batch is in the cluster.
     pub fn acknowledged(&mut self, now: Instant) {
         self.sent.pop_front();
@@ -186,6 +231,7 @@ impl Progress {
         if let Some((since, _)) = self.sent.front_mut() {
             *since = now;
         }
+        self.active.add(now, self.on_their_way() as f64);
     }
 
     /// What the task is doing failed and is tried again after `delay`.
@@ -256,59 +302,9 @@ impl Progress {
         self.sent.iter().map(|(_, records)| records).sum()
     }
 
-    /// Whether the task has not got on for `limit`, and what it waits for.
-    pub fn stuck(&self, now: Instant, limit: Duration) -> Option<Stuck> {
-        let late = |since: Instant, waits_for: &dyn Fn() -> String| {
-            let lasts = now.saturating_duration_since(since);
-            (lasts >= limit).then(|| Stuck { lasts, waits_for: waits_for() })
-        };
-        if matches!(self.activity, Activity::Paused | Activity::Stopping) {
-            return None;
-        }
-        if let Some(retry) = &self.retry
-            && let Some(stuck) = late(retry.since, &|| {
-                format!(
-                    "an operation that has failed {} times, the last time with: {}",
-                    retry.failures, retry.error
-                )
-            })
-        {
-            return Some(stuck);
-        }
-        let current = match self.activity {
-            Activity::Starting => late(self.since, &|| "start() of the connector's task to return".to_owned()),
-            Activity::Polling => late(self.since, &|| {
-                "poll() of the source to return, which answers once a second even without records".to_owned()
-            }),
-            Activity::Converting(records) => {
-                late(self.since, &|| format!("transforms and converters to be done with {records} records"))
-            }
-            Activity::Putting(records) => {
-                late(self.since, &|| format!("put() of the sink to return, which was given {records} records"))
-            }
-            Activity::Sending(0) => late(self.since, &|| "the cluster to acknowledge what was sent".to_owned()),
-            Activity::Sending(records) => {
-                late(self.since, &|| format!("the cluster to take {records} records"))
-            }
-            Activity::Committing => {
-                late(self.since, &|| "offsets to be committed, or the sink to make sure of its records".to_owned())
-            }
-            Activity::WaitingForRecords => self.lag.iter().max_by_key(|one| one.behind()).filter(|one| one.behind() > 0).and_then(|one| {
-                late(self.moved, &|| {
-                    format!(
-                        "the record {}@{}, though the partition goes on to {}; the broker does not send it",
-                        shown(&one.partition),
-                        one.position,
-                        one.end.unwrap_or_default()
-                    )
-                })
-            }),
-            Activity::Paused | Activity::Stopping | Activity::BackingOff => None,
-        };
-        current.or_else(|| {
-            let (since, _) = self.sent.front()?;
-            late(*since, &|| format!("the cluster to acknowledge {} records", self.in_flight()))
-        })
+    /// Records that the cluster does not have for good: sent and not acknowledged, or in an open transaction.
+    pub fn on_their_way(&self) -> usize {
+        self.in_flight() + self.open_records
     }
 
     /// Says, once each, that the task has become stuck and that it gets on again.
@@ -326,65 +322,14 @@ impl Progress {
         }
     }
 
-    /// What the task does, in words.
-    pub fn describe(&self, now: Instant) -> String {
-        let lasts = rounded(self.lasts(now));
-        let mut text = match self.activity {
-            Activity::Starting => format!("start() of the connector's task has been running for {lasts:?}"),
-            Activity::Paused => format!("paused for {lasts:?}"),
-            Activity::Polling => format!("poll() of the source has been running for {lasts:?}"),
-            Activity::WaitingForRecords => match self.behind() {
-                0 => format!("waiting for new records for {lasts:?}; everything there is has been read"),
-                behind => format!("waiting for records; {behind} are not read yet"),
-            },
-            Activity::Converting(records) => {
-                format!("transforming and converting {records} records for {lasts:?}")
-            }
-            Activity::Putting(records) => {
-                format!("put() of the sink has been running for {lasts:?} with {records} records")
-            }
-            Activity::Sending(0) => {
-                format!("waiting for the cluster to acknowledge what was sent for {lasts:?}")
-            }
-            Activity::Sending(records) => format!("sending {records} records to the cluster for {lasts:?}"),
-            Activity::Committing => {
-                format!("making sure of what was taken and storing offsets for {lasts:?}")
-            }
-            Activity::BackingOff => "waiting before it tries again".to_owned(),
-            Activity::Stopping => format!("stopping for {lasts:?}"),
-        };
-        if let Some(retry) = &self.retry {
-            let left = rounded(retry.due.saturating_duration_since(now));
-            text.push_str(&format!(
-                "; failed {} times, next try in {left:?}, last error: {}",
-                retry.failures, retry.error
-            ));
-        }
-        match self.in_flight() {
-            0 => {}
-            waiting => text.push_str(&format!("; {waiting} records wait for their acknowledgement")),
-        }
-        text
-    }
-
     /// Records that a sink has not got, over all of its partitions.
     pub fn behind(&self) -> i64 {
         self.lag.iter().map(PartitionLag::behind).sum()
     }
 }
 
-fn shown(partition: &TopicPartition) -> String {
-    format!("{}-{}", partition.topic, partition.partition)
-}
-
 fn millis(took: Duration) -> f64 {
     took.as_secs_f64() * 1000.0
-}
-
-/// For people: no more than tenths of seconds where there are seconds.
-fn rounded(span: Duration) -> Duration {
-    let step = if span >= Duration::from_secs(1) { 100 } else { 1 };
-    Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX) / step * step)
 }
 
 fn shortened(text: &str) -> String {
@@ -395,142 +340,4 @@ fn shortened(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMIT: Duration = Duration::from_secs(60);
-
-    struct Clock(Instant);
-
-    impl Clock {
-        fn at(&self, seconds: u64) -> Instant {
-            self.0 + Duration::from_secs(seconds)
-        }
-    }
-
-    fn start() -> (Clock, Progress) {
-        let now = Instant::now();
-        (Clock(now), Progress::new(now))
-    }
-
-    fn lag(position: i64, end: i64) -> Vec<PartitionLag> {
-        vec![PartitionLag {
-            partition: TopicPartition { topic: "t".into(), partition: 3 },
-            position,
-            end: Some(end),
-        }]
-    }
-
-    fn waits_for(progress: &Progress, now: Instant) -> Option<String> {
-        progress.stuck(now, LIMIT).map(|stuck| stuck.waits_for)
-    }
-
-    #[test]
-    fn calls_that_do_not_return_are_stuck() {
-        for (activity, words) in [
-            (Activity::Starting, "start()"),
-            (Activity::Polling, "poll()"),
-            (Activity::Converting(5), "done with 5 records"),
-            (Activity::Putting(7), "given 7 records"),
-            (Activity::Sending(2), "take 2 records"),
-            (Activity::Committing, "offsets to be committed"),
-        ] {
-            let (clock, mut progress) = start();
-            progress.enter(clock.at(10), activity);
-            assert_eq!(waits_for(&progress, clock.at(69)), None, "{activity:?}");
-            let found = waits_for(&progress, clock.at(70)).expect("stuck");
-            assert!(found.contains(words), "{found}");
-        }
-    }
-
-    #[test]
-    fn a_source_that_polls_again_and_again_is_not_stuck() {
-        let (clock, mut progress) = start();
-        for second in 0..200 {
-            progress.enter(clock.at(second), Activity::Polling);
-            progress.polled(clock.at(second), 0);
-            assert_eq!(waits_for(&progress, clock.at(second)), None);
-        }
-    }
-
-    #[test]
-    fn records_that_are_not_acknowledged_make_a_source_stuck_though_it_polls() {
-        let (clock, mut progress) = start();
-        progress.sent(clock.at(0), 3);
-        progress.sent(clock.at(50), 4);
-        for second in 1..60 {
-            progress.enter(clock.at(second), Activity::Polling);
-        }
-        assert_eq!(waits_for(&progress, clock.at(59)), None);
-        assert!(waits_for(&progress, clock.at(60)).expect("stuck").contains("acknowledge 7 records"));
-        progress.acknowledged(clock.at(61));
-        assert_eq!((waits_for(&progress, clock.at(62)), progress.in_flight()), (None, 4));
-        progress.acknowledged(clock.at(63));
-        progress.enter(clock.at(500), Activity::Polling);
-        assert_eq!(waits_for(&progress, clock.at(501)), None);
-    }
-
-    #[test]
-    fn lag_that_does_not_move_makes_a_sink_stuck() {
-        let (clock, mut progress) = start();
-        progress.enter(clock.at(0), Activity::WaitingForRecords);
-        progress.note_lag(clock.at(0), lag(5, 5));
-        assert_eq!(waits_for(&progress, clock.at(1000)), None);
-        progress.note_lag(clock.at(1000), lag(5, 9));
-        progress.note_lag(clock.at(1001), lag(6, 9));
-        for second in 1002..1061 {
-            progress.enter(clock.at(second), Activity::WaitingForRecords);
-            progress.note_lag(clock.at(second), lag(6, 10));
-            assert_eq!(waits_for(&progress, clock.at(second)), None);
-        }
-        assert!(waits_for(&progress, clock.at(1061)).expect("stuck").contains("t-3@6"));
-        progress.note_lag(clock.at(1062), lag(7, 10));
-        assert_eq!(waits_for(&progress, clock.at(1062)), None);
-        assert_eq!(progress.behind(), 3);
-    }
-
-    #[test]
-    fn failing_for_long_is_being_stuck_and_a_pause_never_is() {
-        let (clock, mut progress) = start();
-        progress.failed(clock.at(0), "no route", Duration::from_secs(1));
-        progress.enter(clock.at(30), Activity::Putting(1));
-        progress.failed(clock.at(31), "no route to host", Duration::from_secs(2));
-        assert_eq!(waits_for(&progress, clock.at(59)), None);
-        let found = waits_for(&progress, clock.at(60)).expect("stuck");
-        assert!(found.contains("failed 2 times") && found.contains("no route to host"), "{found}");
-        let told = progress.describe(clock.at(32));
-        assert!(told.contains("next try in 1s"), "{told}");
-        progress.enter(clock.at(61), Activity::Paused);
-        assert_eq!(waits_for(&progress, clock.at(500)), None);
-        progress.succeeded();
-        progress.enter(clock.at(500), Activity::WaitingForRecords);
-        assert_eq!(waits_for(&progress, clock.at(501)), None);
-        assert!((progress.pause_ratio(clock.at(500)) - 439.0 / 500.0).abs() < 0.01);
-    }
-
-    #[test]
-    fn it_is_told_once_that_it_began_and_once_that_it_ended() {
-        let (clock, mut progress) = start();
-        progress.enter(clock.at(0), Activity::Putting(1));
-        assert_eq!(progress.observe(clock.at(59), LIMIT), None);
-        assert!(matches!(progress.observe(clock.at(65), LIMIT), Some(Change::Began(_))));
-        assert_eq!(progress.observe(clock.at(70), LIMIT), None);
-        progress.enter(clock.at(80), Activity::WaitingForRecords);
-        assert_eq!(progress.observe(clock.at(80), LIMIT), Some(Change::Ended(Duration::from_secs(80))));
-        assert_eq!(progress.observe(clock.at(81), LIMIT), None);
-    }
-
-    #[test]
-    fn times_and_sizes_of_batches_are_kept_and_long_errors_are_cut() {
-        let (clock, mut progress) = start();
-        progress.enter(clock.at(1), Activity::Putting(10));
-        progress.enter(clock.at(3), Activity::Committing);
-        progress.enter(clock.at(4), Activity::WaitingForRecords);
-        let now = clock.at(5);
-        assert_eq!(progress.batch_sizes.average(now), Some(10.0));
-        assert_eq!(progress.batch_times.max(now), Some(2000.0));
-        assert_eq!(progress.commit_times.max(now), Some(1000.0));
-        progress.note_error(7, &"é".repeat(5000));
-        assert_eq!(progress.last_error().expect("an error").text.chars().count(), ERROR_LIMIT + 3);
-    }
-}
+mod tests;

@@ -155,9 +155,9 @@ async fn watched(
                 metrics.progress(|progress, now| progress.enter(now, Activity::Stopping));
             }
             () = tokio::time::sleep(look) => {
-                let records = metrics.records();
-                let change = metrics.progress(|progress, now| {
-                    progress.rates.note(now, records);
+                let totals = metrics.totals();
+                let change = metrics.look(|progress, now| {
+                    progress.rates.note(now, totals);
                     progress.observe(now, limit)
                 });
                 match change {
@@ -296,6 +296,11 @@ impl TaskStart {
             Factory::Sink { task, .. } => SinkRunner::open(self, plugin, task()).await?.run().await,
             _ => Err(PluginError::connect(format!("{} is not a connector", plugin.class))),
         }
+    }
+
+    /// The class by which the reference names the task.
+    pub fn task_class(&self) -> &str {
+        self.settings.get("task.class").map_or("", String::as_str)
     }
 
     /// Settings that every connector has.

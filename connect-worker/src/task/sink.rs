@@ -27,7 +27,7 @@ use super::runner::TaskStart;
 use super::sink_context::Context;
 use crate::config::ClientKind;
 use crate::ids::{RunState, TargetState};
-use crate::metrics::count;
+use crate::metrics::{TaskPlugins, count};
 
 /// Longest wait for records; a task gets an empty put at least this often.
 const MAX_WAIT: Duration = Duration::from_secs(1);
@@ -71,6 +71,7 @@ impl SinkRunner {
         task: Box<dyn SinkTask>,
     ) -> PluginResult<Self> {
         let settings = start.connector_settings(plugin)?;
+        start.metrics.note_plugins(TaskPlugins::read(plugin, start.task_class(), &settings));
         let errors = settings.errors();
         let config = start.client_config(ClientKind::SinkConsumer)?;
         let consumer =
@@ -128,6 +129,7 @@ impl SinkRunner {
             task: self.start.id.task,
             shutdown: stop.clone(),
             sink: self.context.clone(),
+            notice: self.start.metrics.notice.clone(),
         };
         let config = (self.plugin.config)().parse(&self.start.settings)?;
         tokio::select! {
@@ -297,8 +299,13 @@ impl SinkRunner {
             }
             self.positions.read(&first.topic, first.partition.0, first.offset.0, last.offset.0);
         }
+        self.batch.reserve(records.len());
         for record in &records {
-            match self.convert_one(record).await {
+            let converted = match self.convert.for_sink(record) {
+                Err(failure) => self.convert_again(record, failure).await,
+                converted => converted,
+            };
+            match converted {
                 Ok(Some(converted)) => self.batch.push(converted),
                 Ok(None) => {}
                 Err(failure) => self.refuse(record, failure).await?,
@@ -308,10 +315,16 @@ impl SinkRunner {
         Ok(())
     }
 
-    async fn convert_one(&mut self, record: &ConsumerRecord) -> Result<Option<SinkRecord>, Failure> {
+    /// After a failure: tries again where that may help.
+    async fn convert_again(
+        &mut self,
+        record: &ConsumerRecord,
+        failure: Failure,
+    ) -> Result<Option<SinkRecord>, Failure> {
         let mut retries = self.errors.begin();
+        let mut result = Err(failure);
         loop {
-            match self.convert.for_sink(record) {
+            match result {
                 Err(failure) if failure.error.is_retriable() && self.errors.retries() => {
                     let Some(delay) = self.errors.next_delay(&mut retries, rand::random()) else {
                         return Err(failure);
@@ -324,6 +337,7 @@ impl SinkRunner {
                     self.start.metrics.progress(|progress, now| {
                         progress.enter(now, Activity::Converting(1));
                     });
+                    result = self.convert.for_sink(record);
                 }
                 result => {
                     if retries.any() {

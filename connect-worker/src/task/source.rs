@@ -12,18 +12,21 @@ use aqueduct_connect_api::{
     SourceTask, SourceTaskContext,
 };
 use aqueduct_protocol::ids::PartitionIndex;
+use bytestring::ByteString;
 
 use self::at_least_once::AtLeastOnce;
+use self::boundary::{End, Marks};
 use self::exactly_once::ExactlyOnce;
 use super::conversion::Conversion;
 use super::errors::{ErrorPolicy, Failure, Stage};
+use super::in_flight::BatchOffsets;
 use super::progress::Activity;
 use super::runner::TaskStart;
 use super::topics::{CreationRules, TopicTracker};
 use crate::config::{ClientKind, Tolerance, TransactionBoundary};
 use crate::converters::explain::{Part, explain_unwritable};
 use crate::ids::{RunState, TargetState};
-use crate::metrics::count;
+use crate::metrics::{TaskPlugins, count};
 use crate::store::ConnectorOffsets;
 
 pub(super) struct SourceRunner {
@@ -43,11 +46,18 @@ enum Outbox {
     ExactlyOnce(ExactlyOnce),
 }
 
-/// A record of the source, ready for the cluster; without one where it was dropped.
-struct Converted {
-    record: Option<ProducerRecord>,
-    partition: Arc<OffsetMap>,
-    offset: Arc<OffsetMap>,
+/// What came out of a poll, ready for the cluster, or the part of it up to the end of a transaction.
+struct Batch {
+    records: Vec<ProducerRecord>,
+    offsets: BatchOffsets,
+    /// Records of the source; some of them may have been dropped.
+    polled: usize,
+}
+
+impl Batch {
+    fn with_room_for(records: usize) -> Self {
+        Self { records: Vec::with_capacity(records), offsets: BatchOffsets::default(), polled: 0 }
+    }
 }
 
 /// What sending needs to know of its task.
@@ -79,16 +89,12 @@ impl Sending<'_> {
         .caused_by(error)
     }
 
-    fn check(
-        &self,
-        results: Vec<aqueduct_client::Result<aqueduct_client::RecordMetadata>>,
-    ) -> PluginResult<()> {
-        for result in results {
-            if let Err(error) = result {
-                match self.errors.settings().tolerance {
-                    Tolerance::All => self.skip(error)?,
-                    Tolerance::None => return Err(self.produce_error(error)),
-                }
+    /// Judges the failures of a batch, each with how many records it has met.
+    fn check(&self, failures: Vec<(aqueduct_client::Error, usize)>) -> PluginResult<()> {
+        for (error, records) in failures {
+            match self.errors.settings().tolerance {
+                Tolerance::All => (0..records).try_for_each(|_| self.skip(error.clone()))?,
+                Tolerance::None => return Err(self.produce_error(error)),
             }
         }
         Ok(())
@@ -96,19 +102,30 @@ impl Sending<'_> {
 }
 
 impl Outbox {
+    /// Where transactions end within the batch that was polled, and after it.
+    fn marks(&mut self, polled: usize) -> Marks {
+        match self {
+            Self::AtLeastOnce(_) => Marks::default(),
+            Self::ExactlyOnce(outbox) => outbox.marks(polled),
+        }
+    }
+
+    /// Sends a batch; `end` says how the transaction ends after it, if it does.
     async fn send(
         &mut self,
         with: &Sending<'_>,
         task: &mut dyn SourceTask,
-        converted: Vec<Converted>,
+        batch: Batch,
+        end: Option<End>,
     ) -> PluginResult<()> {
         match self {
-            Self::AtLeastOnce(outbox) if converted.is_empty() => outbox.after_poll(with, task).await,
             Self::AtLeastOnce(outbox) => {
-                outbox.send(with, converted).await?;
+                if batch.polled > 0 {
+                    outbox.send(with, batch).await?;
+                }
                 outbox.after_poll(with, task).await
             }
-            Self::ExactlyOnce(outbox) => outbox.send(with, task, converted).await,
+            Self::ExactlyOnce(outbox) => outbox.send(with, task, batch, end).await,
         }
     }
 
@@ -195,6 +212,7 @@ impl SourceRunner {
     ) -> PluginResult<Self> {
         let settings = start.connector_settings(plugin)?;
         let convert = Conversion::new(&settings)?;
+        start.metrics.note_plugins(TaskPlugins::read(plugin, start.task_class(), &settings));
         let exactly_once = start.environment.config.exactly_once_enabled();
         let flush = start.environment.config.offset_flush_interval();
         let boundary = TransactionBoundary::read(settings.config(), flush);
@@ -308,6 +326,7 @@ impl SourceRunner {
             shutdown: self.start.stop.clone(),
             offsets,
             transactions,
+            notice: self.start.metrics.notice.clone(),
         })
     }
 
@@ -332,38 +351,51 @@ impl SourceRunner {
 
     /// Converts a batch and hands it on.
     async fn send(&mut self, records: Vec<SourceRecord>) -> PluginResult<()> {
-        count(&self.start.metrics.records_in, records.len());
-        if !records.is_empty() {
-            self.start.doing(Activity::Converting(records.len()));
+        let polled = records.len();
+        count(&self.start.metrics.records_in, polled);
+        if polled > 0 {
+            self.start.doing(Activity::Converting(polled));
         }
-        let mut batch: Vec<Converted> = Vec::with_capacity(records.len());
-        let mut last: Option<bytestring::ByteString> = None;
-        for SourceRecord { record, source_partition, source_offset } in records {
-            let record = self.convert(record, &source_partition, &source_offset).await?;
-            if let Some(record) = &record
-                && last.as_ref() != Some(&record.topic)
-            {
-                // The topic of the record before is almost always the same.
-                if self.topics.meet(&record.topic).await? {
-                    self.start.note_topic(&record.topic).await;
+        let mut marks = self.outbox.marks(polled);
+        let mut batch = Batch::with_room_for(polled);
+        let mut last: Option<ByteString> = None;
+        for (at, SourceRecord { record, source_partition, source_offset }) in records.into_iter().enumerate()
+        {
+            let topic = record.topic.clone();
+            let spare = self.errors.retries().then(|| record.clone());
+            let converted = match self.convert.for_topic(record) {
+                Ok(converted) => converted,
+                Err(failure) => {
+                    let place = Shown(&source_partition, &source_offset, &topic);
+                    self.convert_again(Failed { failure, spare, place }).await?
                 }
-                last = Some(record.topic.clone());
+            };
+            if let Some(record) = converted {
+                // The topic of the record before is almost always the same.
+                if last.as_ref() != Some(&record.topic) {
+                    if self.topics.meet(&record.topic).await? {
+                        self.start.note_topic(&record.topic).await;
+                    }
+                    last = Some(record.topic.clone());
+                }
+                batch.records.push(record);
             }
-            batch.push(Converted { record, partition: source_partition, offset: source_offset });
+            batch.polled += 1;
+            batch.offsets.push(source_partition, source_offset);
+            if let Some(end) = marks.records.remove(&at) {
+                let part = std::mem::replace(&mut batch, Batch::with_room_for(polled - at - 1));
+                let with = Sending { start: &self.start, errors: &self.errors };
+                self.outbox.send(&with, &mut *self.task, part, Some(end)).await?;
+            }
         }
         let with = Sending { start: &self.start, errors: &self.errors };
-        self.outbox.send(&with, &mut *self.task, batch).await
+        self.outbox.send(&with, &mut *self.task, batch, marks.batch).await
     }
 
-    async fn convert(
-        &mut self,
-        record: Record,
-        partition: &OffsetMap,
-        offset: &OffsetMap,
-    ) -> PluginResult<Option<ProducerRecord>> {
-        let topic = record.topic.clone();
-        let spare = self.errors.retries().then(|| record.clone());
-        let mut result = self.convert.for_topic(record);
+    /// Tries a record again, where that may help, and does with it what the settings say.
+    async fn convert_again(&mut self, failed: Failed<'_>) -> PluginResult<Option<ProducerRecord>> {
+        let Failed { failure, spare, place } = failed;
+        let mut result = Err(failure);
         let mut retries = self.errors.begin();
         while let (Err(failure), Some(record)) = (&result, &spare) {
             if !failure.error.is_retriable() {
@@ -380,11 +412,19 @@ impl SourceRunner {
         match result {
             Ok(converted) => Ok(converted),
             Err(failure) => {
-                self.start.note_failure(&self.errors, &failure, &Shown(partition, offset, &topic));
-                self.errors.tolerate(failure, &Shown(partition, offset, &topic))?;
+                self.start.note_failure(&self.errors, &failure, &place);
+                self.errors.tolerate(failure, &place)?;
                 count(&self.start.metrics.records_skipped, 1);
                 Ok(None)
             }
         }
     }
+}
+
+/// A record that could not be converted at once.
+struct Failed<'a> {
+    failure: Failure,
+    /// The record, where it may be tried again.
+    spare: Option<Record>,
+    place: Shown<'a>,
 }

@@ -10,11 +10,12 @@ const HALF: Duration = Duration::from_secs(30);
 struct Sample {
     count: u64,
     sum: f64,
+    min: f64,
     max: f64,
 }
 
 /// Values of the last 30 to 60 seconds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Window {
     since: Instant,
     now: Sample,
@@ -29,6 +30,7 @@ impl Window {
     pub fn add(&mut self, now: Instant, value: f64) {
         self.age(now);
         let sample = &mut self.now;
+        sample.min = if sample.count == 0 { value } else { sample.min.min(value) };
         sample.max = if sample.count == 0 { value } else { sample.max.max(value) };
         sample.count += 1;
         sample.sum += value;
@@ -44,7 +46,7 @@ impl Window {
     }
 
     fn samples(&self, now: Instant) -> [Sample; 2] {
-        let mut aged = self.clone();
+        let mut aged = *self;
         aged.age(now);
         [aged.now, aged.before]
     }
@@ -57,21 +59,33 @@ impl Window {
     }
 
     /// `None` where nothing has happened.
+    pub fn min(&self, now: Instant) -> Option<f64> {
+        let samples = self.samples(now);
+        samples.iter().filter(|sample| sample.count > 0).map(|sample| sample.min).reduce(f64::min)
+    }
+
+    /// `None` where nothing has happened.
     pub fn max(&self, now: Instant) -> Option<f64> {
         let samples = self.samples(now);
         samples.iter().filter(|sample| sample.count > 0).map(|sample| sample.max).reduce(f64::max)
     }
 }
 
-/// How fast two counters grow: their values at some moments of the last minute.
-#[derive(Clone, Debug, Default)]
-pub struct Rates(VecDeque<(Instant, [u64; 2])>);
+/// How fast counters grow: their values at some moments of the last minute.
+#[derive(Clone, Debug)]
+pub struct Rates<const N: usize>(VecDeque<(Instant, [u64; N])>);
 
-impl Rates {
+impl<const N: usize> Default for Rates<N> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<const N: usize> Rates<N> {
     const SPAN: Duration = Duration::from_secs(60);
 
     /// Notes the values; every few seconds is enough.
-    pub fn note(&mut self, now: Instant, values: [u64; 2]) {
+    pub fn note(&mut self, now: Instant, values: [u64; N]) {
         self.0.push_back((now, values));
         while self.0.get(1).is_some_and(|(at, _)| now.saturating_duration_since(*at) >= Self::SPAN) {
             self.0.pop_front();
@@ -79,10 +93,10 @@ impl Rates {
     }
 
     /// By how much the counters have grown a second, given what they are now.
-    pub fn per_second(&self, now: Instant, values: [u64; 2]) -> [f64; 2] {
-        let Some((at, before)) = self.0.front() else { return [0.0; 2] };
+    pub fn per_second(&self, now: Instant, values: [u64; N]) -> [f64; N] {
+        let Some((at, before)) = self.0.front() else { return [0.0; N] };
         let seconds = now.saturating_duration_since(*at).as_secs_f64().max(1.0);
-        [0, 1].map(|i| values[i].saturating_sub(before[i]) as f64 / seconds)
+        std::array::from_fn(|i| values[i].saturating_sub(before[i]) as f64 / seconds)
     }
 }
 
@@ -100,6 +114,7 @@ mod tests {
         window.add(at(31), 1.0);
         window.add(at(32), 2.0);
         assert_eq!((window.average(at(33)), window.max(at(33))), (Some(4.0), Some(9.0)));
+        assert_eq!((window.min(at(33)), window.min(at(62))), (Some(1.0), Some(1.0)));
         assert_eq!(window.max(at(62)), Some(2.0));
         assert_eq!(window.max(at(130)), None);
     }

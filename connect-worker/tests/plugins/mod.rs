@@ -139,7 +139,11 @@ impl SourceTask for Numbers {
             ..Record::default()
         };
         self.next += 1;
-        Ok(vec![SourceRecord { record, source_partition: partition(), source_offset: position(self.next) }])
+        Ok(vec![SourceRecord {
+            record,
+            source_partition: partition(),
+            source_offset: position(self.next).into(),
+        }])
     }
 }
 

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use aqueduct_connect_api::{Error, Result};
+use aqueduct_connect_api::{Error, Notice, Result};
 use bytes::Bytes;
 use elasticsearch::auth::Credentials;
 use elasticsearch::cert::{Certificate, CertificateValidation};
@@ -27,6 +27,8 @@ pub struct Client {
     max_retries: u32,
     retry_backoff: Duration,
     flush_timeout: Duration,
+    /// Where it is said that requests are tried again.
+    notice: Notice,
 }
 
 /// An answer that came.
@@ -51,7 +53,7 @@ impl Answer {
 }
 
 impl Client {
-    pub fn new(settings: &Settings) -> Result<Self> {
+    pub fn new(settings: &Settings, notice: Notice) -> Result<Self> {
         let pool = MultiNodeConnectionPool::round_robin(settings.urls.clone(), None);
         let mut builder = TransportBuilder::new(pool)
             .request_body_compression(settings.compression)
@@ -85,6 +87,7 @@ impl Client {
             max_retries: settings.max_retries,
             retry_backoff: settings.retry_backoff,
             flush_timeout: settings.flush_timeout,
+            notice,
         })
     }
 
@@ -135,7 +138,12 @@ impl Client {
                     failures += 1;
                     format!("status {}: {}", answer.status, answer.text())
                 }
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    if attempt > 1 {
+                        self.notice.clear();
+                    }
+                    return Ok(answer);
+                }
                 Err(cause) => {
                     failures += 1;
                     cause
@@ -150,6 +158,7 @@ impl Client {
                 )));
             }
             let wait = self.pause(attempt);
+            self.notice.failed(&format_args!("a request to {}: {problem}", self.places));
             tracing::warn!(
                 problem,
                 attempt,

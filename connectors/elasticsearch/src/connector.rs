@@ -2,7 +2,9 @@
 
 use aqueduct_connect_api::config::ConfigValueInfo;
 use aqueduct_connect_api::inventory;
-use aqueduct_connect_api::{Config, ConfigMap, Connector, ConnectorContext, Error, Factory, Plugin, Result};
+use aqueduct_connect_api::{
+    Config, ConfigMap, Connector, ConnectorContext, Error, Factory, Notice, Plugin, Result,
+};
 use async_trait::async_trait;
 use elasticsearch::http::Method;
 
@@ -59,7 +61,7 @@ impl Connector for ElasticsearchSink {
 
 /// Asks a server who it is.
 async fn check(settings: &Settings) -> Result<()> {
-    let client = Client::new(settings)?;
+    let client = Client::new(settings, Notice::default())?;
     let at_url = |why: String| Error::config(CONNECTION_URL, settings.places(), why);
     let answer = client.call_once(Method::Get, "").await.map_err(|cause| {
         at_url(format!("no answer: {cause}; check that the server runs and that the address is right"))

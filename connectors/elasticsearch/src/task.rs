@@ -49,7 +49,7 @@ struct Running {
 impl SinkTask for ElasticsearchSinkTask {
     async fn start(&mut self, context: SinkTaskContext, config: &Config) -> Result<()> {
         let settings = Arc::new(Settings::read(config)?);
-        let client = Client::new(&settings)?;
+        let client = Client::new(&settings, context.notice.clone())?;
         // Updates carry no version: only one request after the other keeps their order.
         let most_requests = if settings.upsert { 1 } else { settings.max_in_flight };
         self.running = Some(Running {

@@ -253,7 +253,7 @@ impl Querier {
                 ..Record::default()
             },
             source_partition: Arc::clone(&self.partition),
-            source_offset: Arc::new(self.offset.to_map()),
+            source_offset: self.offset.to_map().into(),
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_connect_api::{Config, Error, OffsetStore, Result, SourceRecord, SourceTask, SourceTaskContext};
+use aqueduct_connect_api::{
+    Config, Error, Notice, OffsetStore, Result, SourceRecord, SourceTask, SourceTaskContext,
+};
 use async_trait::async_trait;
 use tokio::time::Instant;
 
@@ -32,6 +34,7 @@ struct Running {
     connected_before: bool,
     /// Queries that failed one after the other.
     failures: i64,
+    notice: Notice,
 }
 
 #[async_trait]
@@ -55,8 +58,14 @@ impl SourceTask for JdbcSourceTask {
                 offset,
             ));
         }
-        self.running =
-            Some(Running { settings, queriers, session: None, connected_before: false, failures: 0 });
+        self.running = Some(Running {
+            settings,
+            queriers,
+            session: None,
+            connected_before: false,
+            failures: 0,
+            notice: context.notice,
+        });
         Ok(())
     }
 
@@ -132,7 +141,9 @@ impl Running {
                 Ok(Progress::Done(session)) => {
                     self.session = Some(session);
                     self.connected_before = true;
-                    self.failures = 0;
+                    if std::mem::take(&mut self.failures) > 0 {
+                        self.notice.clear();
+                    }
                 }
                 Err(Failure::Database(error)) => self.failed(next, error)?,
                 Err(Failure::Fatal(error)) => return Err(error),
@@ -155,6 +166,7 @@ impl Running {
             )));
         }
         let source = self.queriers[querier].source();
+        self.notice.failed(&format_args!("{source}: {error}"));
         tracing::warn!(%error, %source, failures = self.failures, "query failed; it is asked again");
         self.queriers[querier].abandon(Instant::now() + self.settings.poll_interval);
         Ok(())

@@ -147,6 +147,7 @@ impl Engine {
                             self.retries.failed - 1
                         ))));
                     };
+                    self.output.notice.failed(&error);
                     tracing::warn!(error = %error, wait_ms = wait.as_millis() as u64, "trying again");
                     tokio::time::sleep(wait).await;
                 }

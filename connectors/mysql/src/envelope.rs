@@ -223,7 +223,7 @@ impl Envelopes {
         SourceRecord {
             record: Record { topic: topic.clone(), key, value, headers, ..Record::default() },
             source_partition: self.partition.clone(),
-            source_offset: offset.clone(),
+            source_offset: offset.clone().into(),
         }
     }
 

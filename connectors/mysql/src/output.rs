@@ -1,6 +1,6 @@
 //! The bounded way from the reader to `poll`.
 
-use aqueduct_connect_api::{Error, Result, SourceRecord};
+use aqueduct_connect_api::{Error, Notice, Result, SourceRecord};
 use tokio::sync::mpsc;
 
 use crate::config::Settings;
@@ -23,10 +23,12 @@ pub struct Output {
     max_bytes: usize,
     /// Whether any record has gone out.
     pub sent_any: bool,
+    /// Where it is said that the server is out of reach.
+    pub notice: Notice,
 }
 
 impl Output {
-    pub fn new(settings: &Settings) -> (Self, mpsc::Receiver<Result<Vec<SourceRecord>>>) {
+    pub fn new(settings: &Settings, notice: Notice) -> (Self, mpsc::Receiver<Result<Vec<SourceRecord>>>) {
         let waiting = waiting(settings);
         let (sender, receiver) = mpsc::channel(waiting);
         let all = if settings.max_queue_bytes == 0 { DEFAULT_BYTES } else { settings.max_queue_bytes };
@@ -37,6 +39,7 @@ impl Output {
             max_records: settings.max_batch,
             max_bytes: (all / (waiting + 2)).max(1),
             sent_any: false,
+            notice,
         };
         (output, receiver)
     }
@@ -68,6 +71,7 @@ impl Output {
             return Ok(());
         }
         self.sent_any = true;
+        self.notice.clear();
         self.bytes = 0;
         let batch = std::mem::take(&mut self.batch);
         self.sender.send(Ok(batch)).await.map_err(|_| Error::connect("the task has stopped"))

@@ -351,7 +351,7 @@ impl Snapshot<'_> {
             let out = self.output.batch();
             self.envelopes.push(out, &held.schema, Change::Read(held.row), &held.info, Stamp::now(&map));
         } else if let Some(record) = self.output.batch().last_mut() {
-            record.source_offset = map;
+            record.source_offset = map.into();
         } else if !self.output.sent_any {
             // No record carries the end: nothing can be in flight that it would overtake.
             self.offsets.store(&self.envelopes.partition, &map).await?;

@@ -129,6 +129,7 @@ impl<'a> Stream<'a> {
             gtids = restart.gtids,
             "reading the binlog"
         );
+        self.output.notice.clear();
         self.skip = Skip::new(&restart);
         self.offset.restarted();
         self.last_record = Instant::now();

@@ -38,7 +38,7 @@ impl SourceTask for Task {
     async fn start(&mut self, context: SourceTaskContext, config: &Config) -> Result<()> {
         let settings = Arc::new(Settings::read(config, self.flavor)?);
         let wait = settings.poll_interval.min(LONGEST_POLL);
-        let (output, batches) = Output::new(&settings);
+        let (output, batches) = Output::new(&settings, context.notice);
         let engine = Engine::new(settings, context.task, context.offsets, output);
         self.running = Some(Running { engine: tokio::spawn(engine.run()), batches, wait });
         Ok(())

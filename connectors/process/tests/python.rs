@@ -189,6 +189,7 @@ async fn values_pass_through_python_unchanged() {
         task: 0,
         shutdown: CancellationToken::new(),
         sink: said.clone(),
+        notice: Default::default(),
     };
     task.start(context, &settings(&description, &file)).await.expect("starts");
     let samples = samples();
@@ -251,6 +252,7 @@ async fn a_source_asks_for_offsets_and_gives_what_fits_a_message() {
         shutdown: CancellationToken::new(),
         offsets: offsets.clone(),
         transactions: None,
+        notice: Default::default(),
     };
     let mut task = ProcessSourceTask::new(served);
     task.start(context, &settings(&description, &file)).await.expect("starts");

@@ -2,6 +2,8 @@
 //! MBean joined (`sink-task-metrics`, `put-batch-avg-time-ms`: `kafka_connect_sink_task_put_batch_avg_time_ms`), as the
 //! usual rules for the JMX exporter make it; the help text names the MBean. There is one series for each task and metric.
 
+mod coordinator;
+mod plugins;
 mod task;
 mod text;
 
@@ -29,7 +31,9 @@ fn render(api: &ConnectApi) -> String {
     let mut text = Text::default();
     worker(api, &mut text);
     rebalances(api, &mut text);
+    coordinator::write(api, &mut text);
     connectors(api, &mut text);
+    plugins::write(api, &mut text);
     tasks(api, &mut text);
     text.0
 }
@@ -45,6 +49,18 @@ fn worker(api: &ConnectApi, text: &mut Text) {
     let names = api.herder.connectors();
     let states: Vec<_> = names.iter().filter_map(|name| api.herder.status(name).ok()).collect();
     let own = states.iter().filter(|state| state.connector.worker_id == here).count();
+    text.head("app", "info", "gauge", "version and commit-id of this worker, as labels");
+    let commit = option_env!("AQUEDUCT_COMMIT").unwrap_or("unknown");
+    let labels = [("version", env!("CARGO_PKG_VERSION")), ("commit_id", commit)];
+    text.series("app", "info", &labels, 1.0);
+    let started = metrics.started_at() as f64;
+    text.one(
+        "app-info",
+        "start-time-ms",
+        "gauge",
+        "Milliseconds since 1970 when the worker started",
+        started,
+    );
     text.one(WORKER, "connector-count", "gauge", "Connectors that run on this worker", own as f64);
     let tasks = metrics.tasks().len();
     text.one(WORKER, "task-count", "gauge", "Tasks that run on this worker", tasks as f64);

@@ -25,7 +25,7 @@ impl HttpPeers {
 
     /// A request to the whole address `url`.
     pub(super) fn request(&self, method: Method, url: &str) -> RequestBuilder {
-        self.client.client().request(method, url).header(reqwest::header::ACCEPT, "application/json")
+        self.client.client(url).request(method, url).header(reqwest::header::ACCEPT, "application/json")
     }
 }
 

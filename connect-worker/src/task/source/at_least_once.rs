@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use aqueduct_client::{Deliveries, Producer, ProducerRecord};
+use aqueduct_client::{Producer, ProducerRecord, Settled};
 use aqueduct_connect_api::{Result as PluginResult, SourceTask};
 
-use super::super::in_flight::{BatchOffsets, InFlight, SourcePosition};
+use super::super::in_flight::{InFlight, SourcePosition};
 use super::super::progress::Activity;
-use super::{Converted, Sending};
+use super::{Batch, Sending};
 use crate::config::Tolerance;
 use crate::metrics::count;
 use crate::store::{ConnectorOffsets, OffsetPair};
@@ -18,7 +18,7 @@ const MAX_BATCHES_IN_FLIGHT: usize = 64;
 pub struct AtLeastOnce {
     producer: Producer,
     offsets: ConnectorOffsets,
-    in_flight: InFlight<Deliveries>,
+    in_flight: InFlight<Settled>,
     last_flush: Instant,
 }
 
@@ -28,14 +28,8 @@ impl AtLeastOnce {
     }
 
     /// Buffers a batch.
-    pub async fn send(&mut self, with: &Sending<'_>, converted: Vec<Converted>) -> PluginResult<()> {
-        let polled = converted.len();
-        let mut offsets = BatchOffsets::default();
-        let mut batch: Vec<ProducerRecord> = Vec::with_capacity(converted.len());
-        for Converted { record, partition, offset } in converted {
-            batch.extend(record);
-            offsets.push(partition, offset);
-        }
+    pub async fn send(&mut self, with: &Sending<'_>, batch: Batch) -> PluginResult<()> {
+        let Batch { records: batch, offsets, polled } = batch;
         if batch.is_empty() {
             self.in_flight.push_empty(offsets);
             return Ok(());
@@ -48,7 +42,7 @@ impl AtLeastOnce {
         let spare = (with.errors.settings().tolerance == Tolerance::All).then(|| batch.clone());
         match self.producer.send_all(batch).await {
             Ok(deliveries) => {
-                self.in_flight.push(deliveries, offsets);
+                self.in_flight.push(deliveries.settled(), offsets);
                 with.start.metrics.progress(|progress, now| progress.sent(now, polled));
             }
             Err(error) => match spare {
@@ -118,8 +112,8 @@ impl AtLeastOnce {
     fn reap(&mut self, with: &Sending<'_>) -> PluginResult<()> {
         use futures_util::FutureExt as _;
         while let Some(deliveries) = self.in_flight.front() {
-            let Some(results) = deliveries.now_or_never() else { break };
-            with.check(results)?;
+            let Some(failures) = deliveries.now_or_never() else { break };
+            with.check(failures)?;
             self.in_flight.front_done();
             with.start.metrics.progress(|progress, now| progress.acknowledged(now));
         }
@@ -128,8 +122,8 @@ impl AtLeastOnce {
 
     async fn finish_oldest(&mut self, with: &Sending<'_>) -> PluginResult<()> {
         if let Some(deliveries) = self.in_flight.front() {
-            let results = deliveries.await;
-            with.check(results)?;
+            let failures = deliveries.await;
+            with.check(failures)?;
             self.in_flight.front_done();
             with.start.metrics.progress(|progress, now| progress.acknowledged(now));
         }

@@ -16,8 +16,8 @@ use tokio::sync::Mutex;
 use super::super::in_flight::{BatchOffsets, InFlight, SourcePosition};
 use super::super::progress::Activity;
 use super::at_least_once::tell_task;
-use super::boundary::{Boundaries, End, Said};
-use super::{Converted, Sending};
+use super::boundary::{Boundaries, End, Marks, Said};
+use super::{Batch, Sending};
 use crate::config::TransactionBoundary;
 use crate::metrics::count;
 use crate::store::{ConnectorOffsets, OffsetPair};
@@ -81,25 +81,21 @@ impl ExactlyOnce {
             .map_err(|e| failed("others have taken its place", e))
     }
 
+    /// Where transactions end within the batch of so many records that was polled, and after it.
+    pub fn marks(&mut self, polled: usize) -> Marks {
+        self.boundaries.of_batch(Instant::now(), &self.said, polled)
+    }
+
     /// Adds a batch to the transaction, and ends it where it is to end.
     pub async fn send(
         &mut self,
         with: &Sending<'_>,
         task: &mut dyn SourceTask,
-        converted: Vec<Converted>,
+        batch: Batch,
+        end: Option<End>,
     ) -> PluginResult<()> {
-        let mut marks = self.boundaries.of_batch(Instant::now(), &self.said, converted.len());
-        let (mut batch, mut offsets) = (Vec::with_capacity(converted.len()), BatchOffsets::default());
-        for (at, Converted { record, partition, offset }) in converted.into_iter().enumerate() {
-            batch.extend(record);
-            offsets.push(partition, offset);
-            if let Some(end) = marks.records.remove(&at) {
-                self.add(with, std::mem::take(&mut batch), std::mem::take(&mut offsets)).await?;
-                self.end(with, task, end).await?;
-            }
-        }
-        self.add(with, batch, offsets).await?;
-        match marks.batch {
+        self.add(with, batch.records, batch.offsets).await?;
+        match end {
             Some(end) => self.end(with, task, end).await,
             None => Ok(()),
         }
@@ -119,6 +115,7 @@ impl ExactlyOnce {
         }
         if !batch.is_empty() {
             count(&with.start.metrics.records_out, batch.len());
+            with.start.metrics.progress(|progress, _| progress.in_transaction(batch.len()));
             self.records += batch.len();
             with.start.doing(Activity::Sending(batch.len()));
             let mut open = self.writer.begin().await.map_err(|e| with.produce_error(e))?;
@@ -157,7 +154,7 @@ impl ExactlyOnce {
         count(&with.start.metrics.commits, 1);
         tracing::trace!(task = %with.start.id, records = self.records, took = ?began.elapsed(), "transaction committed");
         self.records = 0;
-        with.start.metrics.progress(|progress, now| progress.acknowledged(now));
+        with.start.metrics.progress(|progress, now| progress.transaction_ended(now, end == End::Commit));
         self.writer.offsets.copy(&pairs(&done)).await;
         tell_task(with, task, done).await;
         Ok(())

@@ -81,6 +81,7 @@ impl Task {
             task: 0,
             shutdown: CancellationToken::new(),
             sink: Arc::clone(&letters) as Arc<dyn SinkContext>,
+            notice: Default::default(),
         };
         let config: Config = (plugin().config)().parse(&settings(url, pairs)).expect("settings");
         let mut task = task();

@@ -1,15 +1,17 @@
 //! The task of the file source.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aqueduct_connect_api::{
-    Config, Error, OffsetMap, Record, Result, Schema, SchemaAndValue, SchemaRef, SourceRecord, SourceTask,
-    SourceTaskContext, Type, Value,
+    Config, Error, Notice, OffsetMap, Record, Result, Schema, SchemaAndValue, SchemaRef, SourceOffset,
+    SourceRecord, SourceTask, SourceTaskContext, Type, Value,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use bytestring::ByteString;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::follow::{Cause, Follower, LONGEST_LINE, Look};
@@ -18,9 +20,13 @@ use super::{BATCH_SIZE, FILENAME_FIELD, POSITION_FIELD, TOPIC, file_of, not_regu
 
 /// A poll that finds nothing answers after this time.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Looks at a quiet file follow each other after this time at first, then after twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_millis(160);
+/// Between two looks at a quiet file; it is looked at the less often the longer it has been quiet, so that a thousand
+/// files to which nothing is written cost little.
+const PAUSES: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(1);
+/// Part of the time that a file has been quiet which passes until the next look.
+const PAUSE_PART: u32 = 16;
+/// Looks at files that are under way at once, for each takes a thread for itself.
+static LOOKS: Semaphore = Semaphore::const_new(64);
 
 /// Reads lines. One record a line: a string without key, with the byte position after the line as offset.
 #[derive(Default)]
@@ -37,9 +43,16 @@ struct Running {
     partition: Arc<OffsetMap>,
     /// Bytes of all lines that were given out; `None` for standard input.
     position: Option<u64>,
+    /// The offset in standard input.
+    nowhere: Arc<OffsetMap>,
     /// What `file` says.
     path: String,
     missing_told: bool,
+    /// Since when nothing new has been found.
+    quiet_since: Option<Instant>,
+    /// Records of the last poll that gave any.
+    usual: usize,
+    notice: Notice,
 }
 
 enum Input {
@@ -69,8 +82,12 @@ impl SourceTask for FileStreamSourceTask {
             schema: Schema::of(Type::String),
             partition: Arc::new(partition),
             position,
+            nowhere: Arc::new(OffsetMap::from_iter([(POSITION_FIELD.to_owned(), serde_json::Value::Null)])),
             path: file.unwrap_or_else(|| "standard input".to_owned()),
             missing_told: false,
+            quiet_since: None,
+            usual: 0,
+            notice: context.notice,
         });
         Ok(())
     }
@@ -101,11 +118,11 @@ fn stored_position(offset: Option<OffsetMap>) -> Result<u64> {
 impl Running {
     async fn poll(&mut self) -> Result<Vec<SourceRecord>> {
         let deadline = Instant::now() + PATIENCE;
-        let mut pause = FIRST_PAUSE;
         let mut records = Vec::new();
         loop {
             self.take_lines(&mut records);
             if records.len() == self.batch_size {
+                self.usual = records.len();
                 return Ok(records);
             }
             let found = match &mut self.input {
@@ -118,14 +135,16 @@ impl Running {
                 }
             };
             if found {
+                self.quiet_since = None;
                 continue;
             }
             let now = Instant::now();
+            let quiet = now.duration_since(*self.quiet_since.get_or_insert(now));
             if !records.is_empty() || now >= deadline {
+                self.usual = records.len();
                 return Ok(records);
             }
-            tokio::time::sleep_until(deadline.min(now + pause)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            tokio::time::sleep_until(deadline.min(now + pause_after(quiet))).await;
         }
     }
 
@@ -133,6 +152,9 @@ impl Running {
     fn take_lines(&mut self, records: &mut Vec<SourceRecord>) {
         if self.lines.needs_more() {
             return;
+        }
+        if records.is_empty() {
+            records.reserve(self.usual);
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
         while records.len() < self.batch_size {
@@ -152,10 +174,10 @@ impl Running {
                     ..Record::default()
                 },
                 source_partition: Arc::clone(&self.partition),
-                source_offset: Arc::new(OffsetMap::from_iter([(
-                    POSITION_FIELD.to_owned(),
-                    position.map_or(serde_json::Value::Null, Into::into),
-                )])),
+                source_offset: match position {
+                    Some(position) => SourceOffset::number(POSITION_FIELD, position),
+                    None => self.nowhere.clone().into(),
+                },
             });
         }
     }
@@ -163,6 +185,7 @@ impl Running {
     /// Reads on in the file; says whether there is something new.
     async fn look(&mut self) -> Result<bool> {
         let Input::File(slot) = &mut self.input else { return Ok(false) };
+        let _turn = LOOKS.acquire().await.map_err(|e| Error::connect("no turn to read").caused_by(e))?;
         let Some(mut follower) = slot.take() else {
             return Err(Error::connect(format!("reading {} was broken off; restart the task", self.path)));
         };
@@ -186,19 +209,27 @@ impl Running {
                 if bytes.len() < bytes.capacity() / 4 {
                     bytes.shrink_to_fit();
                 }
-                self.missing_told = false;
+                self.found();
                 self.lines.refill(bytes);
                 Ok(true)
             }
-            Look::Quiet => Ok(false),
+            Look::Quiet => {
+                self.found();
+                Ok(false)
+            }
             Look::Missing => {
                 if !self.missing_told {
                     tracing::warn!(file = self.path, "the file is not there; waiting until it is");
+                    self.notice.waits_for(format!(
+                        "the file {}, which is not there: create it, or correct the connector's setting 'file'",
+                        self.path
+                    ));
                     self.missing_told = true;
                 }
                 Ok(false)
             }
             Look::StartedAgain(cause) => {
+                self.found();
                 self.start_again(cause);
                 Ok(true)
             }
@@ -209,6 +240,12 @@ impl Running {
                 self.path,
                 self.position.unwrap_or_default()
             ))),
+        }
+    }
+
+    fn found(&mut self) {
+        if std::mem::take(&mut self.missing_told) {
+            self.notice.clear();
         }
     }
 
@@ -254,7 +291,22 @@ impl Running {
     }
 }
 
+fn pause_after(quiet: Duration) -> Duration {
+    (quiet / PAUSE_PART).clamp(*PAUSES.start(), *PAUSES.end())
+}
+
 /// The line as text. What is not UTF-8 becomes U+FFFD, as Java's readers do it.
 fn text(line: Bytes) -> ByteString {
     ByteString::try_from(line.clone()).unwrap_or_else(|_| String::from_utf8_lossy(&line).into_owned().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_looked_at_the_less_often_the_longer_it_is_quiet() {
+        let pauses = [0, 160, 1600, 16_000, 60_000].map(|quiet| pause_after(Duration::from_millis(quiet)));
+        assert_eq!(pauses, [10, 10, 100, 1000, 1000].map(Duration::from_millis));
+    }
 }

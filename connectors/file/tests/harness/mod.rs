@@ -66,6 +66,7 @@ pub async fn source(path: &Path, offsets: &Arc<Offsets>, batch_size: &str) -> Bo
         shutdown: CancellationToken::new(),
         offsets: Arc::clone(offsets) as Arc<dyn OffsetStore>,
         transactions: None,
+        notice: Default::default(),
     };
     let mut task = task();
     task.start(context, &config).await.expect("started");
@@ -100,6 +101,7 @@ pub async fn sink(path: &Path) -> Result<Box<dyn SinkTask>> {
         task: 0,
         shutdown: CancellationToken::new(),
         sink: Arc::new(Sink),
+        notice: Default::default(),
     };
     let mut task = task();
     task.start(context, &parsed(plugin, path, &[])).await?;

@@ -105,6 +105,7 @@ pub async fn task(config: &ConfigMap, offsets: &Arc<Offsets>) -> Result<Box<dyn 
         shutdown: CancellationToken::new(),
         offsets: Arc::clone(offsets) as Arc<dyn OffsetStore>,
         transactions: None,
+        notice: Default::default(),
     };
     let mut task = task();
     let config = configs.first().cloned().unwrap_or_else(|| config.clone());

@@ -88,6 +88,7 @@ impl Capture {
             shutdown: CancellationToken::new(),
             offsets: Arc::clone(offsets) as Arc<dyn OffsetStore>,
             transactions: None,
+            notice: Default::default(),
         };
         let config = (plugin.config)().parse(config).expect("good settings");
         task.start(context, &config).await.expect("start");

@@ -268,7 +268,7 @@ impl RecordReader {
                 offset: None,
             },
             source_partition: self.partition(written.source_partition)?,
-            source_offset: Arc::new(offset_map("source_offset", written.source_offset.get())?),
+            source_offset: offset_map("source_offset", written.source_offset.get())?.into(),
         })
     }
 

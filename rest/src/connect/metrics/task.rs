@@ -130,6 +130,41 @@ pub const METRICS: &[Metric] = &[
         "Records polled that the cluster has not acknowledged",
         |s| s.active,
     ),
+    gauge(
+        Of::Source,
+        SOURCE,
+        "source-record-active-count-avg",
+        "Mean of the records on their way, whenever that changed in the last minute",
+        |s| s.active_avg,
+    ),
+    gauge(
+        Of::Source,
+        SOURCE,
+        "source-record-active-count-max",
+        "Most records on their way in the last minute",
+        |s| s.active_max,
+    ),
+    gauge(
+        Of::Source,
+        SOURCE,
+        "transaction-size-avg",
+        "Mean number of records in the transactions of the last minute",
+        |s| s.transaction_avg,
+    ),
+    gauge(
+        Of::Source,
+        SOURCE,
+        "transaction-size-min",
+        "Records in the smallest transaction of the last minute",
+        |s| s.transaction_min,
+    ),
+    gauge(
+        Of::Source,
+        SOURCE,
+        "transaction-size-max",
+        "Records in the largest transaction of the last minute",
+        |s| s.transaction_max,
+    ),
     counter(Of::Sink, SINK, "sink-record-read-total", "Records read from topics, before transforms", |s| {
         s.records_in
     }),
@@ -158,6 +193,20 @@ pub const METRICS: &[Metric] = &[
         |s| s.lag_max,
     ),
     gauge(Of::Sink, SINK, "sink-record-active-count", "Records that the task works on", |s| s.active),
+    gauge(
+        Of::Sink,
+        SINK,
+        "sink-record-active-count-avg",
+        "Mean of the records that the task worked on, whenever that changed in the last minute",
+        |s| s.active_avg,
+    ),
+    gauge(
+        Of::Sink,
+        SINK,
+        "sink-record-active-count-max",
+        "Most records that the task worked on in the last minute",
+        |s| s.active_max,
+    ),
     gauge(Of::Sink, SINK, "partition-count", "Partitions that the task reads", |s| s.partitions),
     gauge(Of::Sink, SINK, "offset-commit-seq-no", "Number of the last commit of offsets", |s| {
         s.commits + s.commit_failures
@@ -165,11 +214,25 @@ pub const METRICS: &[Metric] = &[
     counter(Of::Sink, SINK, "offset-commit-completion-total", "Commits of offsets that succeeded", |s| {
         s.commits
     }),
+    gauge(
+        Of::Sink,
+        SINK,
+        "offset-commit-completion-rate",
+        "Commits of offsets that succeeded, a second over the last minute",
+        |s| s.commit_rate,
+    ),
     counter(
         Of::Sink,
         SINK,
         "offset-commit-skip-total",
         "Commits whose answer came too late to count: none, each is waited for",
+        |_| 0.0,
+    ),
+    gauge(
+        Of::Sink,
+        SINK,
+        "offset-commit-skip-rate",
+        "Commits whose answer came too late to count, a second: none, each is waited for",
         |_| 0.0,
     ),
     gauge(Of::Sink, SINK, "put-batch-avg-time-ms", "Mean time of a put() with records", |s| s.batch_avg_ms),

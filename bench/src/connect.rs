@@ -173,6 +173,7 @@ pub fn run(args: &Args) -> Result<()> {
         true => Some(Elasticsearch::start()?),
         false => None,
     };
+    runtime.block_on(async { Connection::open(broker.port).await?.find_coordinator("bench").await })?;
     for round in 1..=args.rounds() {
         eprintln!("round {round} of {}", args.rounds());
         let connection = runtime.block_on(Connection::open(broker.port))?;

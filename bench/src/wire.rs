@@ -9,7 +9,8 @@ use aqueduct_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use aqueduct_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use aqueduct_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use aqueduct_protocol::messages::{
-    CreateTopicsRequest, FetchRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest,
+    CreateTopicsRequest, FetchRequest, FindCoordinatorRequest, ListOffsetsRequest, MetadataRequest,
+    ProduceRequest,
 };
 use aqueduct_protocol::records::{BatchBuilder, Compression};
 use aqueduct_protocol::{Request, frame};
@@ -24,6 +25,7 @@ pub const FETCH: i16 = 11;
 const LIST_OFFSETS: i16 = 5;
 const METADATA: i16 = 8;
 const CREATE_TOPICS: i16 = 4;
+const FIND_COORDINATOR: i16 = 1;
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// One connection.
@@ -75,6 +77,15 @@ impl Connection {
         let response = self.call(&request, CREATE_TOPICS).await?;
         for topic in response.topics {
             ensure!(topic.error_code == 0, "{}: code {}", topic.name, topic.error_code);
+        }
+        Ok(())
+    }
+
+    /// Waits until groups have a coordinator: the first request makes their topic, which no worker is to wait for.
+    pub async fn find_coordinator(&mut self, group: &str) -> Result<()> {
+        let request = FindCoordinatorRequest { key: group.into(), ..Default::default() };
+        while self.call(&request, FIND_COORDINATOR).await?.error_code != 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
         Ok(())
     }

@@ -40,6 +40,10 @@ pub async fn run(args: Args, levels: Levels) -> Result<()> {
         let why = "connector files are for --standalone; a distributed worker takes connectors over REST";
         return Err(BadConfig(why.to_owned()).into());
     }
+    // Small objects of many tasks: whole huge pages for them would treble what an idle worker takes, and win nothing.
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "huge pages stay as they are");
+    }
     let mut properties = Properties::load(&args.config).map_err(|e| BadConfig(e.to_string()))?;
     for pair in &args.set {
         properties.set_pair(pair).map_err(|e| BadConfig(e.to_string()))?;

@@ -41,6 +41,7 @@ pub fn start_and_post(run: &mut Run<'_>) -> Result<()> {
         let group = run.group(peer, "start");
         let worker = Worker::start(peer, &group, run.broker, run.dir)?;
         run.report.add(START, "REST ready, ms", peer, worker.ready_ms);
+        run.report.add(START, "member of its group, ms", peer, worker.healthy_ms);
         std::thread::sleep(Duration::from_secs(5));
         run.report.add(START, "idle, resident MiB", peer, memory_mib(worker.id())?.0);
         if run.wants(POST) {

@@ -23,8 +23,10 @@ pub const PEERS: [&str; 2] = [OURS, JVM];
 pub struct Worker {
     pub peer: &'static str,
     pub rest: Rest,
-    /// Milliseconds from the start of the process to the first good answer of `/health`.
+    /// Milliseconds from the start of the process to the first list of connectors.
     pub ready_ms: f64,
+    /// The same to the first good answer of `/health`: it is a member of its group.
+    pub healthy_ms: f64,
     process: Process,
 }
 
@@ -47,14 +49,17 @@ impl Worker {
         let from = Instant::now();
         let mut process = Process::start(peer, &mut command, &dir.join(format!("{group}-{port}.log")))?;
         let rest = Rest { port };
-        while !rest.call("GET", "/health", None).is_ok_and(|(status, _)| status == 200) {
-            if !process.is_running() || from.elapsed() > Duration::from_secs(120) {
-                bail!("{peer} does not start:\n{}", process.log_tail());
+        let mut answers = |path: &str| -> Result<f64> {
+            while !rest.call("GET", path, None).is_ok_and(|(status, _)| status == 200) {
+                if !process.is_running() || from.elapsed() > Duration::from_secs(120) {
+                    bail!("{peer} does not start:\n{}", process.log_tail());
+                }
+                std::thread::sleep(Duration::from_millis(2));
             }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        let ready_ms = from.elapsed().as_secs_f64() * 1000.0;
-        Ok(Self { peer, rest, ready_ms, process })
+            Ok(from.elapsed().as_secs_f64() * 1000.0)
+        };
+        let (ready_ms, healthy_ms) = (answers("/connectors")?, answers("/health")?);
+        Ok(Self { peer, rest, ready_ms, healthy_ms, process })
     }
 
     pub fn id(&self) -> u32 {

@@ -34,15 +34,19 @@ pub struct Args {
     connectors: Vec<PathBuf>,
 }
 
+/// Called before there is much memory to speak of: huge pages for the small objects of many tasks would treble what an idle
+/// worker takes, and make it no faster.
+pub fn do_without_huge_pages() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "huge pages stay as they are");
+    }
+}
+
 /// Runs a worker until it is told to stop.
 pub async fn run(args: Args, levels: Levels) -> Result<()> {
     if !args.standalone && !args.connectors.is_empty() {
         let why = "connector files are for --standalone; a distributed worker takes connectors over REST";
         return Err(BadConfig(why.to_owned()).into());
-    }
-    // Small objects of many tasks: whole huge pages for them would treble what an idle worker takes, and win nothing.
-    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
-        tracing::debug!(%error, "huge pages stay as they are");
     }
     let mut properties = Properties::load(&args.config).map_err(|e| BadConfig(e.to_string()))?;
     for pair in &args.set {

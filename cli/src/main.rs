@@ -82,6 +82,9 @@ impl Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, Command::Connect(_)) {
+        connect::do_without_huge_pages();
+    }
     let levels = logging::start(cli.log_format, cli.command.default_level());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

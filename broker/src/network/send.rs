@@ -134,10 +134,17 @@ async fn transfer(stream: &TcpStream, range: &Slice) -> io::Result<()> {
 async fn warm(range: &Slice) -> io::Result<()> {
     /// As far as the kernel reads ahead; what lies between two such steps comes and goes together, more or less.
     const STEP: usize = 128 << 10;
+    /// What is read while a range is on its way to the client.
+    const AHEAD: usize = 4 << 20;
     if range.len == 0 {
         return Ok(());
     }
     let last = end(range) - 1;
+    // Who reads much at once goes on where this ends.
+    if range.len >= STEP && !is_cached(range, last + range.len as u64)? {
+        let range = range.clone();
+        tokio::task::spawn_blocking(move || advise(&range, end(&range), AHEAD.max(range.len)));
+    }
     let mut places = (range.position..last).step_by(STEP).chain([last]);
     if places.try_fold(true, |so_far, at| Ok::<_, io::Error>(so_far && is_cached(range, at)?))? {
         return Ok(());
@@ -146,14 +153,19 @@ async fn warm(range: &Slice) -> io::Result<()> {
     let touched = tokio::task::spawn_blocking(move || -> io::Result<()> {
         let mut page = [0u8; 1];
         let (first, end) = (range.position, end(&range));
-        let length = std::num::NonZeroU64::new(range.len as u64);
-        rustix::fs::fadvise(range.file()?.as_fd(), first, length, rustix::fs::Advice::WillNeed)?;
+        advise(&range, first, range.len)?;
         for at in (first..end).step_by(64 << 10) {
             rustix::io::pread(range.file()?.as_fd(), &mut page, at)?;
         }
         Ok(())
     });
     touched.await.map_err(|_| io::Error::other("the node is shutting down"))?
+}
+
+/// Has the kernel read a part of the range's file, without waiting for it.
+fn advise(range: &Slice, from: u64, length: usize) -> io::Result<()> {
+    let length = std::num::NonZeroU64::new(length as u64);
+    Ok(rustix::fs::fadvise(range.file()?.as_fd(), from, length, rustix::fs::Advice::WillNeed)?)
 }
 
 /// As the call that warms, for those who read the range themselves.

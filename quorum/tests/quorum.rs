@@ -28,12 +28,17 @@ async fn another_node_leads_when_the_leader_is_gone() {
     cluster.start(first).await.unwrap();
     cluster.converge(&[1, 2, 3]).await;
     // What was decided in an epoch that is over has no effect.
-    let (leader, epoch) = cluster.leader().await;
-    let late = cluster.node(leader).propose(epoch - 1, Bytes::from_static(b"late")).await;
-    assert_eq!(late, Err(ProposeError::Superseded));
+    let all = [1, 2, 3];
+    let late = cluster.on_leader("a refusal", &all, |node, epoch| async move {
+        match node.propose(epoch - 1, Bytes::from_static(b"late")).await {
+            Err(ProposeError::NotLeader { .. }) => None,
+            other => Some(other),
+        }
+    });
+    assert_eq!(late.await, Err(ProposeError::Superseded));
     cluster.propose().await;
-    cluster.converge(&[1, 2, 3]).await;
-    assert!(cluster.ledgers[&leader].0.lock().iter().all(|(_, entry)| &entry[..] != b"late"));
+    cluster.converge(&all).await;
+    assert!(cluster.ledgers[&1].0.lock().iter().all(|(_, entry)| &entry[..] != b"late"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,7 +62,7 @@ async fn a_follower_that_is_far_behind_gets_a_snapshot() {
     .await;
     cluster.start(lagging).await.unwrap();
     cluster.converge(&[1, 2, 3]).await;
-    assert!(cluster.status(lagging).snapshot.is_some_and(|at| at > 60));
+    until("word of the snapshot", || async { cluster.status(lagging).snapshot.filter(|at| *at > 60) }).await;
     // And it is there after a start without the others.
     cluster.kill(lagging).await;
     cluster.start(lagging).await.unwrap();
@@ -97,30 +102,40 @@ async fn members_come_and_go_while_the_quorum_runs() {
     cluster.start(4).await.unwrap();
     let mut joining = peer(4);
     joining.directory = cluster.node(4).directory();
-    let (leader, _) = cluster.leader().await;
-    cluster.node(leader).add_observer(4, joining).await.unwrap();
-    cluster.propose().await;
+    let three = [1, 2, 3];
+    let add = |node: Quorum, _| {
+        let joining = joining.clone();
+        async move { node.add_observer(4, joining).await.ok() }
+    };
+    cluster.on_leader("an observer", &three, add).await;
+    cluster.propose_to(&three).await;
     cluster.converge(&[1, 2, 3, 4]).await;
     assert_eq!(cluster.status(4).role, Role::Observer);
-    until("the observer to have caught up", || async { cluster.node(leader).add_voter(4).await.ok() }).await;
-    assert_eq!(cluster.status(leader).voters(), [1, 2, 3, 4]);
+    cluster.on_leader("a vote", &three, |node, _| async move { node.add_voter(4).await.ok() }).await;
+    let all = [1, 2, 3, 4];
+    cluster.voters_are(&all, &all).await;
     // The leader itself leaves, and one that is down.
-    cluster.node(leader).remove(leader).await.unwrap();
-    let others: Vec<_> = (1..=4).filter(|id| *id != leader).collect();
+    let leave = |node: Quorum, _| async move {
+        let id = node.watch().borrow().id;
+        node.remove(id).await.ok().map(|()| id)
+    };
+    let left = cluster.on_leader("the leader to leave", &all, leave).await;
+    let others: Vec<_> = all.into_iter().filter(|id| *id != left).collect();
     cluster.propose_to(&others).await;
-    cluster.kill(leader).await;
+    cluster.voters_are(&others, &others).await;
+    cluster.kill(left).await;
     let (next, _) = cluster.leader_of(&others).await;
     let down = *others.iter().find(|id| **id != next).unwrap();
     cluster.kill(down).await;
-    let left: Vec<_> = others.iter().copied().filter(|id| *id != down).collect();
-    until("the change", || async {
-        let (leader, _) = cluster.leader_of(&left).await;
-        cluster.node(leader).remove(down).await.ok()
-    })
-    .await;
-    cluster.propose_to(&left).await;
-    cluster.converge(&left).await;
-    assert_eq!(cluster.status(left[0]).voters(), left);
+    let rest: Vec<_> = others.iter().copied().filter(|id| *id != down).collect();
+    let remove = |node: Quorum, _| async move {
+        let gone = !node.watch().borrow().members.iter().any(|member| member.id == down);
+        (gone || node.remove(down).await.is_ok()).then_some(())
+    };
+    cluster.on_leader("removal", &rest, remove).await;
+    cluster.propose_to(&rest).await;
+    cluster.converge(&rest).await;
+    cluster.voters_are(&rest, &rest).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -139,29 +154,36 @@ async fn a_wiped_voter_has_no_vote_until_it_is_added_anew() {
     // With another voter gone, two that remember are needed.
     let other = if leader == 2 { 3 } else { 2 };
     cluster.kill(other).await;
-    let proposal = cluster
-        .node(leader)
-        .propose(cluster.status(leader).epoch, Bytes::from_static(b"alone"))
-        .await_for(1)
-        .await;
-    assert!(proposal.is_none(), "{proposal:?}");
+    let node = cluster.node(leader);
+    let proposal = node.propose(cluster.status(leader).epoch, Bytes::from_static(b"alone"));
+    let proposal = tokio::time::timeout(Duration::from_secs(1), proposal).await;
+    assert!(!matches!(proposal, Ok(Ok(_))), "{proposal:?}");
     cluster.start(other).await.unwrap();
-    let (leader, _) = cluster.leader_of(&rest).await;
     let mut again = peer(1);
     again.directory = cluster.node(1).directory();
-    let refused = cluster.node(leader).add_observer(1, again.clone()).await;
-    assert!(matches!(refused, Err(ChangeError::Refused(_))), "{refused:?}");
-    until("removal", || async {
-        let (leader, _) = cluster.leader_of(&rest).await;
-        cluster.node(leader).remove(1).await.ok()
-    })
-    .await;
-    let (leader, _) = cluster.leader_of(&rest).await;
-    cluster.node(leader).add_observer(1, again).await.unwrap();
+    let add = |node: Quorum, _| {
+        let again = again.clone();
+        async move {
+            match node.add_observer(1, again).await {
+                Err(ChangeError::Refused(why)) => Some(Err(why)),
+                Err(_) => None,
+                Ok(()) => Some(Ok(())),
+            }
+        }
+    };
+    let why = cluster.on_leader("a refusal", &rest, add).await.unwrap_err();
+    assert!(why.contains("remove it first"), "{why}");
+    let remove = |node: Quorum, _| async move {
+        let gone = !node.watch().borrow().members.iter().any(|member| member.id == 1);
+        (gone || node.remove(1).await.is_ok()).then_some(())
+    };
+    cluster.on_leader("removal", &rest, remove).await;
+    cluster.voters_are(&rest, &rest).await;
+    until("an observer", || async { cluster.on_leader("an answer", &rest, add).await.ok() }).await;
     cluster.propose_to(&rest).await;
     cluster.converge(&[1, 2, 3]).await;
-    until("a vote", || async { cluster.node(leader).add_voter(1).await.ok() }).await;
-    assert_eq!(cluster.status(leader).voters(), [1, 2, 3]);
+    cluster.on_leader("a vote", &rest, |node, _| async move { node.add_voter(1).await.ok() }).await;
+    cluster.voters_are(&[1, 2, 3], &[1, 2, 3]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -187,12 +209,3 @@ async fn disks_and_nodes_of_another_cluster_are_refused() {
     cluster.cluster_id = "c".into();
     assert!(matches!(cluster.start(2).await, Err(StartError::OtherNode { found: 1, expected: 2 })));
 }
-
-/// Waits for a while for what may never come.
-trait AwaitFor: Future + Sized {
-    async fn await_for(self, seconds: u64) -> Option<Self::Output> {
-        tokio::time::timeout(Duration::from_secs(seconds), self).await.ok()
-    }
-}
-
-impl<F: Future> AwaitFor for F {}

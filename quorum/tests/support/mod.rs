@@ -236,9 +236,9 @@ impl Cluster {
     /// A cluster of which no node runs yet.
     pub fn new(voters: impl IntoIterator<Item = NodeId>) -> Self {
         let timing = Timing {
-            heartbeat: Duration::from_millis(40),
-            election_min: Duration::from_millis(160),
-            election_max: Duration::from_millis(400),
+            heartbeat: Duration::from_millis(50),
+            election_min: Duration::from_millis(250),
+            election_max: Duration::from_millis(500),
             snapshot_every: 1_000,
             keep: 500,
         };
@@ -317,6 +317,28 @@ impl Cluster {
 
     pub async fn leader(&self) -> (NodeId, u64) {
         self.leader_of(&self.ids()).await
+    }
+
+    /// Asks whichever of these nodes leads, until it is answered as wanted: on a busy machine the leader may change.
+    pub async fn on_leader<T, F: Future<Output = Option<T>>>(
+        &self,
+        what: &str,
+        ids: &[NodeId],
+        act: impl Fn(Quorum, u64) -> F,
+    ) -> T {
+        until(what, || async {
+            let (leader, epoch) = self.leader_of(ids).await;
+            tokio::time::timeout(Duration::from_secs(2), act(self.node(leader), epoch)).await.ok()?
+        })
+        .await
+    }
+
+    /// Waits until the leader among these says that just these nodes vote.
+    pub async fn voters_are(&self, ids: &[NodeId], voters: &[NodeId]) {
+        self.on_leader("other voters", ids, |node, _| async move {
+            (node.watch().borrow().voters() == voters).then_some(())
+        })
+        .await;
     }
 
     /// Has one entry agreed on, by whichever of these nodes leads.

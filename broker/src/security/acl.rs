@@ -14,7 +14,7 @@ pub const WILDCARD: &str = "*";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(i8)]
 pub enum PatternType {
-    /// The name itself, or every name where it is [`WILDCARD`].
+    /// The name itself, or every name where it is `*`.
     Literal = 3,
     /// Every name that begins so.
     Prefixed = 4,
@@ -67,7 +67,7 @@ pub struct Acl {
     pub pattern: PatternType,
     pub name: ByteString,
     pub principal: Principal,
-    /// An address, or [`WILDCARD`].
+    /// An address, or `*`.
     pub host: ByteString,
     pub operation: Operation,
     pub permission: Permission,

@@ -118,6 +118,7 @@ impl Herder {
     pub(super) async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         let asked = async {
+            self.shared.config.check_access().await?;
             self.requests.send(request(reply)).await.map_err(|_| Error::ShutDown)?;
             answer.await.map_err(|_| Error::ShutDown)?
         };

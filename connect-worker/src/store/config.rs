@@ -91,7 +91,7 @@ impl ConfigStore {
     pub async fn write(&self, records: &[ConfigRecord]) -> Result<()> {
         match &*self.backend {
             Backend::Topic(log, privileged) => {
-                log.check_access().await?;
+                self.check_access().await?;
                 let pairs = records.iter().map(|r| (Bytes::from(r.key()), r.value().map(Bytes::from)));
                 match privileged {
                     Some(privileged) if records.iter().any(ConfigRecord::is_leaders) => {
@@ -112,6 +112,17 @@ impl ConfigStore {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// As [`TopicLog::check_access`].
+    ///
+    /// # Errors
+    /// [`crate::Error::Kafka`] where the cluster does not let this worker in.
+    pub async fn check_access(&self) -> Result<()> {
+        match &*self.backend {
+            Backend::Topic(log, _) => log.check_access().await,
+            Backend::Memory => Ok(()),
         }
     }
 

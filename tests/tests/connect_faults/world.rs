@@ -11,6 +11,7 @@ use anyhow::{Result, bail, ensure};
 
 use aqueduct_client::{Admin, Client, ClientConfig, NewTopic};
 use aqueduct_tests::aqueduct::Worker;
+use aqueduct_tests::kafka::tool;
 use aqueduct_tests::process::free_port;
 use aqueduct_tests::proxy::Proxy;
 use aqueduct_tests::server::{Kind, Server};
@@ -130,7 +131,10 @@ impl World {
                 }
             }
             if from.elapsed() > limit {
-                bail!("not all run {limit:?} after the last fault: {seen:#}");
+                let explain =
+                    |name| self.workers[0].rest("GET", &format!("/connectors/{name}/explain"), None);
+                let why: Vec<_> = names().filter_map(|name| Some(explain(name).ok()?.body)).collect();
+                bail!("not all run {limit:?} after the last fault: {seen:#}\n{why:#?}");
             }
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -151,8 +155,18 @@ impl World {
     }
 
     pub fn logs(&self) -> String {
-        let log = |(n, worker): (usize, &Worker)| format!("--- worker {n}\n{}\n", worker.log_tail());
-        self.workers.iter().enumerate().map(log).collect()
+        // More than the tail: what a task waits for may have begun a while ago.
+        const MOST: usize = 64 << 10;
+        let log = |(n, worker): (usize, &Worker)| {
+            let log = worker.log();
+            let from = log.len().saturating_sub(MOST);
+            let last = log.get(from..).unwrap_or(&log);
+            format!("--- worker {n}\n{last}\n")
+        };
+        let logs: String = self.workers.iter().enumerate().map(log).collect();
+        let args = ["--bootstrap-server", &self.server.bootstrap(), "list"];
+        let transactions = tool("org.apache.kafka.tools.TransactionsCommand", &args);
+        format!("{logs}--- transactions\n{}\n", transactions.unwrap_or_else(|error| format!("{error:#}")))
     }
 }
 

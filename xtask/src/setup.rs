@@ -39,6 +39,7 @@ const PROGRAMS: &[(&[&str], &str)] = &[
     (&["/usr/sbin/mariadbd", "/usr/local/sbin/mariadbd"], "mariadb-server-core"),
     (&["mariadb"], "mariadb-client-core"),
     (&["runuser"], "util-linux"),
+    (&["ip"], "iproute2"),
 ];
 
 fn system_packages() -> Result<()> {

@@ -53,6 +53,8 @@ async fn write(client: Client, stop: Arc<AtomicBool>) -> Result<(BTreeMap<String
         for n in numbers {
             newest.insert(format!("key-{}", (n * n + n / 7) % KEYS), n);
         }
+        // At half of what the cleaner is allowed, so that it gets to the end in time, however long the kills took.
+        tokio::time::sleep(Duration::from_millis(30)).await;
     }
     producer.close().await;
     Ok((newest, n))

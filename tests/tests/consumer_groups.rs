@@ -22,6 +22,7 @@ use aqueduct_protocol::messages::offset_delete_request::{
     OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
 };
 use aqueduct_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+use aqueduct_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use aqueduct_protocol::messages::{
     ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, CreateTopicsRequest, DeleteGroupsRequest,
     DescribeGroupsRequest, FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest,
@@ -355,13 +356,32 @@ impl Run {
         Ok((given, answer.generation_id))
     }
 
-    fn sync(&mut self, what: &str, (id, generation): &(String, i32)) -> Result<()> {
+    fn sync(&mut self, what: &str, member: &(String, i32)) -> Result<()> {
+        self.sync_giving(what, member, None)
+    }
+
+    /// The leader gives itself partitions.
+    fn sync_giving(
+        &mut self,
+        what: &str,
+        (id, generation): &(String, i32),
+        given: Option<&[i32]>,
+    ) -> Result<()> {
+        let assignment = |given: &[i32]| {
+            let mut assignment = BytesMut::new();
+            assignment.put_slice(&[0, 1, 0, 0, 0, 1, 0, 1, b't']);
+            assignment.put_i32(given.len() as i32);
+            given.iter().for_each(|index| assignment.put_i32(*index));
+            assignment.put_i32(-1);
+            SyncGroupRequestAssignment { member_id: text(id), assignment: assignment.freeze() }
+        };
         let request = SyncGroupRequest {
             group_id: self.group.into(),
             generation_id: *generation,
             member_id: text(id),
             protocol_type: Some("consumer".into()),
             protocol_name: Some("range".into()),
+            assignments: given.map(assignment).into_iter().collect(),
             ..Default::default()
         };
         let answer = self.client.call(&request, 5)?;
@@ -500,7 +520,8 @@ fn migration(run: &mut Run) -> Result<()> {
     run.turn_to("moved")?;
     let (id, _) = run.join("first", "", &[])?;
     let mut old = run.join("with its id", &id, &[])?;
-    run.sync("sync", &old)?;
+    // Without, who gets which would depend on how its id sorts.
+    run.sync_giving("sync", &old, Some(&[0, 1, 2, 3]))?;
     run.beat("stranger", "new", 3, &Says::nothing())?;
     run.beat("new joins", "new", 0, &Says::joins(&["t"]))?;
     run.describe("mixed")?;

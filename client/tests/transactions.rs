@@ -2,7 +2,9 @@
 
 mod common;
 
-use aqueduct_client::{Admin, Client, Error, NewTopic, Producer, ProducerRecord};
+use std::time::Duration;
+
+use aqueduct_client::{Admin, Client, Error, NewTopic, PartitionConsumer, Producer, ProducerRecord};
 use aqueduct_protocol::error_code::ErrorCode;
 use bytestring::ByteString;
 
@@ -68,6 +70,21 @@ async fn what_is_committed_is_seen_and_what_is_aborted_is_not() {
     send(&producer, "seen", "open").await;
     producer.close().await;
     assert_eq!(committed(&bootstrap, "seen").await, expected);
+
+    // Where the log goes on with what nobody sees, and nobody writes any more, that holds up no one.
+    let mut reader = PartitionConsumer::new(client(&bootstrap, &[("isolation.level", "read_committed")]));
+    reader.assign_topic("seen").await.expect("assigned");
+    let mut seen = 0;
+    reader.read_to_end(|_| seen += 1).await.expect("to the end");
+    let again = self::producer(&bootstrap, "again");
+    again.init_transactions().await.expect("initialized");
+    again.begin_transaction().expect("ready");
+    send(&again, "seen", "aborted").await;
+    again.flush().await;
+    again.abort_transaction().await.expect("aborted");
+    let read = tokio::time::timeout(Duration::from_secs(20), reader.read_to_end(|_| seen += 1)).await;
+    read.expect("in time").expect("to the end");
+    assert_eq!(seen, 2 * expected.len());
 }
 
 #[tokio::test]

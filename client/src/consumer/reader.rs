@@ -27,11 +27,27 @@ impl Reader {
 
     /// Up to `most` records; empty at `deadline`. Errors only where there is no record to return before. Cancel-safe.
     pub(super) async fn records(&mut self, most: usize, deadline: Instant) -> Result<Vec<ConsumerRecord>> {
+        loop {
+            let (records, is_late) = self.step(most, deadline).await?;
+            if is_late || !records.is_empty() {
+                return Ok(records);
+            }
+        }
+    }
+
+    /// As [`Reader::records`], but returns as well once a chunk has been read of which nothing is to be seen, as of aborted
+    /// transactions. True where nothing came until `deadline`.
+    pub(super) async fn step(
+        &mut self,
+        most: usize,
+        deadline: Instant,
+    ) -> Result<(Vec<ConsumerRecord>, bool)> {
         let mut out = Vec::new();
         loop {
+            let has_read = self.current.is_some();
             self.read_current(most, &mut out)?;
-            if out.len() >= most {
-                return Ok(out);
+            if out.len() >= most || has_read && out.is_empty() {
+                return Ok((out, false));
             }
             // With records in hand there must be no waiting: they would be lost if the caller gave up.
             let chunk = if out.is_empty() {
@@ -39,7 +55,10 @@ impl Reader {
             } else {
                 self.fetcher.chunk_at_hand()
             };
-            let Some(chunk) = chunk else { return Ok(out) };
+            let Some(chunk) = chunk else {
+                let is_late = out.is_empty();
+                return Ok((out, is_late));
+            };
             let epoch =
                 self.fetcher.positions.get(&chunk.fetched.partition).map_or(0, |assigned| assigned.epoch);
             let check_crcs = self.fetcher.client.config().check_crcs;

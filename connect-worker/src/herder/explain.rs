@@ -251,6 +251,7 @@ fn advice(progress: &Progress, is_stuck: bool) -> Vec<String> {
         );
     } else if is_stuck {
         advice.push(match progress.activity() {
+            Activity::TakingOver(_) => "Look at the worker that leads the group (GET / of each tells), and at the brokers: the coordinator of the transactional id may not be there.",
             Activity::Starting => "Check that the system of the connector can be reached from this worker with the settings given; a restart of the task begins anew.",
             Activity::Polling => "Look at the source: queries that run long, locks, a network that swallows packets. The connector's own timeouts end such calls; a restart of the task begins anew.",
             Activity::Putting(_) => "Look at the sink: load, locks, a network that swallows packets. Smaller batches (consumer.override.max.poll.records) and the connector's own timeouts help; a restart of the task begins anew from the last commit.",

@@ -15,6 +15,8 @@ use super::window::{Rates, Window};
 /// What a task does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
+    /// A task that delivers exactly once makes sure that no other writes in its place; it waits for this.
+    TakingOver(&'static str),
     /// `start` of the connector's task runs.
     Starting,
     Paused,

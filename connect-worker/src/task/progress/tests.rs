@@ -30,6 +30,7 @@ fn waits_for(progress: &Progress, now: Instant) -> Option<String> {
 #[test]
 fn calls_that_do_not_return_are_stuck() {
     for (activity, words) in [
+        (Activity::TakingOver("the coordinator"), "the coordinator"),
         (Activity::Starting, "start()"),
         (Activity::Polling, "poll()"),
         (Activity::Converting(5), "done with 5 records"),

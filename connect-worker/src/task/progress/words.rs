@@ -34,6 +34,7 @@ impl Progress {
             return Some(stuck);
         }
         let current = match self.activity {
+            Activity::TakingOver(what) => late(self.since, &|| what.to_owned()),
             Activity::Starting => late(self.since, &|| "start() of the connector's task to return".to_owned()),
             Activity::Polling => late(self.since, &|| {
                 "poll() of the source to return, which answers once a second even without records".to_owned()
@@ -73,6 +74,7 @@ impl Progress {
     pub fn describe(&self, now: Instant) -> String {
         let lasts = rounded(self.lasts(now));
         let mut text = match self.activity {
+            Activity::TakingOver(what) => format!("before it starts it has been waiting for {lasts:?} for {what}"),
             Activity::Starting => format!("start() of the connector's task has been running for {lasts:?}"),
             Activity::Paused => format!("paused for {lasts:?}"),
             Activity::Polling if self.lasts(now) < LONG_POLL => {

@@ -67,14 +67,21 @@ impl ExactlyOnce {
             PluginError::connect(format!("task {id} cannot start with exactly-once support: {what}"))
                 .caused_by(error)
         };
+        let wait = |what| {
+            tracing::debug!(task = %id, what, "taking over");
+            with.start.doing(Activity::TakingOver(what));
+        };
+        wait("the leader of the group to fence earlier tasks");
         environment
             .fence_before(id)
             .await
             .map_err(|e| failed("the tasks before it could not be fenced", e))?;
+        wait("the coordinator of its transactional id to hand it over");
         self.writer.producer.init_transactions().await.map_err(|e| {
             PluginError::connect(format!("task {id}: the producer could not take over its transactional id"))
                 .caused_by(e)
         })?;
+        wait("the config topic to be read to its end");
         environment
             .check_generation(id, with.start.generation)
             .await

@@ -1,6 +1,7 @@
 //! The leader's writes to the config topic, where they are made in transactions: a worker that leads no longer, and does not
 //! know it, is fenced by the one that does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_client::{Client, ClientConfig, Error as ClientError, Producer, ProducerRecord};
@@ -14,6 +15,10 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// Who may write what only the leader writes.
 pub struct Privileged {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     config: ClientConfig,
     topic: ByteString,
     state: tokio::sync::Mutex<State>,
@@ -28,33 +33,65 @@ struct State {
 impl Privileged {
     /// `config` has a transactional id.
     pub fn new(config: ClientConfig, topic: &str) -> Self {
-        Self { config, topic: topic.into(), state: tokio::sync::Mutex::default() }
+        let state = tokio::sync::Mutex::default();
+        Self { shared: Arc::new(Shared { config, topic: topic.into(), state }) }
     }
 
     /// This worker leads, or does so no longer. Who leads fences all that led before.
     pub async fn lead(&self, leads: bool) {
-        let mut state = self.state.lock().await;
+        let shared = &self.shared;
+        let mut state = shared.state.lock().await;
         if !leads {
             state.give_up();
-        } else if !state.leads
-            && let Err(error) = self.claim(&mut state).await
-        {
-            tracing::warn!(%error, "claiming the right to write the config topic failed, trying again with the first write");
+        } else if !state.leads {
+            shared.claim_or_warn(&mut state).await;
         }
         state.leads = leads;
     }
 
-    /// Writes records in one transaction.
+    /// Writes records in one transaction. It goes on where the caller gives up: a transaction that is left open holds up
+    /// all who read the topic.
     pub async fn write(&self, records: Vec<(Bytes, Option<Bytes>)>) -> Result<()> {
+        let shared = self.shared.clone();
+        tokio::spawn(async move { shared.write(&records).await }).await.unwrap_or(Err(Error::ShutDown))
+    }
+
+    pub async fn close(&self) {
+        self.shared.state.lock().await.give_up();
+    }
+}
+
+impl Shared {
+    async fn write(self: &Arc<Self>, records: &[(Bytes, Option<Bytes>)]) -> Result<()> {
         let what = || format!("writing to topic {} as the leader", self.topic);
         let mut state = self.state.lock().await;
-        match self.attempt(&mut state, &records).await {
-            Err(error) if error.is_fenced() && state.leads => {
-                tracing::warn!(%error, "another worker has claimed the right to write the config topic; this one leads and claims it again");
-                tokio::time::sleep(PAUSE).await;
-                self.attempt(&mut state, &records).await.map_err(Error::kafka(what()))
-            }
-            done => done.map_err(Error::kafka(what())),
+        let mut done = self.attempt(&mut state, records).await;
+        if let Err(error) = &done
+            && error.is_fenced()
+            && state.leads
+        {
+            tracing::warn!(%error, "another worker has claimed the right to write the config topic; this one leads and claims it again");
+            tokio::time::sleep(PAUSE).await;
+            done = self.attempt(&mut state, records).await;
+        }
+        if done.is_err() && state.leads {
+            let shared = self.clone();
+            tokio::spawn(async move { shared.end_what_failed().await });
+        }
+        done.map_err(Error::kafka(what()))
+    }
+
+    /// A claim ends the transaction that a failed write may have left open.
+    async fn end_what_failed(&self) {
+        let mut state = self.state.lock().await;
+        if state.leads && state.producer.is_none() {
+            self.claim_or_warn(&mut state).await;
+        }
+    }
+
+    async fn claim_or_warn(&self, state: &mut State) {
+        if let Err(error) = self.claim(state).await {
+            tracing::warn!(%error, "claiming the right to write the config topic failed, trying again with the next write");
         }
     }
 
@@ -84,10 +121,6 @@ impl Privileged {
         producer.init_transactions().await?;
         state.producer = Some(producer);
         Ok(())
-    }
-
-    pub async fn close(&self) {
-        self.state.lock().await.give_up();
     }
 }
 

@@ -74,7 +74,9 @@ impl Progress {
     pub fn describe(&self, now: Instant) -> String {
         let lasts = rounded(self.lasts(now));
         let mut text = match self.activity {
-            Activity::TakingOver(what) => format!("before it starts it has been waiting for {lasts:?} for {what}"),
+            Activity::TakingOver(what) => {
+                format!("before it starts it has been waiting for {lasts:?} for {what}")
+            }
             Activity::Starting => format!("start() of the connector's task has been running for {lasts:?}"),
             Activity::Paused => format!("paused for {lasts:?}"),
             Activity::Polling if self.lasts(now) < LONG_POLL => {

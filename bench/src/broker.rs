@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use aqueduct_tests::kafka::tool;
 
+use crate::choice::Choice;
 use crate::measure::memory_mib;
 use crate::peer::Broker;
 use crate::report::Report;
@@ -18,42 +19,23 @@ pub use floor::Args as FloorArgs;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Runs of each peer.
-    #[arg(long)]
-    rounds: Option<u32>,
+    #[command(flatten)]
+    choice: Choice,
     /// MiB that each scenario of throughput moves.
     #[arg(long)]
     mib: Option<u64>,
     /// Seconds that each measurement of latency takes.
     #[arg(long)]
     seconds: Option<u64>,
-    /// Only scenarios whose name contains this; may be repeated. Names begin with their part: `throughput`, `latency`,
-    /// `isolation`.
-    #[arg(long)]
-    only: Vec<String>,
-    /// Names the scenarios, and runs none.
-    #[arg(long)]
-    list: bool,
-    /// One round with little data: whether all of it works, not how fast.
-    #[arg(long)]
-    quick: bool,
 }
 
 impl Args {
-    fn rounds(&self) -> u32 {
-        self.rounds.unwrap_or(if self.quick { 1 } else { 3 })
-    }
-
     fn mib(&self) -> u64 {
-        self.mib.unwrap_or(if self.quick { 64 } else { 1024 })
+        self.mib.unwrap_or(if self.choice.quick { 64 } else { 1024 })
     }
 
     fn duration(&self) -> Duration {
-        Duration::from_secs(self.seconds.unwrap_or(if self.quick { 5 } else { 60 }))
-    }
-
-    fn wants(&self, name: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
+        Duration::from_secs(self.seconds.unwrap_or(if self.choice.quick { 5 } else { 60 }))
     }
 }
 
@@ -65,10 +47,11 @@ const PEERS: [Start; 2] = [Broker::ours_with, Broker::kafka_with];
 
 /// Runs the chosen scenarios against both peers, in turn, and says how long each part took.
 pub fn run(args: &Args) -> Result<()> {
-    let scenarios: Vec<_> = throughput::scenarios().into_iter().filter(|s| args.wants(&s.name())).collect();
-    let latency: Vec<_> = latency::NAMES.iter().copied().filter(|name| args.wants(name)).collect();
-    let isolation = args.wants(isolation::NAME);
-    if args.list {
+    let scenarios: Vec<_> =
+        throughput::scenarios().into_iter().filter(|s| args.choice.wants(&s.name())).collect();
+    let latency: Vec<_> = latency::NAMES.iter().copied().filter(|name| args.choice.wants(name)).collect();
+    let isolation = args.choice.wants(isolation::NAME);
+    if args.choice.list {
         scenarios.iter().for_each(|scenario| println!("{}", scenario.name()));
         latency.iter().for_each(|name| println!("{name}"));
         if isolation {
@@ -78,8 +61,8 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let mut report = Report::new("broker");
     let timed = |part: &str, from: Instant| eprintln!("{part} took {:.0} s", from.elapsed().as_secs_f64());
-    for round in 1..=args.rounds() {
-        eprintln!("round {round} of {}", args.rounds());
+    for round in 1..=args.choice.rounds() {
+        eprintln!("round {round} of {}", args.choice.rounds());
         if !scenarios.is_empty() {
             let from = Instant::now();
             floor::measure(args, &scenarios, &mut report)?;

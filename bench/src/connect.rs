@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use self::rest::Rest;
+use crate::choice::Choice;
 use crate::measure::{cpu_seconds, memory_mib};
 use crate::peer::{Broker, aqueduct};
 use crate::report::{OURS, Report};
@@ -28,9 +29,8 @@ const DEV: &str = "aqueduct dev, idle";
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Runs of each worker.
-    #[arg(long)]
-    rounds: Option<u32>,
+    #[command(flatten)]
+    choice: Choice,
     /// Lines of 100 bytes that go through a file, a topic and a file; a sink with several tasks gets twice as many.
     #[arg(long)]
     records: Option<u64>,
@@ -43,15 +43,6 @@ pub struct Args {
     /// The broker that both workers use.
     #[arg(long, value_enum, default_value_t = Kind::Kafka)]
     broker: Kind,
-    /// Only scenarios whose name contains this; may be repeated.
-    #[arg(long)]
-    only: Vec<String>,
-    /// Names the scenarios, and runs none.
-    #[arg(long)]
-    list: bool,
-    /// One round with little data: whether all of it works, not how fast.
-    #[arg(long)]
-    quick: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -61,24 +52,16 @@ enum Kind {
 }
 
 impl Args {
-    fn rounds(&self) -> u32 {
-        self.rounds.unwrap_or(if self.quick { 1 } else { 3 })
-    }
-
     fn records(&self) -> u64 {
-        self.records.unwrap_or(if self.quick { 100_000 } else { 1_000_000 })
+        self.records.unwrap_or(if self.choice.quick { 100_000 } else { 1_000_000 })
     }
 
     fn connectors(&self) -> usize {
-        self.connectors.unwrap_or(if self.quick { 50 } else { 1000 })
+        self.connectors.unwrap_or(if self.choice.quick { 50 } else { 1000 })
     }
 
     fn peer_connectors(&self) -> usize {
-        self.peer_connectors.unwrap_or(if self.quick { 10 } else { 100 })
-    }
-
-    fn wants(&self, name: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
+        self.peer_connectors.unwrap_or(if self.choice.quick { 10 } else { 100 })
     }
 }
 
@@ -104,7 +87,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn wants(&self, name: &str) -> bool {
-        self.args.wants(name)
+        self.args.choice.wants(name)
     }
 
     /// A name that has not been used.
@@ -151,7 +134,7 @@ impl Run<'_> {
 
 /// Runs the chosen scenarios, each with both workers in turn, and says how long each took.
 pub fn run(args: &Args) -> Result<()> {
-    if args.list {
+    if args.choice.list {
         names().iter().for_each(|name| println!("{name}"));
         return Ok(());
     }
@@ -169,18 +152,18 @@ pub fn run(args: &Args) -> Result<()> {
         args.connectors(),
         args.peer_connectors()
     ));
-    let mut search = match args.wants(scaling::SEARCH) {
+    let mut search = match args.choice.wants(scaling::SEARCH) {
         true => Some(Elasticsearch::start()?),
         false => None,
     };
     runtime.block_on(async { Connection::open(broker.port).await?.find_coordinator("bench").await })?;
-    for round in 1..=args.rounds() {
-        eprintln!("round {round} of {}", args.rounds());
+    for round in 1..=args.choice.rounds() {
+        eprintln!("round {round} of {}", args.choice.rounds());
         let connection = runtime.block_on(Connection::open(broker.port))?;
         let (broker, dir, runtime) = (&broker, dir.path(), &runtime);
         let mut run = Run { args, broker, dir, report: &mut report, round, runtime, connection, names: 0 };
         let mut part = |names: &[String], work: &mut dyn FnMut(&mut Run<'_>) -> Result<()>| -> Result<()> {
-            if names.iter().any(|name| args.wants(name)) {
+            if names.iter().any(|name| args.choice.wants(name)) {
                 let from = Instant::now();
                 work(&mut run)?;
                 eprintln!("{} took {:.0} s", names[0], from.elapsed().as_secs_f64());

@@ -5,6 +5,7 @@
 
 mod broker;
 mod build;
+mod choice;
 mod connect;
 mod measure;
 mod peer;

@@ -73,6 +73,7 @@ impl Broker {
     pub async fn start(options: Options) -> Result<Handle, Error> {
         let settings = Arc::new(Settings::read(options.properties)?);
         raise_file_limit();
+        share_file_limit();
         let doors = network::bind(&settings).await?;
         let opening = settings.clone();
         let (directories, metadata) =
@@ -325,9 +326,8 @@ fn incarnation() -> Uuid {
     random_uuid()
 }
 
-/// Segments, indexes and connections each take a file: the soft limit is raised as far as it may. A quarter of it is for
-/// files of logs, the rest for connections.
-fn raise_file_limit() {
+/// Segments, indexes, connections, files of connectors: each takes a file. The soft limit is raised as far as it may.
+pub fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum
@@ -336,6 +336,11 @@ fn raise_file_limit() {
     {
         tracing::debug!(%error, "limit of open files stays as it is");
     }
+}
+
+/// A quarter of the limit is for files of logs, the rest for connections.
+fn share_file_limit() {
+    use rustix::process::{Resource, getrlimit};
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(1 << 20);
     aqueduct_storage::keep_open_at_most(usize::try_from(limit / 4).unwrap_or(usize::MAX));
 }

@@ -39,6 +39,6 @@ pub mod security;
 mod state_log;
 mod tasks;
 
-pub use broker::{Broker, Handle, Options};
+pub use broker::{Broker, Handle, Options, raise_file_limit};
 pub use error::Error;
 pub use loggers::LogLevels;

@@ -25,7 +25,8 @@ pub use backend::{MetadataBackend, MetadataError};
 pub use cluster::{BrokerEpoch, BrokerState, ClusterRecord, PartitionState};
 pub(crate) use cluster::{has_duplicates, without};
 pub use command::{
-    Command, ConfigOp, NewPartitions, Outcome, Placement, Rejection, check_new_name, check_topic_name, decide,
+    Command, ConfigOp, NewPartitions, Outcome, Placement, Rejection, check_new_name, check_topic_name,
+    decide, refuse_bad_topic_name,
 };
 pub use effective::{EffectiveConfig, Source, Synonym};
 pub use image::{BrokerImage, Endpoint, MetadataImage, PartitionImage, Resource, TopicImage, is_internal};

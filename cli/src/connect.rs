@@ -113,18 +113,6 @@ fn login_config(options: &str) -> Option<String> {
     options.split_whitespace().find_map(|option| option.strip_prefix(&property)).map(str::to_owned)
 }
 
-/// Each task has its connections, and often a file: a thousand tasks are more than the usual soft limit.
-fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum
-        && let Err(error) =
-            setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
-    {
-        tracing::debug!(%error, "limit of open files stays as it is");
-    }
-}
-
 /// A worker with its REST API.
 pub struct Service {
     worker: Handle,
@@ -138,7 +126,8 @@ impl Service {
     /// Listens, starts the worker and serves.
     pub async fn start(settings: &ConfigMap, mode: Mode, levels: Levels) -> Result<Self> {
         let config = WorkerConfig::from_properties(settings, mode).map_err(explain)?;
-        raise_file_limit();
+        // Each task has its connections, and often a file: a thousand tasks are more than the usual soft limit.
+        aqueduct_broker::raise_file_limit();
         let search = plugins::search(&config);
         let listeners = Listeners::bind(&config).await.map_err(|error| match error {
             ListenError::Setting(why) => BadConfig(why).into(),

@@ -58,14 +58,20 @@ fn purging_beyond_the_end_leaves_an_empty_log_that_goes_on_there() {
     assert_eq!(LogFile::open(disk).unwrap().last(), Some(id(2, 52)));
 }
 
-#[test]
-fn a_torn_append_is_cut_off_at_any_byte() {
+/// A log of two blocks, where the second begins, and all of its bytes.
+fn two_blocks() -> (Arc<dyn Disk>, LogFile, usize, Bytes) {
     let disk: Arc<dyn Disk> = Arc::new(Files::default());
     let mut log = LogFile::open(disk.clone()).unwrap();
     log.append(&entries(1, 1..3)).unwrap();
     let kept = log.end as usize;
     log.append(&entries(1, 3..5)).unwrap();
     let whole = disk.read(FileKind::Log).unwrap().unwrap();
+    (disk, log, kept, whole)
+}
+
+#[test]
+fn a_torn_append_is_cut_off_at_any_byte() {
+    let (disk, _log, kept, whole) = two_blocks();
     for cut in kept..whole.len() {
         disk.replace(FileKind::Log, &whole[..cut]).unwrap();
         assert_eq!(all(&LogFile::open(disk.clone()).unwrap()), entries(1, 1..3));
@@ -79,12 +85,7 @@ fn a_torn_append_is_cut_off_at_any_byte() {
 
 #[test]
 fn flipped_bytes_are_damage() {
-    let disk: Arc<dyn Disk> = Arc::new(Files::default());
-    let mut log = LogFile::open(disk.clone()).unwrap();
-    log.append(&entries(1, 1..3)).unwrap();
-    let kept = log.end as usize;
-    log.append(&entries(1, 3..5)).unwrap();
-    let whole = disk.read(FileKind::Log).unwrap().unwrap();
+    let (disk, mut log, kept, whole) = two_blocks();
     for at in 0..kept {
         let mut bad = whole.to_vec();
         bad[at] ^= 0x10;

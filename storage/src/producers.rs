@@ -145,9 +145,8 @@ impl Producers {
         }
     }
 
-    /// Decides on a batch from a client that repeats none: whether it is the next one.
-    pub(crate) fn check(&self, header: &BatchHeader) -> Result<(), Refusal> {
-        self.check_epoch(header)?;
+    /// Decides on a batch from a client that repeats none, and whose epoch is good: whether it is the next one.
+    pub(crate) fn check_sequence(&self, header: &BatchHeader) -> Result<(), Refusal> {
         let (state, first) = (self.states.get(&header.producer_id), header.base_sequence);
         let newest = state.and_then(|state| state.batches.last()).map_or(-1, |batch| batch.last_sequence);
         if let Some(verifying) = self.verifying.get(&header.producer_id) {
@@ -336,6 +335,14 @@ mod tests {
     fn in_transaction(mut header: BatchHeader) -> BatchHeader {
         header.attributes = header.attributes.with_transactional(true);
         header
+    }
+
+    impl Producers {
+        /// Both checks, in their order.
+        fn check(&self, header: &BatchHeader) -> Result<(), Refusal> {
+            self.check_epoch(header)?;
+            self.check_sequence(header)
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aqueduct_tests::aqueduct::Worker;
 use aqueduct_tests::connect::Api;
 use aqueduct_tests::jvm_connect::JvmWorker;
-use aqueduct_tests::kafka::tool;
+use aqueduct_tests::kafka::read_committed;
 use aqueduct_tests::process::signal;
 use aqueduct_tests::server::{Kind, Server};
 use serde_json::{Value, json};
@@ -78,10 +78,7 @@ fn source(load: &Load, topic: &str) -> Value {
 
 /// What a reader of committed records sees.
 fn committed(server: &Server, topic: &str) -> Result<Vec<String>> {
-    let bootstrap = server.bootstrap();
-    let args = ["--bootstrap-server", &bootstrap, "--topic", topic, "--from-beginning", "--isolation-level"];
-    let args = [&args[..], &["read_committed", "--timeout-ms", "2500"]].concat();
-    let text = tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &args)?;
+    let text = read_committed(&server.bootstrap(), topic, &[])?;
     Ok(text.lines().filter(|line| line.starts_with("line ")).map(str::to_owned).collect())
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use aqueduct_tests::aqueduct::Worker;
-use aqueduct_tests::kafka::tool;
+use aqueduct_tests::kafka::read_committed;
 use aqueduct_tests::mariadb::MariaDb;
 use aqueduct_tests::postgres::Postgres;
 use aqueduct_tests::server::{Kind, Server};
@@ -74,11 +74,7 @@ fn torment(worker: &mut Worker, connector: &str) -> Result<()> {
 
 /// What a stock reader of committed records sees: keys and values.
 fn committed(server: &Server, topic: &str) -> Result<Vec<(Value, Value)>> {
-    let bootstrap = server.bootstrap();
-    let args = ["--bootstrap-server", &bootstrap, "--topic", topic, "--from-beginning", "--isolation-level"];
-    let args =
-        [&args[..], &["read_committed", "--timeout-ms", "2500", "--formatter-property", "print.key=true"]];
-    let text = tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &args.concat())?;
+    let text = read_committed(&server.bootstrap(), topic, &["--formatter-property", "print.key=true"])?;
     let lines = text.lines().filter_map(|line| line.split_once('\t'));
     lines
         .map(|(key, value)| Ok((serde_json::from_str(key)?, serde_json::from_str(value)?)))

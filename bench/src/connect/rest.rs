@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
+use super::worker::until;
+
 /// The REST API of a worker on this machine.
 #[derive(Clone, Copy)]
 pub struct Rest {
@@ -41,14 +43,14 @@ impl Rest {
 
     /// A request that changes something; comes again while a rebalance is in its way.
     pub fn done(&self, method: &str, path: &str, body: Option<&Value>) -> Result<()> {
-        loop {
+        until(path, Duration::from_millis(50), || {
             let (status, text) = self.call(method, path, body)?;
             match status {
-                200..300 => return Ok(()),
-                409 if !text.contains("already exists") => std::thread::sleep(Duration::from_millis(50)),
+                200..300 => Ok(true),
+                409 if !text.contains("already exists") => Ok(false),
                 _ => bail!("{method} {path}: {status} {text}"),
             }
-        }
+        })
     }
 
     /// Whether the connector and so many tasks, all it has, are RUNNING; an error where one has failed.

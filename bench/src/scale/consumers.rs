@@ -15,7 +15,7 @@ use crate::wire::Connection;
 
 /// Groups that one connection speaks for.
 const GROUPS_EACH: usize = 5;
-/// What the broker tells members to keep to, doubled: half of them speak for both halves.
+/// Between two heartbeats of a member: twice what the broker asks for, and far below its session timeout.
 const INTERVAL: Duration = Duration::from_secs(10);
 const VERSION: i16 = 0;
 

@@ -16,7 +16,7 @@ use crate::config::definition::{Key, Kind, Scope};
 use crate::config::dynamic::{self, Named};
 use crate::config::{broker_keys, client_metrics_keys, group_keys, topic_keys};
 use crate::metadata::{
-    EffectiveConfig, MetadataImage, Rejection, Resource, Source, Synonym, check_topic_name,
+    EffectiveConfig, MetadataImage, Rejection, Resource, Source, Synonym, refuse_bad_topic_name,
 };
 use crate::node::Node;
 use crate::security::Operation;
@@ -68,9 +68,7 @@ impl Asked<'_> {
         let name = &asked.resource_name;
         match ResourceType::from_code(asked.resource_type) {
             ResourceType::Topic => {
-                check_topic_name(name).map_err(|why| {
-                    Rejection::new(ErrorCode::InvalidTopicException, format!("Topic name is invalid: {why}"))
-                })?;
+                refuse_bad_topic_name(name)?;
                 if self.image.topic(name).is_none() {
                     return Err(Rejection::new(ErrorCode::UnknownTopicOrPartition, ""));
                 }

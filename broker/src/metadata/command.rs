@@ -223,11 +223,16 @@ fn collision<'a>(image: &'a MetadataImage, name: &str) -> Option<&'a ByteString>
     image.topics().map(|topic| &topic.name).find(|other| other.len() == name.len() && flat(other) == wanted)
 }
 
-/// Checks that a topic may be created by this name.
-pub fn check_new_name(image: &MetadataImage, name: &ByteString) -> Result<(), Rejection> {
+/// As [`check_topic_name`], as an answer.
+pub fn refuse_bad_topic_name(name: &str) -> Result<(), Rejection> {
     check_topic_name(name).map_err(|why| {
         Rejection::new(ErrorCode::InvalidTopicException, format!("Topic name is invalid: {why}"))
-    })?;
+    })
+}
+
+/// Checks that a topic may be created by this name.
+pub fn check_new_name(image: &MetadataImage, name: &ByteString) -> Result<(), Rejection> {
+    refuse_bad_topic_name(name)?;
     if image.topic(name).is_some() {
         return Err(Rejection::new(ErrorCode::TopicAlreadyExists, format!("Topic '{name}' already exists.")));
     }

@@ -7,7 +7,7 @@ use bytestring::ByteString;
 
 use super::features::ELIGIBLE_LEADER_REPLICAS_VERSION;
 use super::image::is_internal;
-use super::{ConfigOp, MetadataImage, Outcome, Record, Rejection, Resource, check_topic_name};
+use super::{ConfigOp, MetadataImage, Outcome, Record, Rejection, Resource, refuse_bad_topic_name};
 use crate::config::dynamic::{self, Named};
 use crate::config::{Kind, Scope, client_metrics_keys, definition, group_keys, topic_keys};
 
@@ -52,7 +52,7 @@ pub(super) fn replace(image: &MetadataImage, resource: &Resource, values: &Value
     let changed = values.keys().filter(|key| had.get(*key) != values.get(*key));
     // Told before whether there is such a topic, other than where single values are changed.
     if let Resource::Topic(name) = resource {
-        check_name(name)?;
+        refuse_bad_topic_name(name)?;
         topic_keys::validate(values)
             .map_err(|error| Rejection::new(ErrorCode::InvalidConfig, error.to_string()))?;
     }
@@ -108,12 +108,6 @@ fn definition_of(resource: &Resource, key: &str) -> Result<Option<&'static defin
     }
 }
 
-fn check_name(topic: &str) -> Result<(), Rejection> {
-    check_topic_name(topic).map_err(|why| {
-        Rejection::new(ErrorCode::InvalidTopicException, format!("Topic name is invalid: {why}"))
-    })
-}
-
 fn check<'a>(
     image: &MetadataImage,
     resource: &Resource,
@@ -124,7 +118,7 @@ fn check<'a>(
         |error: definition::ConfigError| Rejection::new(ErrorCode::InvalidConfig, error.to_string());
     match resource {
         Resource::Topic(name) => {
-            check_name(name)?;
+            refuse_bad_topic_name(name)?;
             if image.topic(name).is_none() {
                 return Err(Rejection::new(
                     ErrorCode::UnknownTopicOrPartition,

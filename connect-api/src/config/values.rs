@@ -39,11 +39,15 @@ pub enum ConfigValue {
     Password(Password),
 }
 
+/// The text without what Java takes for space around it: wide spaces are a part of the text.
+pub fn trim(text: &str) -> &str {
+    text.trim_matches(|c| c <= ' ')
+}
+
 impl ConfigValue {
     /// Reads `text`, trimmed, as `kind`; the error says why it cannot.
     pub fn parse(kind: ConfigType, text: &str) -> std::result::Result<Self, String> {
-        // As Java does it: wide spaces are a part of the text.
-        let trimmed = text.trim_matches(|c| c <= ' ');
+        let trimmed = trim(text);
         let integer = |least: i64, most: i64| {
             trimmed
                 .parse::<i64>()

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aqueduct_client::Client;
+use aqueduct_connect_api::config::trim;
 use aqueduct_connect_api::{Factory, Plugin};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -207,8 +208,7 @@ impl Herder {
     /// [`Error::BadRequest`] where its settings are wrong, [`Error::Conflict`] where it exists.
     pub async fn create(&self, new: NewConnector) -> Result<ConnectorInfo> {
         let NewConnector { name, config, initial_state } = new;
-        // Java's idea of space, which wide spaces are not.
-        self.put(name.trim_matches(|c| c <= ' '), config, initial_state, false).await.map(|(_, info)| info)
+        self.put(trim(&name), config, initial_state, false).await.map(|(_, info)| info)
     }
 
     /// Creates a connector or replaces its settings; says whether it is new.

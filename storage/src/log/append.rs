@@ -166,7 +166,7 @@ impl Log {
             let checked = producers.check_epoch(header);
             let checked = checked.and_then(|()| producers.check_verified(header, terms.verification));
             let checked = checked.and_then(|()| match terms.origin {
-                Origin::Client => producers.check(header),
+                Origin::Client => producers.check_sequence(header),
                 Origin::Coordinator => Ok(()),
             });
             checked.map_err(|r| self.refuse(header, 0, r))?;

@@ -179,6 +179,8 @@ fn client_config(config: &WorkerConfig, suffix: &str) -> Result<ClientConfig> {
     };
     let mut properties: std::collections::BTreeMap<String, String> = own.collect();
     properties.entry("bootstrap.servers".to_owned()).or_insert_with(|| "localhost:9092".to_owned());
+    // What a worker waits for when it starts, above all for leaders of the topics that it has just created, is there soon.
+    properties.entry("retry.backoff.ms".to_owned()).or_insert_with(|| "20".to_owned());
     properties.insert("client.id".to_owned(), format!("{id}{suffix}"));
     properties.insert("acks".to_owned(), "all".to_owned());
     properties.insert("linger.ms".to_owned(), "0".to_owned());

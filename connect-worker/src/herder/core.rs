@@ -38,6 +38,8 @@ pub struct Core {
     /// All tasks of the group as of the last look: a change in them is a reason to share out again.
     known: Load,
     leads: bool,
+    /// The group may have given what is assigned to others: until the next round nothing of it is started.
+    suspended: bool,
     /// Whether new task configurations fence the producers of all tasks, changed or not.
     restart_all: bool,
 }
@@ -50,6 +52,7 @@ impl Core {
             running: Load::default(),
             known: Self::everything(config),
             leads: false,
+            suspended: false,
             restart_all: false,
         }
     }
@@ -121,6 +124,10 @@ impl Core {
         if !here.is_empty() {
             commands.push(Command::StopTasks(here));
         }
+        if self.suspended {
+            // The next round starts them, here or elsewhere.
+            return;
+        }
         written
             .iter()
             .filter(|id| self.assigned.tasks.contains(id) && config.task_config(id).is_some())
@@ -137,6 +144,7 @@ impl Core {
     /// it here.
     pub fn on_suspend(&mut self) -> Vec<Command> {
         self.leads = false;
+        self.suspended = true;
         Self::stop(&self.running)
     }
 
@@ -149,6 +157,7 @@ impl Core {
         leads: bool,
     ) -> Vec<Command> {
         self.leads = leads;
+        self.suspended = false;
         if eager {
             self.assigned = assignment.assigned.clone();
         } else {
@@ -323,6 +332,23 @@ mod tests {
             commands,
             [Command::StartConnector("c".into()), Command::StartTask(TaskId::new("c", 0)), Command::Rejoin]
         );
+    }
+
+    #[test]
+    fn what_is_reconfigured_while_suspended_starts_in_the_next_round() {
+        let (mut core, mut config) = running(2);
+        let commands = core.on_suspend();
+        carry_out(&mut core, &commands);
+        assert!(write_tasks(&mut core, &mut config, 2).is_empty(), "another worker may run them by now");
+        let mut assignment = Assignment::empty("l", "u", config.offset());
+        assignment.revoked.tasks.insert(TaskId::new("c", 1));
+        let commands = core.on_assignment(&config, &assignment, false, false);
+        assert_eq!(
+            commands,
+            [Command::StartConnector("c".into()), Command::StartTask(TaskId::new("c", 0)), Command::Rejoin]
+        );
+        carry_out(&mut core, &commands);
+        assert_eq!(write_tasks(&mut core, &mut config, 2).len(), 2, "stopped and started here");
     }
 
     #[test]

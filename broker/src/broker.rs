@@ -23,6 +23,7 @@ use crate::mover;
 use crate::network::{self, Door, Limits};
 use crate::node::{Node, random_uuid};
 use crate::partitions::{Directories, Partitions};
+use crate::peers::Peers;
 use crate::quotas::{QuotaMetrics, Usage};
 use crate::security::Authorizer;
 use crate::tasks::Tasks;
@@ -113,6 +114,7 @@ impl Broker {
         };
         let ids = ProducerIds::new(metadata.clone(), tasks.clone());
         let transactions = TransactionCoordinator::start(&settings, markers, ids, tasks.clone());
+        let peers = Peers::new(metadata.clone(), live.clone());
         let node = Arc::new(Node {
             groups,
             fetch_sessions: Sessions::new(settings.fetch_session_slots),
@@ -126,6 +128,7 @@ impl Broker {
             live,
             loggers: Loggers::new(options.log_levels),
             metadata,
+            peers,
             partitions,
             clock,
         });

@@ -10,6 +10,7 @@
 //! - `network`: listener, connections, frames, `sendfile`.
 //! - `coordinator`: groups and committed offsets.
 //! - [`security`]: principals, operations, resources, and the authorizer; [`quotas`]: limits by client.
+//! - `peers`: connections to other nodes.
 //! - `partitions`, `partition`, `fetch`: logs that are open, and who reads or waits for them.
 
 mod api;
@@ -32,6 +33,7 @@ mod network;
 mod node;
 mod partition;
 mod partitions;
+mod peers;
 pub mod quotas;
 mod recompress;
 pub mod replicated;

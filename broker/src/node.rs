@@ -19,6 +19,7 @@ use crate::metadata::{
 use crate::metrics::Metrics;
 use crate::network::Limits;
 use crate::partitions::Partitions;
+use crate::peers::Peers;
 use crate::quotas::Usage;
 use crate::security::Authorizer;
 use crate::tasks::Tasks;
@@ -36,6 +37,8 @@ pub(crate) struct Node {
     pub live: Arc<LiveSettings>,
     pub loggers: Loggers,
     pub metadata: Arc<dyn MetadataBackend>,
+    /// The other brokers.
+    pub peers: Peers,
     pub partitions: Arc<Partitions>,
     pub groups: Coordinator,
     pub fetch_sessions: Sessions,

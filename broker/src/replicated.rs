@@ -13,13 +13,14 @@ mod service;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use aqueduct_quorum::MetadataQuorum;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::controller::{ControllerSettings, Reply, Request};
-use crate::metadata::{Command, MetadataBackend, MetadataError, MetadataImage, Outcome};
+use crate::metadata::{BrokerEpoch, Command, MetadataBackend, MetadataError, MetadataImage, Outcome};
 use crate::tasks::Tasks;
 
 pub use image_machine::{ImageCell, ImageMachine};
@@ -33,6 +34,7 @@ const QUEUE: usize = 256;
 pub struct QuorumMetadata {
     cell: Arc<ImageCell>,
     asks: mpsc::Sender<Ask>,
+    epoch: AtomicI64,
 }
 
 impl QuorumMetadata {
@@ -47,19 +49,12 @@ impl QuorumMetadata {
         let service = Service::new(queue, quorum, cell.clone(), settings);
         let stopping = tasks.clone();
         tasks.spawn(async move { service.run(&stopping).await });
-        Self { cell, asks }
+        Self { cell, asks, epoch: AtomicI64::new(BrokerEpoch::NONE.0) }
     }
 
-    /// Has requests decided in order, each on what the ones before it left, and returns once what was accepted is agreed
-    /// on and in the image of this node.
-    pub async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Reply, MetadataError>> {
-        let count = requests.len();
-        let stopping = || (0..count).map(|_| Err(MetadataError::Stopping)).collect();
-        let (answer, answered) = oneshot::channel();
-        match self.asks.send(Ask { requests, answer }).await {
-            Ok(()) => answered.await.unwrap_or_else(|_| stopping()),
-            Err(_) => stopping(),
-        }
+    /// Takes note of the registration that this node's broker has from now on.
+    pub fn registered(&self, epoch: BrokerEpoch) {
+        self.epoch.store(epoch.0, Ordering::Release);
     }
 }
 
@@ -81,5 +76,19 @@ impl MetadataBackend for QuorumMetadata {
             Err(error) => Err(error),
         };
         replies.into_iter().map(outcome).collect()
+    }
+
+    async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Reply, MetadataError>> {
+        let count = requests.len();
+        let stopping = || (0..count).map(|_| Err(MetadataError::Stopping)).collect();
+        let (answer, answered) = oneshot::channel();
+        match self.asks.send(Ask { requests, answer }).await {
+            Ok(()) => answered.await.unwrap_or_else(|_| stopping()),
+            Err(_) => stopping(),
+        }
+    }
+
+    fn broker_epoch(&self) -> BrokerEpoch {
+        BrokerEpoch(self.epoch.load(Ordering::Acquire))
     }
 }

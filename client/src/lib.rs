@@ -8,6 +8,7 @@
 //! - [`GroupConsumer`]: a member of a classic consumer group; rebalances come as events from its `poll`.
 //! - [`GroupMember`]: membership in a group of any protocol type, for those who bring their own assignment.
 //! - [`Admin`]: topics, configs, groups, offsets.
+//! - [`Pool`] and [`Connection`]: single connections, for those who know themselves where to.
 //!
 //! All of it needs a running tokio runtime. Every error says which broker, API and topic-partition it is about.
 
@@ -45,6 +46,7 @@ pub use group::{
     GroupMember, GroupMemberOptions, Heartbeats, JoinOutcome, JoinedMember, MemberSignal, SyncOutcome,
 };
 pub use metadata::{Broker, Metadata, PartitionMetadata, TopicMetadata};
+pub use net::{Connection, Lane, PendingResponse, Pool};
 pub use offsets::ListedOffset;
 pub use producer::{Deliveries, Delivery, Producer, Settled};
 pub use properties::{PropertiesError, parse_properties};

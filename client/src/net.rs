@@ -9,6 +9,6 @@ mod stream;
 mod tokens;
 mod versions;
 
-pub(crate) use connection::{Connection, PendingResponse};
-pub(crate) use pool::{Lane, Pool};
+pub use connection::{Connection, PendingResponse};
+pub use pool::{Lane, Pool};
 pub(crate) use tokens::Tokens;

@@ -21,6 +21,11 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// A listener of another node, of which only the name is known.
+    pub fn unbound(name: &str) -> Self {
+        Self { name: name.to_owned(), protocol: SecurityProtocol::Plaintext, host: String::new(), port: 0 }
+    }
+
     /// What stands before the keys that are set for this listener alone.
     pub fn prefix(&self) -> String {
         format!("listener.name.{}.", self.name.to_ascii_lowercase())

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::{Command, MetadataImage, Outcome, Rejection};
+use super::{BrokerEpoch, Command, MetadataImage, Outcome, Rejection};
+use crate::controller::{Reply, Request};
 
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -49,4 +50,12 @@ pub trait MetadataBackend: Send + Sync + 'static {
     /// Carries out commands in order, each on what the ones before it left, and returns once what was accepted is
     /// durable and in [`MetadataBackend::image`]. One that is rejected does not keep back the others.
     async fn submit(&self, commands: Vec<Command>) -> Vec<Result<Outcome, MetadataError>>;
+
+    /// Asks the controller, in order and as [`MetadataBackend::submit`] does: for what brokers ask, not administrators.
+    /// A node that decides alone turns down what only several brokers need.
+    async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Reply, MetadataError>>;
+
+    /// The present registration of this node's broker; [`BrokerEpoch::NONE`] where there is none, as on a node that decides
+    /// alone.
+    fn broker_epoch(&self) -> BrokerEpoch;
 }

@@ -3,13 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use aqueduct_protocol::error_code::ErrorCode;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::journal::{FILE_NAME, Journal};
-use super::{Command, MetadataBackend, MetadataError, MetadataImage, Outcome, Rejection, decide};
+use super::{
+    BrokerEpoch, Command, MetadataBackend, MetadataError, MetadataImage, Outcome, Rejection, decide,
+};
+use crate::controller::{Reply, Request};
 
 /// The image of one node, and the journal behind it.
 #[derive(Debug)]
@@ -57,6 +61,27 @@ impl MetadataBackend for LocalMetadata {
             Ok(outcomes) => outcomes,
             Err(_) => (0..count).map(|_| Err(MetadataError::Stopping)).collect(),
         }
+    }
+
+    async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Reply, MetadataError>> {
+        let mut replies = Vec::with_capacity(requests.len());
+        for request in requests {
+            replies.push(match request {
+                Request::Command(command) => match self.submit(vec![command]).await.pop() {
+                    Some(outcome) => outcome.map(Reply::Command),
+                    None => Err(MetadataError::Stopping),
+                },
+                _ => {
+                    let why = "this node decides alone: it has no brokers to register, and no in-sync sets";
+                    Err(Rejection::new(ErrorCode::InvalidRequest, why).into())
+                }
+            });
+        }
+        replies
+    }
+
+    fn broker_epoch(&self) -> BrokerEpoch {
+        BrokerEpoch::NONE
     }
 }
 

@@ -41,7 +41,7 @@ const READ_STEP: usize = 1 << 20;
 
 /// A live connection; clones share it. It is closed when the last clone and the last pending answer are dropped.
 #[derive(Clone, Debug)]
-pub(crate) struct Connection {
+pub struct Connection {
     shared: Arc<Shared>,
     outgoing: mpsc::Sender<Outgoing>,
     _driver: Arc<Driver>,
@@ -94,7 +94,7 @@ struct InFlight {
 /// The answer to a request that is on its way; dropping it only loses the answer.
 #[must_use = "the answer tells whether the request was done"]
 #[derive(Debug)]
-pub(crate) struct PendingResponse<R> {
+pub struct PendingResponse<R> {
     receiver: oneshot::Receiver<Result<Bytes>>,
     connection: Connection,
     version: i16,
@@ -103,7 +103,7 @@ pub(crate) struct PendingResponse<R> {
 
 impl Connection {
     /// Connects to `broker` (`host:port`) and learns what it speaks.
-    pub(crate) async fn open(broker: String, config: Arc<ClientConfig>) -> Result<Self> {
+    pub async fn open(broker: String, config: Arc<ClientConfig>) -> Result<Self> {
         let limit = config.socket_connection_setup_timeout;
         let opened = tokio::time::timeout(limit, Self::connect(&broker, &config)).await;
         let (stream, versions, life) = opened.unwrap_or_else(|_| {
@@ -159,22 +159,22 @@ impl Connection {
     }
 
     /// `host:port` of the broker.
-    pub(crate) fn broker(&self) -> &str {
+    pub fn broker(&self) -> &str {
         &self.shared.broker
     }
 
     /// Whether the connection has ended.
-    pub(crate) fn is_closed(&self) -> bool {
+    pub fn is_closed(&self) -> bool {
         self.shared.ended.get().is_some() || self.outgoing.is_closed()
     }
 
     /// Level of the cluster's feature `transaction.version`.
-    pub(crate) fn transaction_version(&self) -> i16 {
+    pub fn transaction_version(&self) -> i16 {
         self.shared.versions.transaction_version()
     }
 
     /// The newest common version of `R`, `cap` at most.
-    pub(crate) fn version<R: Request>(&self, cap: i16) -> Result<i16> {
+    pub fn version<R: Request>(&self, cap: i16) -> Result<i16> {
         self.shared.versions.choose::<R>(cap).ok_or_else(|| Error::UnsupportedVersion {
             broker: self.shared.broker.clone(),
             api: R::NAME,
@@ -186,7 +186,7 @@ impl Connection {
     /// when it is written. With `answered` false the answer is empty and comes when the request is written.
     ///
     /// Errors where the connection has ended or the queue is full.
-    pub(crate) fn start<R: Request>(
+    pub fn start<R: Request>(
         &self,
         version: i16,
         request: &R,
@@ -199,7 +199,7 @@ impl Connection {
     }
 
     /// Sends a request and waits for its answer. `make` is given the version.
-    pub(crate) async fn call<R: Request>(
+    pub async fn call<R: Request>(
         &self,
         cap: i16,
         make: impl FnOnce(i16) -> R,
@@ -237,7 +237,7 @@ impl Connection {
 
 impl<R: Request> PendingResponse<R> {
     /// Waits until the request is written, for those that are not answered.
-    pub(crate) async fn written(self) -> Result<()> {
+    pub async fn written(self) -> Result<()> {
         match self.receiver.await {
             Ok(written) => written.map(|_| ()),
             Err(_) => Err(self.connection.disconnected(R::NAME)),

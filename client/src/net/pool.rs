@@ -38,7 +38,7 @@ struct Slot {
 }
 
 /// All connections of a client.
-pub(crate) struct Pool {
+pub struct Pool {
     config: Arc<ClientConfig>,
     slots: Mutex<HashMap<(Lane, BrokerId), Slot>>,
     lanes: AtomicU64,
@@ -46,41 +46,41 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(config: Arc<ClientConfig>) -> Self {
+    pub fn new(config: Arc<ClientConfig>) -> Self {
         let (lanes, closed) = (AtomicU64::new(1), AtomicBool::new(false));
         Self { config, slots: Mutex::default(), lanes, closed }
     }
 
     /// A lane that nobody else has.
-    pub(crate) fn new_lane(&self) -> Lane {
+    pub fn new_lane(&self) -> Lane {
         Lane(self.lanes.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Forgets the connections of a lane; they close when their last call is over.
-    pub(crate) fn drop_lane(&self, lane: Lane) {
+    pub fn drop_lane(&self, lane: Lane) {
         self.slots.lock().retain(|(of, _), _| *of != lane);
     }
 
     /// Forgets one connection.
-    pub(crate) fn forget(&self, lane: Lane, broker: BrokerId) {
+    pub fn forget(&self, lane: Lane, broker: BrokerId) {
         self.slots.lock().remove(&(lane, broker));
     }
 
     /// Forgets all connections and makes no more.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.slots.lock().clear();
     }
 
     /// The connection, if there is a live one already.
-    pub(crate) fn live(&self, lane: Lane, broker: BrokerId) -> Option<Connection> {
+    pub fn live(&self, lane: Lane, broker: BrokerId) -> Option<Connection> {
         let slots = self.slots.lock();
         let connection = slots.get(&(lane, broker))?.attempt.peek()?.as_ref().ok()?;
         (!connection.is_closed()).then(|| connection.clone())
     }
 
     /// The live connection, or a new one. An attempt that follows failures first waits as `reconnect.backoff.ms` says.
-    pub(crate) async fn connection(&self, lane: Lane, broker: BrokerId, address: &str) -> Result<Connection> {
+    pub async fn connection(&self, lane: Lane, broker: BrokerId, address: &str) -> Result<Connection> {
         let attempt = self.attempt(lane, broker, address)?;
         attempt.await
     }

@@ -164,6 +164,7 @@ mod throttle;
 mod txn_offset_commit;
 mod unregister_broker;
 mod update_features;
+mod view;
 mod write_txn_markers;
 
 pub(crate) use shared::own;

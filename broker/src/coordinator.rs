@@ -19,6 +19,7 @@ mod offsets;
 mod options;
 mod pending;
 mod record;
+mod reigns;
 mod request;
 mod service;
 mod shard;

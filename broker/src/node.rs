@@ -83,12 +83,12 @@ impl Node {
             };
             set("cleanup.policy", "compact");
             set("compression.type", "producer");
-            // Kafka's default of 3 suits a cluster; one node holds one replica.
-            let brokers = (self.metadata.image().brokers.len() as i16).max(1);
+            // Kafka's default of 3 suits a cluster, which waits for its brokers; a node alone holds one replica.
+            let most = most_replicas(&self.metadata.image());
             if name == TRANSACTIONS_TOPIC {
                 let transactions = &settings.transactions;
                 partitions = transactions.partitions;
-                replication_factor = transactions.replication_factor.min(brokers);
+                replication_factor = transactions.replication_factor.min(most);
                 set("segment.bytes", &transactions.segment_bytes.to_string());
                 let min_isr = transactions.min_isr.min(replication_factor.into());
                 set("min.insync.replicas", &min_isr.to_string());
@@ -99,7 +99,7 @@ impl Node {
             }
             if name == OFFSETS_TOPIC {
                 partitions = settings.groups.offsets_partitions;
-                replication_factor = settings.groups.offsets_replication_factor.min(brokers);
+                replication_factor = settings.groups.offsets_replication_factor.min(most);
             }
         }
         Command::CreateTopic {
@@ -108,6 +108,15 @@ impl Node {
             partitions: Placement::Count { partitions, replication_factor },
             configs,
         }
+    }
+}
+
+/// How many replicas an internal topic may have. In a cluster the setting counts: were the topic created with fewer while
+/// brokers are still starting, it would stay so.
+fn most_replicas(image: &MetadataImage) -> i16 {
+    match image.is_controlled() {
+        true => i16::MAX,
+        false => (image.brokers.len() as i16).max(1),
     }
 }
 

@@ -1,6 +1,7 @@
 //! All partitions of this node. A log is opened when it is first needed, so that a node with many partitions starts
 //! fast and an unused one costs a directory.
 
+mod coordinated;
 mod directories;
 mod directory;
 mod failures;

@@ -60,7 +60,7 @@ async fn grow(context: &Context, topic: &CreatePartitionsTopic, check: bool) -> 
         }
     }
     let outcome = match check {
-        true => decide(&metadata.image(), &command).map(|_| ()).map_err(Into::into),
+        true => super::shared::check(&metadata.image(), &command).map(drop).map_err(Into::into),
         false => metadata.submit(vec![command]).await.pop().map_or(Ok(()), |outcome| outcome.map(|_| ())),
     };
     match outcome {

@@ -10,7 +10,7 @@ use aqueduct_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use bytestring::ByteString;
 
 use super::Context;
-use super::shared::{failure, own};
+use super::shared::{check, failure, own};
 use crate::config::topic_keys;
 use crate::metadata::{
     Command, MetadataError, Outcome, Placement, Rejection, TopicImage, check_new_name, decide,
@@ -52,9 +52,7 @@ pub(crate) async fn handle(context: Context, request: CreateTopicsRequest) -> Cr
     let outcomes = match request.validate_only {
         true => {
             let image = node.metadata.image();
-            let check =
-                |command: &Command| decide(&image, command).map(|(_, outcome)| outcome).map_err(Into::into);
-            commands.iter().map(check).collect()
+            commands.iter().map(|command| check(&image, command).map_err(Into::into)).collect()
         }
         false => node.metadata.submit(commands.clone()).await,
     };

@@ -8,7 +8,8 @@ use aqueduct_protocol::messages::{DescribeClusterRequest, DescribeClusterRespons
 
 use super::Context;
 use super::shared::OPERATIONS_NOT_ASKED;
-use crate::metadata::BrokerImage;
+use super::view::View;
+use crate::metadata::{BrokerImage, Endpoint};
 
 /// `endpoint_type` of brokers; 2 is that of controllers.
 const BROKERS: i8 = 1;
@@ -29,15 +30,17 @@ pub(crate) async fn handle(context: Context, request: DescribeClusterRequest) ->
             ..Default::default()
         };
     }
-    let broker = |broker: &Arc<BrokerImage>| {
-        let endpoint = broker.endpoint(&context.client.listener)?;
-        Some(DescribeClusterBroker {
-            broker_id: broker.id.0,
-            host: endpoint.host.clone(),
-            port: endpoint.port.into(),
-            rack: broker.rack.clone(),
-            ..Default::default()
-        })
+    let view = View { image: &image, listener: &context.client.listener };
+    let broker = |(broker, endpoint): (&Arc<BrokerImage>, &Endpoint)| DescribeClusterBroker {
+        broker_id: broker.id.0,
+        host: endpoint.host.clone(),
+        port: endpoint.port.into(),
+        rack: broker.rack.clone(),
+        is_fenced: !image.is_unfenced(broker.id),
+    };
+    let brokers = match context.version >= 2 && request.include_fenced_brokers {
+        true => view.registered().map(broker).collect(),
+        false => view.brokers().map(broker).collect(),
     };
     let operations = match request.include_cluster_authorized_operations {
         true => context.authorized_cluster_operations(),
@@ -46,8 +49,8 @@ pub(crate) async fn handle(context: Context, request: DescribeClusterRequest) ->
     DescribeClusterResponse {
         endpoint_type: BROKERS,
         cluster_id: image.cluster_id.clone(),
-        controller_id: context.node.settings.node_id.0,
-        brokers: image.brokers.values().filter_map(broker).collect(),
+        controller_id: view.controller(context.node.settings.node_id),
+        brokers,
         cluster_authorized_operations: operations,
         ..Default::default()
     }

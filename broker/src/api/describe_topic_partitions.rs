@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use aqueduct_protocol::error_code::ErrorCode;
-use aqueduct_protocol::ids::{BrokerId, PartitionIndex};
+use aqueduct_protocol::ids::PartitionIndex;
 use aqueduct_protocol::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
@@ -11,7 +11,8 @@ use aqueduct_protocol::messages::{DescribeTopicPartitionsRequest, DescribeTopicP
 
 use super::Context;
 use super::shared::OPERATIONS_NOT_ASKED;
-use crate::metadata::{MetadataImage, PartitionImage, TopicImage, check_topic_name};
+use super::view::{View, numbers};
+use crate::metadata::{PartitionImage, TopicImage, check_topic_name};
 use crate::security::{Operation, ResourceType};
 
 pub(crate) async fn handle(
@@ -19,6 +20,7 @@ pub(crate) async fn handle(
     request: DescribeTopicPartitionsRequest,
 ) -> DescribeTopicPartitionsResponse {
     let image = context.node.metadata.image();
+    let view = View { image: &image, listener: &context.client.listener };
     let limit = context.node.settings.max_request_partitions;
     let limit = usize::try_from(request.response_partition_limit).unwrap_or(0).clamp(1, limit);
     let (first, skip) = match &request.cursor {
@@ -62,7 +64,7 @@ pub(crate) async fn handle(
         };
         let from = if name == first { skip.min(topic.partitions.len()) } else { 0 };
         let count = (topic.partitions.len() - from).min(left);
-        response.topics.push(known(&image, &context.client.listener, topic, from, count));
+        response.topics.push(known(view, topic, from, count));
         left -= count;
         if from + count < topic.partitions.len() {
             let partition_index = (from + count) as i32;
@@ -97,34 +99,25 @@ fn missing(name: &str) -> DescribeTopicPartitionsResponseTopic {
 }
 
 fn known(
-    image: &MetadataImage,
-    listener: &str,
+    view: View<'_>,
     topic: &TopicImage,
     from: usize,
     count: usize,
 ) -> DescribeTopicPartitionsResponseTopic {
-    let partition = |(index, partition): (usize, &PartitionImage)| {
-        let is_offline = |id: &BrokerId| {
-            let index = PartitionIndex(index as i32);
-            !image.brokers.contains_key(id) || image.directories.is_offline(topic.id, index, *id)
-        };
-        let numbers = |ids: &[BrokerId]| ids.iter().map(|id| id.0).collect();
-        let leader = image.brokers.get(&partition.leader);
-        let led = leader.is_some_and(|leader| leader.endpoint(listener).is_some());
-        let missing = match leader {
-            Some(_) => ErrorCode::ListenerNotFound,
-            None => ErrorCode::LeaderNotAvailable,
-        };
+    let partition = |(at, partition): (usize, &PartitionImage)| {
+        let index = PartitionIndex(at as i32);
+        let state = view.image.partition_state(topic.id, index);
+        let leader = view.leader(partition);
         DescribeTopicPartitionsResponsePartition {
-            error_code: if led { 0 } else { missing.code() },
-            partition_index: index as i32,
-            leader_id: if led { partition.leader.0 } else { -1 },
+            error_code: leader.err().map_or(0, ErrorCode::code),
+            partition_index: index.0,
+            leader_id: leader.map_or(-1, |leader| leader.0),
             leader_epoch: partition.leader_epoch.0,
             replica_nodes: numbers(&partition.replicas),
             isr_nodes: numbers(&partition.isr),
-            eligible_leader_replicas: Some(Vec::new()),
-            last_known_elr: Some(Vec::new()),
-            offline_replicas: partition.replicas.iter().filter(|id| is_offline(id)).map(|id| id.0).collect(),
+            eligible_leader_replicas: Some(numbers(&state.elr)),
+            last_known_elr: Some(numbers(&state.last_known_leader)),
+            offline_replicas: view.offline(topic.id, index, partition),
         }
     };
     DescribeTopicPartitionsResponseTopic {

@@ -10,7 +10,7 @@ use bytestring::ByteString;
 
 use super::Context;
 use super::shared::{failure, own};
-use crate::metadata::{Command, ElectionType};
+use crate::metadata::{Command, ElectionType, PartitionImage};
 use crate::security::Operation;
 
 pub(crate) async fn handle(context: Context, request: ElectLeadersRequest) -> ElectLeadersResponse {
@@ -39,10 +39,13 @@ pub(crate) async fn handle(context: Context, request: ElectLeadersRequest) -> El
             };
             topics.into_iter().flat_map(of).collect()
         }
+        // Those alone for which there is something to do: a cluster has many.
         None => image
             .topics()
             .flat_map(|topic| {
-                (0..topic.partitions.len() as i32).map(move |index| (topic.name.clone(), index))
+                let partitions = (0..).zip(&topic.partitions);
+                let wanting = partitions.filter(|(_, partition)| is_wanting(partition, kind));
+                wanting.map(move |(index, _)| (topic.name.clone(), index))
             })
             .collect(),
     };
@@ -71,6 +74,14 @@ pub(crate) async fn handle(context: Context, request: ElectLeadersRequest) -> El
     ElectLeadersResponse {
         replica_election_results: results.into_iter().map(result).collect(),
         ..Default::default()
+    }
+}
+
+/// Whether an election could change something.
+fn is_wanting(partition: &PartitionImage, kind: ElectionType) -> bool {
+    match kind {
+        ElectionType::Preferred => partition.replicas.first() != Some(&partition.leader),
+        ElectionType::Unclean => partition.leader.0 < 0,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use aqueduct_protocol::error_code::ErrorCode;
-use aqueduct_protocol::ids::{BrokerId, PartitionIndex, Uuid};
+use aqueduct_protocol::ids::{PartitionIndex, Uuid};
 use aqueduct_protocol::messages::metadata_request::MetadataRequestTopic;
 use aqueduct_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -15,8 +15,9 @@ use bytestring::ByteString;
 
 use super::Context;
 use super::shared::OPERATIONS_NOT_ASKED;
+use super::view::{View, numbers};
 use crate::metadata::{
-    BrokerImage, MetadataImage, PartitionImage, TopicImage, check_topic_name, is_internal,
+    BrokerImage, Endpoint, MetadataImage, PartitionImage, TopicImage, check_topic_name, is_internal,
 };
 use crate::security::{Operation, ResourceType};
 
@@ -33,11 +34,12 @@ pub(crate) async fn handle(context: Context, request: MetadataRequest) -> Metada
         return refusal_of_all(&request);
     }
     let image = node.metadata.image();
+    let view = View { image: &image, listener: &context.client.listener };
     let all = || {
         let visible = |topic: &&Arc<TopicImage>| {
             context.would_allow(Operation::Describe, ResourceType::Topic, &topic.name)
         };
-        image.topics().filter(visible).map(|topic| known(&image, topic)).collect()
+        image.topics().filter(visible).map(|topic| known(view, topic, version)).collect()
     };
     let topics = match &request.topics {
         None => all(),
@@ -47,7 +49,7 @@ pub(crate) async fn handle(context: Context, request: MetadataRequest) -> Metada
             let answer = |wanted: &MetadataRequestTopic| match denied(&context, &image, wanted, &uncreatable)
             {
                 Some(topic) => topic,
-                None => one(&image, wanted, version),
+                None => one(view, wanted, version),
             };
             let by_id = named.iter().any(|topic| !topic.topic_id.is_zero());
             let mut seen = HashSet::new();
@@ -58,14 +60,13 @@ pub(crate) async fn handle(context: Context, request: MetadataRequest) -> Metada
         }
     };
     let mut response = MetadataResponse {
-        brokers: image.brokers.values().filter_map(|found| broker(found, &context.client.listener)).collect(),
+        brokers: view.brokers().map(broker).collect(),
         cluster_id: Some(image.cluster_id.clone()),
-        controller_id: node.settings.node_id.0,
+        controller_id: view.controller(node.settings.node_id),
         topics,
         cluster_authorized_operations: OPERATIONS_NOT_ASKED,
         ..Default::default()
     };
-    hide_unreachable_leaders(&mut response.topics, &image, &context.client.listener, version);
     if request.include_cluster_authorized_operations {
         response.cluster_authorized_operations = context.authorized_cluster_operations();
     }
@@ -159,7 +160,8 @@ fn denied(
     }
 }
 
-fn one(image: &MetadataImage, wanted: &MetadataRequestTopic, version: i16) -> MetadataResponseTopic {
+fn one(view: View<'_>, wanted: &MetadataRequestTopic, version: i16) -> MetadataResponseTopic {
+    let image = view.image;
     let failed = |code: ErrorCode| MetadataResponseTopic {
         error_code: code.code(),
         name: wanted.name.clone().or_else(|| (version < 12).then(Default::default)),
@@ -172,7 +174,7 @@ fn one(image: &MetadataImage, wanted: &MetadataRequestTopic, version: i16) -> Me
     }
     match &wanted.name {
         Some(name) if wanted.topic_id.is_zero() => match image.topic(name) {
-            Some(topic) => known(image, topic),
+            Some(topic) => known(view, topic, version),
             None if check_topic_name(name).is_err() => failed(ErrorCode::InvalidTopicException),
             None => MetadataResponseTopic {
                 is_internal: is_internal(name),
@@ -180,31 +182,30 @@ fn one(image: &MetadataImage, wanted: &MetadataRequestTopic, version: i16) -> Me
             },
         },
         _ => match image.topic_by_id(wanted.topic_id) {
-            Some(topic) => known(image, topic),
+            Some(topic) => known(view, topic, version),
             None => MetadataResponseTopic { name: None, ..failed(ErrorCode::UnknownTopicId) },
         },
     }
 }
 
-fn known(image: &MetadataImage, topic: &Arc<TopicImage>) -> MetadataResponseTopic {
+fn known(view: View<'_>, topic: &Arc<TopicImage>, version: i16) -> MetadataResponseTopic {
     let partition = |(index, partition): (usize, &PartitionImage)| {
-        let alive = image.brokers.contains_key(&partition.leader);
+        let leader = view.leader(partition);
+        let code = match leader {
+            Ok(_) => ErrorCode::None,
+            // Older clients do not know it.
+            Err(ErrorCode::ListenerNotFound) if version < 6 => ErrorCode::LeaderNotAvailable,
+            Err(code) => code,
+        };
+        let index = index as i32;
         MetadataResponsePartition {
-            error_code: if alive { 0 } else { ErrorCode::LeaderNotAvailable.code() },
-            partition_index: index as i32,
-            leader_id: if alive { partition.leader.0 } else { -1 },
+            error_code: code.code(),
+            partition_index: index,
+            leader_id: leader.map_or(-1, |leader| leader.0),
             leader_epoch: partition.leader_epoch.0,
             replica_nodes: numbers(&partition.replicas),
             isr_nodes: numbers(&partition.isr),
-            offline_replicas: partition
-                .replicas
-                .iter()
-                .filter(|id| {
-                    let index = PartitionIndex(index as i32);
-                    !image.brokers.contains_key(id) || image.directories.is_offline(topic.id, index, **id)
-                })
-                .map(|id| id.0)
-                .collect(),
+            offline_replicas: view.offline(topic.id, PartitionIndex(index), partition),
         }
     };
     MetadataResponseTopic {
@@ -217,53 +218,29 @@ fn known(image: &MetadataImage, topic: &Arc<TopicImage>) -> MetadataResponseTopi
     }
 }
 
-fn numbers(brokers: &[BrokerId]) -> Vec<i32> {
-    brokers.iter().map(|id| id.0).collect()
-}
-
-/// A leader that does not have the client's listener cannot be talked to.
-fn hide_unreachable_leaders(
-    topics: &mut [MetadataResponseTopic],
-    image: &MetadataImage,
-    listener: &str,
-    version: i16,
-) {
-    let reachable = |broker: &Arc<BrokerImage>| broker.endpoint(listener).is_some();
-    if image.brokers.values().all(reachable) {
-        return;
-    }
-    let code = if version >= 6 { ErrorCode::ListenerNotFound } else { ErrorCode::LeaderNotAvailable };
-    for partition in topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
-        let leader = image.brokers.get(&BrokerId(partition.leader_id));
-        if leader.is_some_and(|leader| !reachable(leader)) {
-            (partition.leader_id, partition.error_code) = (-1, code.code());
-        }
-    }
-}
-
 /// Brokers that do not have the client's listener are not there for it.
-fn broker(broker: &Arc<BrokerImage>, listener: &str) -> Option<MetadataResponseBroker> {
-    let endpoint = broker.endpoint(listener)?;
-    Some(MetadataResponseBroker {
+fn broker((broker, endpoint): (&Arc<BrokerImage>, &Endpoint)) -> MetadataResponseBroker {
+    MetadataResponseBroker {
         node_id: broker.id.0,
         host: endpoint.host.clone(),
         port: endpoint.port.into(),
         rack: broker.rack.clone(),
-    })
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use aqueduct_protocol::ids::Uuid;
+    use aqueduct_protocol::ids::{BrokerId, LeaderEpoch};
 
     use super::*;
 
     #[test]
     fn names_and_ids_that_are_unknown_or_bad_get_their_codes() {
         let image = MetadataImage::default();
+        let view = View { image: &image, listener: "PLAINTEXT" };
         let code = |name: Option<&str>, id: u8, version| {
             let wanted = MetadataRequestTopic { topic_id: Uuid([id; 16]), name: name.map(Into::into) };
-            let topic = one(&image, &wanted, version);
+            let topic = one(view, &wanted, version);
             (ErrorCode::from_code(topic.error_code), topic.name.is_some())
         };
         assert_eq!(code(Some("t"), 0, 13), (ErrorCode::UnknownTopicOrPartition, true));
@@ -271,7 +248,7 @@ mod tests {
         assert_eq!(code(None, 3, 13), (ErrorCode::UnknownTopicId, false));
         assert_eq!(code(None, 3, 10), (ErrorCode::InvalidRequest, true));
         let internal = MetadataRequestTopic { topic_id: Uuid::ZERO, name: Some("__consumer_offsets".into()) };
-        assert!(one(&image, &internal, 13).is_internal);
+        assert!(one(view, &internal, 13).is_internal);
     }
 
     #[test]
@@ -290,16 +267,23 @@ mod tests {
             rack: None,
         };
         image.apply(&crate::metadata::Record::BrokerRegistered(registered));
+        let partition = PartitionImage {
+            leader: BrokerId(1),
+            leader_epoch: LeaderEpoch(4),
+            partition_epoch: 0,
+            replicas: vec![BrokerId(1)],
+            isr: vec![BrokerId(1)],
+        };
+        let topic = TopicImage { name: "t".into(), id: Uuid([7; 16]), partitions: vec![partition] };
+        let topic = Arc::new(topic);
         for (listener, version, expected) in [
             ("INSIDE", 9, (1, ErrorCode::None)),
             ("OUTSIDE", 9, (-1, ErrorCode::ListenerNotFound)),
             ("OUTSIDE", 5, (-1, ErrorCode::LeaderNotAvailable)),
         ] {
-            let partition = MetadataResponsePartition { leader_id: 1, ..Default::default() };
-            let mut topics = [MetadataResponseTopic { partitions: vec![partition], ..Default::default() }];
-            hide_unreachable_leaders(&mut topics, &image, listener, version);
-            let told = &topics[0].partitions[0];
+            let told = &known(View { image: &image, listener }, &topic, version).partitions[0];
             assert_eq!((told.leader_id, ErrorCode::from_code(told.error_code)), expected);
+            assert_eq!((told.leader_epoch, told.offline_replicas.len()), (4, usize::from(listener == "OUTSIDE")));
         }
     }
 }

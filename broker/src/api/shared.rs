@@ -9,7 +9,8 @@ use bytestring::ByteString;
 
 use super::Context;
 use crate::config::group_keys;
-use crate::metadata::{Command, ConfigOp, MetadataError, MetadataImage, Rejection, Resource, decide};
+use crate::controller::{Controller, ControllerSettings, Reply, Request};
+use crate::metadata::{Command, ConfigOp, MetadataError, MetadataImage, Outcome, Rejection, Resource, decide};
 use crate::node::Node;
 use crate::partition::Partition;
 use crate::security::Operation;
@@ -129,7 +130,7 @@ pub(super) async fn apply(context: &Context, command: Command, validate_only: bo
     let metadata = &context.node.metadata;
     check_in_force(&context.node, &command)?;
     if validate_only {
-        return decide(&metadata.image(), &command).map(|_| ());
+        return check(&metadata.image(), &command).map(drop);
     }
     match metadata.submit(vec![command]).await.pop() {
         Some(Err(error)) => {
@@ -141,6 +142,18 @@ pub(super) async fn apply(context: &Context, command: Command, validate_only: bo
             context.node.partitions.apply_configs(&metadata.image());
             Ok(())
         }
+    }
+}
+
+/// What would come of a command, by the rules of whoever decides on it.
+pub(super) fn check(image: &MetadataImage, command: &Command) -> Result<Outcome, Rejection> {
+    if !image.is_controlled() {
+        return decide(image, command).map(|(_, outcome)| outcome);
+    }
+    let mut controller = Controller::new(image.clone(), ControllerSettings::default(), 0);
+    match controller.handle(0, Request::Command(command.clone())).1? {
+        Reply::Command(outcome) => Ok(outcome),
+        _ => Ok(Outcome::Done),
     }
 }
 

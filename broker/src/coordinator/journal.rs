@@ -196,6 +196,13 @@ pub(super) enum LoadError {
     Hole { at: i64, end: i64 },
 }
 
+impl LoadError {
+    /// Whether another attempt may succeed: the partition is about to be led, or its directory to be given up.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Open(_) | Self::Read { .. })
+    }
+}
+
 /// Feeds `groups` with all that the partition holds, reading about `buffer` bytes at a time.
 pub(super) async fn load(log: &dyn StateLog, buffer: usize, groups: &mut Groups) -> Result<(), LoadError> {
     replay(log, buffer, |batch, from| take(batch, from, groups)).await

@@ -1,17 +1,17 @@
 //! Finds the shard of a group, and starts and ends shards as partitions come and go.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use aqueduct_protocol::ErrorCode;
-use aqueduct_protocol::ids::{BrokerId, PartitionIndex, Uuid};
+use aqueduct_protocol::ids::BrokerId;
 use aqueduct_protocol::records::Compression;
-use parking_lot::Mutex;
+use aqueduct_storage::TopicPartition;
 
 use super::consumer::options::ConsumerOptions;
 use super::groups::Groups;
 use super::ids::partition_of;
 use super::options::GroupOptions;
+use super::reigns::{Reign, Reigns};
 use super::shard::{OpenLog, Shard, Surroundings};
 use crate::clock::Clock;
 use crate::config::{GroupSettings, Settings};
@@ -19,7 +19,6 @@ use crate::metadata::{MetadataBackend, MetadataImage, TopicImage};
 use crate::metrics::GroupMetrics;
 use crate::node::OFFSETS_TOPIC;
 use crate::partitions::Partitions;
-use crate::state_log::StateLog;
 use crate::tasks::Tasks;
 
 /// The group coordinator of one broker: the shards of the partitions of `__consumer_offsets` that it leads.
@@ -34,8 +33,7 @@ struct Shared {
     around: Surroundings,
     metadata: Arc<dyn MetadataBackend>,
     partitions: Arc<Partitions>,
-    /// By the topic's id as well: a topic that was deleted and made again starts empty.
-    shards: Mutex<HashMap<(Uuid, i32), Shard>>,
+    reigns: Reigns<Shard>,
 }
 
 impl Coordinator {
@@ -61,10 +59,10 @@ impl Coordinator {
             around,
             metadata,
             partitions,
-            shards: Mutex::default(),
+            reigns: Reigns::default(),
         };
         let this = Self { shared: Arc::new(shared) };
-        this.load_existing();
+        this.load(&this.shared.metadata.image());
         let following = this.clone().follow_metadata();
         this.shared.around.tasks.spawn(following);
         this
@@ -79,15 +77,7 @@ impl Coordinator {
             // It is the key of records, where text has no more bytes.
             return Err(ErrorCode::InvalidGroupId);
         }
-        let image = self.shared.metadata.image();
-        let topic = image.topic(OFFSETS_TOPIC).ok_or(ErrorCode::NotCoordinator)?;
-        let index = partition_of(group, topic.partitions.len() as i32);
-        match topic.partition(PartitionIndex(index)) {
-            Some(partition) if partition.leader == self.shared.node_id => {
-                Ok(self.lead(topic.id, index, true))
-            }
-            _ => Err(ErrorCode::NotCoordinator),
-        }
+        self.shard_of(self.partition_of(group).ok_or(ErrorCode::NotCoordinator)?)
     }
 
     /// The shard of one partition.
@@ -96,13 +86,7 @@ impl Coordinator {
     /// As [`Coordinator::shard`].
     pub fn shard_of(&self, index: i32) -> Result<Shard, ErrorCode> {
         let image = self.shared.metadata.image();
-        let topic = image.topic(OFFSETS_TOPIC).ok_or(ErrorCode::NotCoordinator)?;
-        match topic.partition(PartitionIndex(index)) {
-            Some(partition) if partition.leader == self.shared.node_id => {
-                Ok(self.lead(topic.id, index, true))
-            }
-            _ => Err(ErrorCode::NotCoordinator),
-        }
+        self.lead(Reign::of(&image, OFFSETS_TOPIC, index, self.shared.node_id)?)
     }
 
     /// The partition that a group belongs to, where there is one.
@@ -113,38 +97,45 @@ impl Coordinator {
 
     /// Every shard that may have groups.
     pub fn shards(&self) -> Vec<Shard> {
-        self.shared.shards.lock().values().cloned().collect()
+        self.shared.reigns.shards()
     }
 
-    fn lead(&self, topic_id: Uuid, index: i32, quick: bool) -> Shard {
-        let mut shards = self.shared.shards.lock();
-        let start = || {
-            let partitions = self.shared.partitions.clone();
-            let open: OpenLog = Box::pin(async move {
-                let partition = partitions.by_name(OFFSETS_TOPIC, PartitionIndex(index)).await?;
-                Ok(Arc::new(partition) as Arc<dyn StateLog>)
+    fn lead(&self, reign: Reign) -> Result<Shard, ErrorCode> {
+        let begin = |end| {
+            let (partitions, metadata) = (self.shared.partitions.clone(), self.shared.metadata.clone());
+            let open: OpenLog = Box::new(move || {
+                let partitions = partitions.clone();
+                Box::pin(async move { partitions.state_log(OFFSETS_TOPIC, reign.index, reign.epoch).await })
             });
-            let mut groups = Groups::new(self.shared.options.clone());
-            groups.on_metadata(&self.shared.metadata.image(), &[]);
-            Shard::start(index, open, quick, groups, self.shared.around.clone())
+            let options = self.shared.options.clone();
+            let begin = move || {
+                let mut groups = Groups::new(options.clone());
+                groups.on_metadata(&metadata.image(), &[]);
+                groups
+            };
+            Shard::start(reign.index, open, !self.is_on_disk(reign), begin, end, self.shared.around.clone())
         };
-        shards.entry((topic_id, index)).or_insert_with(start).clone()
+        self.shared.reigns.hold(reign, begin)
+    }
+
+    fn is_on_disk(&self, reign: Reign) -> bool {
+        let partition = TopicPartition::new(OFFSETS_TOPIC, reign.index);
+        self.shared.partitions.directories().has(reign.topic, &partition)
     }
 
     /// Starts the shards whose partitions have something on disk: sessions and retention run for their groups. The others
     /// are empty, and cost nothing until they are asked.
-    fn load_existing(&self) {
-        let image = self.shared.metadata.image();
-        let Some(topic) = image.topic(OFFSETS_TOPIC) else { return };
-        for (id, found) in self.shared.partitions.directories().known() {
-            let leads = topic.partition(found.partition).is_some_and(|p| p.leader == self.shared.node_id);
-            if id == topic.id && leads {
-                self.lead(topic.id, found.partition.0, false);
+    fn load(&self, image: &MetadataImage) {
+        for reign in Reign::all(image, OFFSETS_TOPIC, self.shared.node_id) {
+            if !self.shared.reigns.has(reign) && self.is_on_disk(reign) {
+                // A later reign has its shard already.
+                let _ = self.lead(reign);
             }
         }
     }
 
-    /// Lets the offsets of deleted topics go with them, and gives up partitions that this broker leads no more.
+    /// Lets the offsets of deleted topics go with them, takes over partitions that this broker has come to lead, and gives up
+    /// those that it leads no more.
     async fn follow_metadata(self) {
         let mut images = self.shared.metadata.watch();
         let mut before = images.borrow_and_update().clone();
@@ -159,7 +150,8 @@ impl Coordinator {
                 () = tasks.stopping() => return,
             }
             let now = images.borrow_and_update().clone();
-            self.resign(&now);
+            self.shared.reigns.keep_only(&now, self.shared.node_id);
+            self.load(&now);
             let gone: Arc<[Arc<str>]> = deleted(&before, &now).into();
             let changed: Arc<[Arc<str>]> = changed(&before, &now).into();
             let configs = before.configs_version != now.configs_version;
@@ -176,16 +168,6 @@ impl Coordinator {
                 shard.tell(tell).await;
             }
         }
-    }
-
-    fn resign(&self, image: &MetadataImage) {
-        let leads = |topic_id: Uuid, index: i32| {
-            image
-                .topic_by_id(topic_id)
-                .and_then(|topic| topic.partition(PartitionIndex(index)))
-                .is_some_and(|partition| partition.leader == self.shared.node_id)
-        };
-        self.shared.shards.lock().retain(|(topic_id, index), _| leads(*topic_id, *index));
     }
 }
 

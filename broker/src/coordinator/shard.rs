@@ -14,12 +14,13 @@ use aqueduct_protocol::ErrorCode;
 use aqueduct_protocol::records::Compression;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant};
-use tracing::{Instrument, error, info_span};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, error, info_span, warn};
 
 use super::consumer::entry::Entry as Part;
 use super::effect::{Effect, Reply, Token, WriteId};
 use super::groups::Groups;
-use super::journal::{self, Appended, Entry};
+use super::journal::{self, Appended, Entry, LoadError};
 use super::record::Record;
 use super::request::Now;
 use crate::clock::Clock;
@@ -38,7 +39,8 @@ type Look = Box<dyn FnOnce(&Groups) + Send>;
 type Tell = Box<dyn FnOnce(&mut Groups, Now) -> Vec<Effect> + Send>;
 
 /// Opens the partition's log.
-pub(super) type OpenLog = Pin<Box<dyn Future<Output = Result<Arc<dyn StateLog>, ErrorCode>> + Send>>;
+pub(super) type OpenLog = Box<dyn Fn() -> Opening + Send + Sync>;
+pub(super) type Opening = Pin<Box<dyn Future<Output = Result<Arc<dyn StateLog>, ErrorCode>> + Send>>;
 
 enum Message {
     Ask(Act, oneshot::Sender<Reply>),
@@ -64,19 +66,30 @@ pub(super) struct Surroundings {
 }
 
 impl Shard {
-    /// Starts the task; it loads what `open` gives it first, and ends when the last handle is gone or the node stops.
-    /// Until then requests are refused, or wait where it is said to be `quick`: there is nothing to load.
+    /// Starts the task; it feeds what `begin` makes with the log that `open` gives, and ends with its reign, which `end`
+    /// tells, or when the node stops. Until it has loaded requests are refused, or wait where it is said to be `quick`:
+    /// there is nothing to load.
     pub(super) fn start(
         partition: i32,
         open: OpenLog,
         quick: bool,
-        groups: Groups,
+        begin: impl Fn() -> Groups + Send + 'static,
+        end: CancellationToken,
         around: Surroundings,
     ) -> Self {
         let (mailbox, messages) = mpsc::channel(MAILBOX);
         let loaded = Arc::new(AtomicBool::new(quick));
         let span = info_span!("group_coordinator", partition);
-        around.tasks.clone().spawn(serve(open, groups, around, messages, loaded.clone()).instrument(span));
+        let (tasks, work) = (around.tasks.clone(), serve(open, begin, around, messages, loaded.clone()));
+        let stopping = tasks.clone();
+        let work = async move {
+            tokio::select! {
+                () = work => {}
+                () = end.cancelled() => tracing::debug!("the reign is over"),
+                () = stopping.stopping() => {}
+            }
+        };
+        tasks.spawn(work.instrument(span));
         Self { mailbox, loaded }
     }
 
@@ -140,15 +153,36 @@ struct Task {
 
 async fn serve(
     open: OpenLog,
-    mut groups: Groups,
+    begin: impl Fn() -> Groups,
     around: Surroundings,
-    messages: mpsc::Receiver<Message>,
+    mut messages: mpsc::Receiver<Message>,
     loaded: Arc<AtomicBool>,
 ) {
-    let tasks = around.tasks.clone();
-    let work = async {
-        let log = match load(open, around.load_buffer, &mut groups).await {
-            Ok(log) => log,
+    let mut news = Vec::new();
+    let mut backoff = Backoff::default();
+    loop {
+        let mut groups = begin();
+        match load(&open, around.load_buffer, &mut groups).await {
+            Ok(log) => {
+                let mut task = Task {
+                    groups,
+                    log,
+                    around: around.clone(),
+                    started: Instant::now(),
+                    waiting: HashMap::new(),
+                    last_token: 0,
+                    queue: Vec::new(),
+                    appending: None,
+                    counted: 0,
+                };
+                news.drain(..).for_each(|tell| task.receive(Message::Tell(tell)));
+                backoff = Backoff::default();
+                match task.run(&mut messages, &loaded).await {
+                    Left::Closed => return,
+                    Left::Displaced(code) => warn!(?code, "the partition was closed, or is led by others; its groups are loaded anew"),
+                }
+            }
+            Err(why) if why.is_passing() => warn!(%why, "groups cannot be loaded yet"),
             Err(why) => {
                 error!(
                     %why,
@@ -156,38 +190,46 @@ async fn serve(
                 );
                 return;
             }
-        };
-        let task = Task {
-            groups,
-            log,
-            around,
-            started: Instant::now(),
-            waiting: HashMap::new(),
-            last_token: 0,
-            queue: Vec::new(),
-            appending: None,
-            counted: 0,
-        };
-        task.run(messages, &loaded).await;
-    };
-    tokio::select! {
-        () = work => {}
-        () = tasks.stopping() => {}
+        }
+        loaded.store(false, Ordering::Release);
+        // Who asked does not wait for another attempt.
+        while let Ok(message) = messages.try_recv() {
+            if let Message::Tell(tell) = message {
+                news.push(tell);
+            }
+        }
+        backoff.pause().await;
     }
 }
 
-async fn load(
-    open: OpenLog,
-    buffer: usize,
-    groups: &mut Groups,
-) -> Result<Arc<dyn StateLog>, journal::LoadError> {
-    let log = open.await.map_err(journal::LoadError::Open)?;
+async fn load(open: &OpenLog, buffer: usize, groups: &mut Groups) -> Result<Arc<dyn StateLog>, LoadError> {
+    let log = open().await.map_err(LoadError::Open)?;
     journal::load(&*log, buffer, groups).await?;
     Ok(log)
 }
 
+/// Pauses between attempts to load, each longer than the one before.
+#[derive(Debug, Default)]
+pub(super) struct Backoff(u32);
+
+impl Backoff {
+    pub async fn pause(&mut self) {
+        let pause = Duration::from_millis(20 << self.0);
+        self.0 = (self.0 + 1).min(6);
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Why a task stopped serving.
+pub(super) enum Left {
+    /// Nobody can ask any more.
+    Closed,
+    /// The partition is not this node's to write to, or was closed: what is in memory may not be what is in the log.
+    Displaced(ErrorCode),
+}
+
 impl Task {
-    async fn run(mut self, mut messages: mpsc::Receiver<Message>, loaded: &AtomicBool) {
+    async fn run(mut self, messages: &mut mpsc::Receiver<Message>, loaded: &AtomicBool) -> Left {
         let effects = self.groups.on_loaded(self.now());
         self.carry_out(effects);
         loaded.store(true, Ordering::Release);
@@ -197,7 +239,7 @@ impl Task {
             let deadline = self.groups.next_deadline();
             tokio::select! {
                 message = messages.recv() => {
-                    let Some(message) = message else { return };
+                    let Some(message) = message else { return Left::Closed };
                     self.receive(message);
                     for _ in 1..BURST {
                         let Ok(message) = messages.try_recv() else { break };
@@ -206,9 +248,14 @@ impl Task {
                 }
                 appended = pending_or(&mut self.appending) => {
                     self.appending = None;
+                    let mut displaced = None;
                     for (write, result) in self.fail_behind(appended) {
+                        displaced = displaced.or(result.err().filter(|code| displaces(*code)));
                         let effects = self.groups.on_appended(self.now(), write, result);
                         self.carry_out(effects);
+                    }
+                    if let Some(code) = displaced {
+                        return Left::Displaced(code);
                     }
                 }
                 () = until(self.started, deadline) => {
@@ -307,6 +354,11 @@ impl Drop for Task {
     fn drop(&mut self) {
         self.around.metrics.groups.dec_by(self.counted);
     }
+}
+
+/// Whether a failed append says that the partition is not this node's to write to.
+pub(super) fn displaces(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch | ErrorCode::KafkaStorageError)
 }
 
 async fn pending_or(appending: &mut Option<Pin<Box<dyn Future<Output = Appended> + Send>>>) -> Appended {

@@ -127,11 +127,11 @@ pub struct Transactions {
 }
 
 impl Transactions {
-    /// No ids; fed by [`Transactions::replay`] and then [`Transactions::on_loaded`].
-    pub fn new(options: TransactionOptions) -> Self {
+    /// No ids; fed by [`Transactions::replay`] and then [`Transactions::on_loaded`]. `epoch` is that of the leader.
+    pub fn new(options: TransactionOptions, epoch: i32) -> Self {
         Self {
             options,
-            epoch: 0,
+            epoch,
             ids: HashMap::new(),
             writes: HashMap::new(),
             last_write: 0,
@@ -154,9 +154,8 @@ impl Transactions {
         }
     }
 
-    /// The log has been read to its end: outcomes that were decided are carried through. `epoch` is that of the leader.
-    pub fn on_loaded(&mut self, now: Now, epoch: i32) -> Vec<Effect> {
-        self.epoch = epoch;
+    /// The log has been read to its end: outcomes that were decided are carried through.
+    pub fn on_loaded(&mut self, now: Now) -> Vec<Effect> {
         self.timeouts_at = now.tick_ms.saturating_add(self.options.timeout_check_interval_ms);
         self.expiry_at = now.tick_ms.saturating_add(self.options.expiry_check_interval_ms);
         let prepared = self.ids.iter().filter(|(_, entry)| entry.at.state.is_prepared());

@@ -146,6 +146,16 @@ impl MetadataImage {
         self.brokers.contains_key(&id) && self.broker_state(id).is_none_or(usable)
     }
 
+    /// Whether clients are told of a broker: it is not fenced. One that is about to stop is still there.
+    pub fn is_unfenced(&self, id: BrokerId) -> bool {
+        self.brokers.contains_key(&id) && self.broker_state(id).is_none_or(|state| !state.fenced)
+    }
+
+    /// Whether brokers register with a controller; a node that decides for itself has no such states.
+    pub fn is_controlled(&self) -> bool {
+        !self.cluster.brokers.is_empty()
+    }
+
     /// What else there is to a partition.
     pub fn partition_state(&self, topic: Uuid, index: PartitionIndex) -> &PartitionState {
         self.cluster.partitions.get(&(topic, index.0)).unwrap_or(&NOTHING)

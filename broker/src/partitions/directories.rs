@@ -255,6 +255,11 @@ impl Directories {
         logs.iter().filter_map(|(partition, found)| Some((found.topic_id?, partition.clone()))).collect()
     }
 
+    /// Whether a partition of the topic is on disk.
+    pub fn has(&self, topic: Uuid, partition: &TopicPartition) -> bool {
+        self.find(partition).is_some_and(|found| found.topic_id == Some(topic))
+    }
+
     /// The partitions on disk, with the index of their directory.
     pub fn held(&self) -> Vec<(TopicPartition, usize)> {
         self.logs.lock().iter().map(|(partition, found)| (partition.clone(), found.directory)).collect()

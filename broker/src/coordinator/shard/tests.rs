@@ -64,7 +64,12 @@ fn start(log: &Arc<Memory>) -> (Shard, Tasks) {
     };
     let options = GroupOptions { initial_rebalance_delay_ms: 1_000, ..GroupOptions::default() };
     let opened: Arc<dyn StateLog> = log.clone();
-    (Shard::start(0, Box::pin(async { Ok(opened) }), false, Groups::new(options), around), tasks)
+    let open: OpenLog = Box::new(move || {
+        let opened = opened.clone();
+        Box::pin(async { Ok(opened) })
+    });
+    let begin = move || Groups::new(options.clone());
+    (Shard::start(0, open, false, begin, CancellationToken::new(), around), tasks)
 }
 
 async fn loaded(log: &Arc<Memory>) -> (Shard, Tasks) {

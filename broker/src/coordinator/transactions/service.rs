@@ -1,24 +1,24 @@
 //! Finds the shard of a transactional id, and starts and ends shards as partitions come and go.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_protocol::ErrorCode;
-use aqueduct_protocol::ids::{BrokerId, PartitionIndex, ProducerEpoch, ProducerId, Uuid};
-use parking_lot::Mutex;
+use aqueduct_protocol::ids::{BrokerId, ProducerEpoch, ProducerId};
+use aqueduct_storage::TopicPartition;
 
 use super::effect::Reply;
 use super::markers::MarkerWriter;
 use super::producer_ids::ProducerIds;
 use super::request::{End, Filter, Init};
-use super::shard::{OpenLog, Shard, Surroundings};
+use super::shard::{Shard, Surroundings};
 use super::{Described, Listed, TransactionOptions, TransactionalId, Transactions};
 use crate::config::{Settings, TransactionSettings};
 use crate::coordinator::ids::partition_of;
+use crate::coordinator::reigns::{Reign, Reigns};
+use crate::coordinator::shard::OpenLog;
 use crate::metadata::MetadataImage;
 use crate::node::TRANSACTIONS_TOPIC;
-use crate::state_log::StateLog;
 use crate::tasks::Tasks;
 
 /// The transaction coordinator of one broker: the shards of the partitions of `__transaction_state` that it leads.
@@ -31,8 +31,7 @@ struct Shared {
     node_id: BrokerId,
     settings: TransactionSettings,
     around: Surroundings,
-    /// By the topic's id as well: a topic that was deleted and made again starts empty.
-    shards: Mutex<HashMap<(Uuid, i32), Shard>>,
+    reigns: Reigns<Shard>,
 }
 
 impl TransactionCoordinator {
@@ -43,10 +42,10 @@ impl TransactionCoordinator {
             node_id: settings.node_id,
             settings: settings.transactions.clone(),
             around: Surroundings { markers, ids, tasks, load_buffer },
-            shards: Mutex::default(),
+            reigns: Reigns::default(),
         };
         let this = Self { shared: Arc::new(shared) };
-        this.load_existing();
+        this.load(&this.shared.around.markers.metadata.image());
         let following = this.clone().follow_metadata();
         this.shared.around.tasks.spawn(following);
         this
@@ -75,12 +74,7 @@ impl TransactionCoordinator {
         let image = self.shared.around.markers.metadata.image();
         let topic = image.topic(TRANSACTIONS_TOPIC).ok_or(ErrorCode::NotCoordinator)?;
         let index = partition_of(id, topic.partitions.len() as i32);
-        match topic.partition(PartitionIndex(index)) {
-            Some(partition) if partition.leader == self.shared.node_id => {
-                Ok(self.lead(topic.id, index, true))
-            }
-            _ => Err(ErrorCode::NotCoordinator),
-        }
+        self.lead(Reign::of(&image, TRANSACTIONS_TOPIC, index, self.shared.node_id)?)
     }
 
     /// Gives a producer its id and epoch.
@@ -130,9 +124,8 @@ impl TransactionCoordinator {
     /// `COORDINATOR_LOAD_IN_PROGRESS` while some are still being read.
     pub async fn list(&self, filter: Filter) -> Result<Vec<Listed>, ErrorCode> {
         let now_ms = self.shared.around.markers.clock.now_ms();
-        let shards: Vec<Shard> = self.shared.shards.lock().values().cloned().collect();
         let mut listed = Vec::new();
-        for shard in shards {
+        for shard in self.shared.reigns.shards() {
             let filter = filter.clone();
             match shard.look(move |transactions| transactions.list(now_ms, &filter)).await {
                 Ok(found) => listed.extend(found),
@@ -144,36 +137,39 @@ impl TransactionCoordinator {
         Ok(listed)
     }
 
-    fn lead(&self, topic_id: Uuid, index: i32, quick: bool) -> Shard {
-        let mut shards = self.shared.shards.lock();
-        let start = || {
+    fn lead(&self, reign: Reign) -> Result<Shard, ErrorCode> {
+        let begin = |end| {
             let partitions = self.shared.around.markers.partitions.clone();
-            let open: OpenLog = Box::pin(async move {
-                let partition = partitions.by_name(TRANSACTIONS_TOPIC, PartitionIndex(index)).await?;
-                let epoch = partition.leader_epoch.0;
-                Ok((Arc::new(partition) as Arc<dyn StateLog>, epoch))
+            let open: OpenLog = Box::new(move || {
+                let partitions = partitions.clone();
+                Box::pin(async move {
+                    partitions.state_log(TRANSACTIONS_TOPIC, reign.index, reign.epoch).await
+                })
             });
-            let transactions = Transactions::new(options(&self.shared.settings));
-            Shard::start(index, open, quick, transactions, self.shared.around.clone())
+            let options = options(&self.shared.settings);
+            let begin = move || Transactions::new(options.clone(), reign.epoch.0);
+            Shard::start(reign.index, open, !self.is_on_disk(reign), begin, end, self.shared.around.clone())
         };
-        shards.entry((topic_id, index)).or_insert_with(start).clone()
+        self.shared.reigns.hold(reign, begin)
+    }
+
+    fn is_on_disk(&self, reign: Reign) -> bool {
+        let partition = TopicPartition::new(TRANSACTIONS_TOPIC, reign.index);
+        self.shared.around.markers.partitions.directories().has(reign.topic, &partition)
     }
 
     /// Starts the shards whose partitions have something on disk: outcomes that were decided are carried through. The
     /// others are empty, and cost nothing until they are asked.
-    fn load_existing(&self) {
-        let markers = &self.shared.around.markers;
-        let image = markers.metadata.image();
-        let Some(topic) = image.topic(TRANSACTIONS_TOPIC) else { return };
-        for (id, found) in markers.partitions.directories().known() {
-            let leads = topic.partition(found.partition).is_some_and(|p| p.leader == self.shared.node_id);
-            if id == topic.id && leads {
-                self.lead(topic.id, found.partition.0, false);
+    fn load(&self, image: &MetadataImage) {
+        for reign in Reign::all(image, TRANSACTIONS_TOPIC, self.shared.node_id) {
+            if !self.shared.reigns.has(reign) && self.is_on_disk(reign) {
+                // A later reign has its shard already.
+                let _ = self.lead(reign);
             }
         }
     }
 
-    /// Gives up partitions that this broker leads no more.
+    /// Takes over partitions that this broker has come to lead, and gives up those that it leads no more.
     async fn follow_metadata(self) {
         let mut images = self.shared.around.markers.metadata.watch();
         let tasks = self.shared.around.tasks.clone();
@@ -187,18 +183,9 @@ impl TransactionCoordinator {
                 () = tasks.stopping() => return,
             }
             let image = images.borrow_and_update().clone();
-            self.resign(&image);
+            self.shared.reigns.keep_only(&image, self.shared.node_id);
+            self.load(&image);
         }
-    }
-
-    fn resign(&self, image: &MetadataImage) {
-        let leads = |topic_id: Uuid, index: i32| {
-            image
-                .topic_by_id(topic_id)
-                .and_then(|topic| topic.partition(PartitionIndex(index)))
-                .is_some_and(|partition| partition.leader == self.shared.node_id)
-        };
-        self.shared.shards.lock().retain(|(topic_id, index), _| leads(*topic_id, *index));
     }
 }
 

@@ -15,7 +15,8 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant};
-use tracing::{Instrument, error, info_span};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, error, info_span, warn};
 
 use super::effect::{Effect, Marked, Reply};
 use super::markers::MarkerWriter;
@@ -24,6 +25,7 @@ use super::record::{Record, value_version};
 use super::transaction::Place;
 use super::{Now, Token, TransactionalId, Transactions, WriteId, journal};
 use crate::coordinator::journal::LoadError;
+use crate::coordinator::shard::{Backoff, Left, OpenLog, displaces};
 use crate::metadata::features::TRANSACTION_VERSION;
 use crate::state_log::StateLog;
 use crate::tasks::Tasks;
@@ -36,9 +38,6 @@ const BURST: usize = 256;
 
 type Act = Box<dyn FnOnce(&mut Transactions, Now, Token) -> Vec<Effect> + Send>;
 type Look = Box<dyn FnOnce(&Transactions) + Send>;
-
-/// Opens the partition's log, and tells in which reign it is led.
-pub(super) type OpenLog = Pin<Box<dyn Future<Output = Result<(Arc<dyn StateLog>, i32), ErrorCode>> + Send>>;
 
 enum Message {
     Ask(Act, oneshot::Sender<Reply>),
@@ -62,20 +61,30 @@ pub(super) struct Surroundings {
 }
 
 impl Shard {
-    /// Starts the task; it loads what `open` gives it first, and ends when the last handle is gone or the node stops.
-    /// Until then requests are refused, or wait where it is said to be `quick`: there is nothing to load.
+    /// Starts the task; it feeds what `begin` makes with the log that `open` gives, and ends with its reign, which `end`
+    /// tells, or when the node stops. Until it has loaded requests are refused, or wait where it is said to be `quick`:
+    /// there is nothing to load.
     pub(super) fn start(
         partition: i32,
         open: OpenLog,
         quick: bool,
-        transactions: Transactions,
+        begin: impl Fn() -> Transactions + Send + 'static,
+        end: CancellationToken,
         around: Surroundings,
     ) -> Self {
         let (mailbox, messages) = mpsc::channel(MAILBOX);
         let loaded = Arc::new(AtomicBool::new(quick));
         let span = info_span!("transaction_coordinator", partition);
-        let tasks = around.tasks.clone();
-        tasks.spawn(serve(open, transactions, around, messages, loaded.clone()).instrument(span));
+        let (tasks, work) = (around.tasks.clone(), serve(open, begin, around, messages, loaded.clone()));
+        let stopping = tasks.clone();
+        let work = async move {
+            tokio::select! {
+                () = work => {}
+                () = end.cancelled() => tracing::debug!("the reign is over"),
+                () = stopping.stopping() => {}
+            }
+        };
+        tasks.spawn(work.instrument(span));
         Self { mailbox, loaded }
     }
 
@@ -140,15 +149,36 @@ struct Task {
 
 async fn serve(
     open: OpenLog,
-    mut transactions: Transactions,
+    begin: impl Fn() -> Transactions,
     around: Surroundings,
-    messages: mpsc::Receiver<Message>,
+    mut messages: mpsc::Receiver<Message>,
     loaded: Arc<AtomicBool>,
 ) {
-    let tasks = around.tasks.clone();
-    let work = async {
-        let (log, epoch) = match load(open, around.load_buffer, &mut transactions).await {
-            Ok(log) => log,
+    let mut backoff = Backoff::default();
+    loop {
+        let mut transactions = begin();
+        match load(&open, around.load_buffer, &mut transactions).await {
+            Ok(log) => {
+                let task = Task {
+                    transactions,
+                    log,
+                    around: around.clone(),
+                    started: Instant::now(),
+                    waiting: HashMap::new(),
+                    last_token: 0,
+                    queue: Vec::new(),
+                    appending: None,
+                    errands: FuturesUnordered::new(),
+                };
+                backoff = Backoff::default();
+                match task.run(&mut messages, &loaded).await {
+                    Left::Closed => return,
+                    Left::Displaced(code) => {
+                        warn!(?code, "the partition was closed, or is led by others; its transactions are loaded anew");
+                    }
+                }
+            }
+            Err(why) if why.is_passing() => warn!(%why, "transactions cannot be loaded yet"),
             Err(why) => {
                 error!(
                     %why,
@@ -156,39 +186,27 @@ async fn serve(
                 );
                 return;
             }
-        };
-        let task = Task {
-            transactions,
-            log,
-            around,
-            started: Instant::now(),
-            waiting: HashMap::new(),
-            last_token: 0,
-            queue: Vec::new(),
-            appending: None,
-            errands: FuturesUnordered::new(),
-        };
-        task.run(epoch, messages, &loaded).await;
-    };
-    tokio::select! {
-        () = work => {}
-        () = tasks.stopping() => {}
+        }
+        loaded.store(false, Ordering::Release);
+        // Who asked does not wait for another attempt.
+        while messages.try_recv().is_ok() {}
+        backoff.pause().await;
     }
 }
 
 async fn load(
-    open: OpenLog,
+    open: &OpenLog,
     buffer: usize,
     transactions: &mut Transactions,
-) -> Result<(Arc<dyn StateLog>, i32), LoadError> {
-    let (log, epoch) = open.await.map_err(LoadError::Open)?;
+) -> Result<Arc<dyn StateLog>, LoadError> {
+    let log = open().await.map_err(LoadError::Open)?;
     journal::load(&*log, buffer, transactions).await?;
-    Ok((log, epoch))
+    Ok(log)
 }
 
 impl Task {
-    async fn run(mut self, epoch: i32, mut messages: mpsc::Receiver<Message>, loaded: &AtomicBool) {
-        let effects = self.transactions.on_loaded(self.now(), epoch);
+    async fn run(mut self, messages: &mut mpsc::Receiver<Message>, loaded: &AtomicBool) -> Left {
+        let effects = self.transactions.on_loaded(self.now());
         self.carry_out(effects);
         loaded.store(true, Ordering::Release);
         loop {
@@ -196,7 +214,7 @@ impl Task {
             let deadline = self.transactions.next_deadline();
             tokio::select! {
                 message = messages.recv() => {
-                    let Some(message) = message else { return };
+                    let Some(message) = message else { return Left::Closed };
                     self.receive(message);
                     for _ in 1..BURST {
                         let Ok(message) = messages.try_recv() else { break };
@@ -205,9 +223,14 @@ impl Task {
                 }
                 appended = pending_or(&mut self.appending) => {
                     self.appending = None;
+                    let mut displaced = None;
                     for (write, result) in appended {
+                        displaced = displaced.or(result.err().filter(|code| displaces(*code)));
                         let effects = self.transactions.on_appended(self.now(), write, result);
                         self.carry_out(effects);
+                    }
+                    if let Some(code) = displaced {
+                        return Left::Displaced(code);
                     }
                 }
                 Some(done) = self.errands.next() => self.done(done),

@@ -38,7 +38,7 @@ pub struct Sim {
 impl Sim {
     pub fn new() -> Self {
         let mut sim = Self {
-            machine: Transactions::new(TransactionOptions::default()),
+            machine: Transactions::new(TransactionOptions::default(), 3),
             tick_ms: 0,
             next_token: 0,
             next_id: 100,
@@ -57,12 +57,12 @@ impl Sim {
     }
 
     fn load(&mut self) {
-        self.machine = Transactions::new(TransactionOptions::default());
+        self.machine = Transactions::new(TransactionOptions::default(), self.epoch);
         for record in &self.log {
             let read = Record::decode(record.key().unwrap(), record.value(1).unwrap()).unwrap().unwrap();
             self.machine.replay(read);
         }
-        let effects = self.machine.on_loaded(self.now(), self.epoch);
+        let effects = self.machine.on_loaded(self.now());
         self.run(effects);
     }
 

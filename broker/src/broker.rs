@@ -10,7 +10,7 @@ use crate::api::own;
 use crate::cleaner;
 use crate::clock::Clock;
 use crate::config::{ConfigError, Listener, LiveSettings, Properties, Settings};
-use crate::coordinator::{Coordinator, MarkerWriter, ProducerIds, TransactionCoordinator};
+use crate::coordinator::{Coordinator, Lines, MarkerWriter, ProducerIds, TransactionCoordinator};
 use crate::error::Error;
 use crate::fetch::sessions::Sessions;
 use crate::housekeeping;
@@ -106,15 +106,17 @@ impl Broker {
             tasks.clone(),
             metrics.groups.clone(),
         );
+        let peers = Peers::new(metadata.clone(), live.clone());
         let markers = MarkerWriter {
+            node_id: settings.node_id,
             metadata: metadata.clone(),
             partitions: partitions.clone(),
             groups: groups.clone(),
             clock: clock.clone(),
+            others: Lines::new(peers.clone()),
         };
         let ids = ProducerIds::new(metadata.clone(), tasks.clone());
         let transactions = TransactionCoordinator::start(&settings, markers, ids, tasks.clone());
-        let peers = Peers::new(metadata.clone(), live.clone());
         let node = Arc::new(Node {
             groups,
             fetch_sessions: Sessions::new(settings.fetch_session_slots),

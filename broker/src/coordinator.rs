@@ -47,8 +47,9 @@ pub(crate) use request::{
 pub(crate) use service::Coordinator;
 pub(crate) use subscription::topics as subscribed_topics;
 pub(crate) use transactions::{
-    Add, Admission, Described, End, Entrance, Filter, Init, Listed, MarkerWriter, NO_EPOCH, NO_ID, Place,
-    ProducerIds, Record as TransactionRecord, Speaker, Support, TransactionCoordinator, TransactionState,
+    Add, Admission, Described, End, Entrance, Filter, Init, Lines, Listed, MarkerWriter, NO_EPOCH, NO_ID,
+    Place, ProducerIds, Record as TransactionRecord, Speaker, Support, TransactionCoordinator,
+    TransactionState,
 };
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! and fails, saying so, where it is missing.
 
 pub mod aqueduct;
+pub mod cluster;
 pub mod connect;
 pub mod console;
 pub mod elasticsearch;

@@ -110,11 +110,7 @@ mod tests {
             isr: ids(&[1, 2]),
         };
         let id = Uuid([3; 16]);
-        image.apply(&Record::Topic(TopicImage {
-            name: "t".into(),
-            id,
-            partitions: vec![partition.clone()],
-        }));
+        image.apply(&Record::Topic(TopicImage { name: "t".into(), id, partitions: vec![partition.clone()] }));
         let index = PartitionIndex(0);
         let code = |image: &MetadataImage, index, wanted| {
             keeps_factor(image, "t", PartitionIndex(index), wanted).map_err(|refusal| refusal.code)

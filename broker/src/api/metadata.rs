@@ -283,7 +283,10 @@ mod tests {
         ] {
             let told = &known(View { image: &image, listener }, &topic, version).partitions[0];
             assert_eq!((told.leader_id, ErrorCode::from_code(told.error_code)), expected);
-            assert_eq!((told.leader_epoch, told.offline_replicas.len()), (4, usize::from(listener == "OUTSIDE")));
+            assert_eq!(
+                (told.leader_epoch, told.offline_replicas.len()),
+                (4, usize::from(listener == "OUTSIDE"))
+            );
         }
     }
 }

@@ -42,7 +42,12 @@ pub(crate) async fn handle(context: Context, request: OffsetCommitRequest) -> Of
         offsets,
     };
     let reply = match context.node.groups.shard(commit.group.as_str()) {
-        Ok(shard) => shard.ask(move |groups, now, token| groups.on_commit(now, token, &commit)).await,
+        Ok(shard) => {
+            let asked = shard.ask(move |groups, now, token| groups.on_commit(now, token, &commit));
+            let limit = context.node.settings.groups.offsets_commit_timeout;
+            // It may be written yet, as with Apache Kafka.
+            tokio::time::timeout(limit, asked).await.unwrap_or(Err(ErrorCode::CoordinatorNotAvailable))
+        }
         Err(code) => Err(code),
     };
     let codes = match reply {

@@ -10,7 +10,9 @@ use bytestring::ByteString;
 use super::Context;
 use crate::config::group_keys;
 use crate::controller::{Controller, ControllerSettings, Reply, Request};
-use crate::metadata::{Command, ConfigOp, MetadataError, MetadataImage, Outcome, Rejection, Resource, decide};
+use crate::metadata::{
+    Command, ConfigOp, MetadataError, MetadataImage, Outcome, Rejection, Resource, decide,
+};
 use crate::node::Node;
 use crate::partition::Partition;
 use crate::security::Operation;

@@ -83,7 +83,10 @@ async fn commit(
         },
         offsets,
     };
-    match shard.ask(move |groups, now, token| groups.on_transactional_commit(now, token, &commit)).await? {
+    let asked = shard.ask(move |groups, now, token| groups.on_transactional_commit(now, token, &commit));
+    let limit = context.node.settings.groups.offsets_commit_timeout;
+    // It may be written yet, as with Apache Kafka.
+    match tokio::time::timeout(limit, asked).await.unwrap_or(Err(ErrorCode::CoordinatorNotAvailable))? {
         Reply::Partitions(codes) => codes,
         _ => Err(ErrorCode::UnknownServerError),
     }

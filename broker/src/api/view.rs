@@ -94,7 +94,8 @@ mod tests {
     fn fenced_brokers_are_not_shown_and_their_replicas_are_offline() {
         let image = image();
         let view = View { image: &image, listener: "A" };
-        let ids = |all: Vec<(&Arc<BrokerImage>, &Endpoint)>| all.iter().map(|(b, _)| b.id.0).collect::<Vec<_>>();
+        let ids =
+            |all: Vec<(&Arc<BrokerImage>, &Endpoint)>| all.iter().map(|(b, _)| b.id.0).collect::<Vec<_>>();
         assert_eq!(ids(view.brokers().collect()), [2, 3]);
         assert_eq!(ids(view.registered().collect()), [1, 2, 3]);
         assert_eq!((view.controller(BrokerId(1)), view.controller(BrokerId(3))), (2, 3));

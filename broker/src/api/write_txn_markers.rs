@@ -8,6 +8,8 @@ use aqueduct_protocol::messages::write_txn_markers_response::{
     WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
 };
 use aqueduct_protocol::messages::{WriteTxnMarkersRequest, WriteTxnMarkersResponse};
+use bytestring::ByteString;
+use futures_util::future::join_all;
 
 use super::Context;
 use crate::coordinator::Marker;
@@ -36,22 +38,24 @@ async fn write(
     marker: Marker,
     allowed: bool,
 ) -> WritableTxnMarkerResult {
-    let mut topics = Vec::with_capacity(writable.topics.len());
-    for WritableTxnMarkerTopic { name, partition_indexes } in writable.topics {
-        let mut partitions = Vec::with_capacity(partition_indexes.len());
-        for partition_index in partition_indexes {
+    // Each waits for its replicas: all at the same time.
+    let of_topic = |WritableTxnMarkerTopic { name, partition_indexes }| async move {
+        let name: &ByteString = &name;
+        let of_partition = |partition_index| async move {
             let code = match allowed {
                 // No producer has such an epoch.
-                true if marker.epoch.0 < 0 && is_there(context, &name, partition_index) => {
+                true if marker.epoch.0 < 0 && is_there(context, name, partition_index) => {
                     ErrorCode::InvalidProducerEpoch
                 }
-                true => context.node.transactions.markers().write(&name, partition_index, marker).await,
+                true => context.node.transactions.markers().write(name, partition_index, marker).await,
                 false => ErrorCode::ClusterAuthorizationFailed,
             };
-            partitions.push(WritableTxnMarkerPartitionResult { partition_index, error_code: code.code() });
-        }
-        topics.push(WritableTxnMarkerTopicResult { name, partitions });
-    }
+            WritableTxnMarkerPartitionResult { partition_index, error_code: code.code() }
+        };
+        let partitions = join_all(partition_indexes.into_iter().map(of_partition)).await;
+        WritableTxnMarkerTopicResult { name: name.clone(), partitions }
+    };
+    let topics = join_all(writable.topics.into_iter().map(of_topic)).await;
     WritableTxnMarkerResult { producer_id: writable.producer_id, topics }
 }
 

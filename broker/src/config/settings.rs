@@ -97,6 +97,8 @@ pub struct GroupSettings {
     pub initial_rebalance_delay_ms: i32,
     pub max_size: usize,
     pub offset_metadata_max_bytes: usize,
+    /// `offsets.commit.timeout.ms`
+    pub offsets_commit_timeout: Duration,
     pub offsets_partitions: i32,
     pub offsets_replication_factor: i16,
     pub offsets_segment_bytes: i32,
@@ -234,6 +236,7 @@ impl Settings {
                 max_session_timeout_ms: read.int("group.max.session.timeout.ms"),
                 initial_rebalance_delay_ms: read.int("group.initial.rebalance.delay.ms"),
                 max_size: read.int("group.max.size") as usize,
+                offsets_commit_timeout: read.millis("offsets.commit.timeout.ms"),
                 offset_metadata_max_bytes: read.int("offset.metadata.max.bytes") as usize,
                 offsets_partitions: read.int("offsets.topic.num.partitions"),
                 offsets_replication_factor: read.int("offsets.topic.replication.factor") as i16,

@@ -103,7 +103,8 @@ impl<S: Clone> Reigns<S> {
     /// Ends the shards of partitions that the node leads no more, or in another epoch.
     pub fn keep_only(&self, image: &MetadataImage, node: BrokerId) {
         self.held.lock().retain(|(topic, index), held| {
-            let partition = image.topic_by_id(*topic).and_then(|topic| topic.partition(PartitionIndex(*index)));
+            let partition =
+                image.topic_by_id(*topic).and_then(|topic| topic.partition(PartitionIndex(*index)));
             // A shard may know more than this image: requests look at the newest.
             partition.is_some_and(|p| p.leader == node && p.leader_epoch <= held.epoch)
         });

@@ -179,10 +179,15 @@ async fn serve(
                 backoff = Backoff::default();
                 match task.run(&mut messages, &loaded).await {
                     Left::Closed => return,
-                    Left::Displaced(code) => warn!(?code, "the partition was closed, or is led by others; its groups are loaded anew"),
+                    Left::Displaced(code) => {
+                        warn!(
+                            ?code,
+                            "records may be lost or not; the groups of the partition are loaded anew"
+                        );
+                    }
                 }
             }
-            Err(why) if why.is_passing() => warn!(%why, "groups cannot be loaded yet"),
+            Err(why) if why.is_passing() => backoff.tell(&why),
             Err(why) => {
                 error!(
                     %why,
@@ -213,6 +218,14 @@ async fn load(open: &OpenLog, buffer: usize, groups: &mut Groups) -> Result<Arc<
 pub(super) struct Backoff(u32);
 
 impl Backoff {
+    /// Tells of a failure, if it is not one of the first: a partition is led a moment after the metadata says so.
+    pub fn tell(&self, why: &LoadError) {
+        match self.0 {
+            0..4 => tracing::debug!(%why, "the partition cannot be loaded yet"),
+            _ => warn!(%why, "the partition cannot be loaded yet"),
+        }
+    }
+
     pub async fn pause(&mut self) {
         let pause = Duration::from_millis(20 << self.0);
         self.0 = (self.0 + 1).min(6);
@@ -224,7 +237,7 @@ impl Backoff {
 pub(super) enum Left {
     /// Nobody can ask any more.
     Closed,
-    /// The partition is not this node's to write to, or was closed: what is in memory may not be what is in the log.
+    /// What is in memory may not be what is in the log: see [`displaces`].
     Displaced(ErrorCode),
 }
 
@@ -356,9 +369,17 @@ impl Drop for Task {
     }
 }
 
-/// Whether a failed append says that the partition is not this node's to write to.
+/// Whether what is in memory may not be what is in the log after a failed append: the partition is not this node's to write
+/// to, or was closed, or the records are there and may be committed yet.
 pub(super) fn displaces(code: ErrorCode) -> bool {
-    matches!(code, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch | ErrorCode::KafkaStorageError)
+    matches!(
+        code,
+        ErrorCode::NotLeaderOrFollower
+            | ErrorCode::FencedLeaderEpoch
+            | ErrorCode::KafkaStorageError
+            | ErrorCode::RequestTimedOut
+            | ErrorCode::NotEnoughReplicasAfterAppend
+    )
 }
 
 async fn pending_or(appending: &mut Option<Pin<Box<dyn Future<Output = Appended> + Send>>>) -> Appended {

@@ -15,9 +15,11 @@ mod end;
 mod init;
 mod journal;
 mod markers;
+mod others;
 mod producer_ids;
 mod query;
 mod record;
+mod remote;
 mod request;
 mod scans;
 mod service;
@@ -37,6 +39,7 @@ use super::request::Now;
 
 pub(crate) use effect::Reply;
 pub(crate) use markers::MarkerWriter;
+pub(crate) use others::Lines;
 pub(crate) use producer_ids::ProducerIds;
 pub(crate) use query::{Described, Listed};
 pub(crate) use record::Record;
@@ -267,7 +270,9 @@ fn append_error(error: ErrorCode) -> ErrorCode {
         | ErrorCode::NotEnoughReplicas
         | ErrorCode::NotEnoughReplicasAfterAppend
         | ErrorCode::RequestTimedOut => ErrorCode::CoordinatorNotAvailable,
-        ErrorCode::NotLeaderOrFollower | ErrorCode::KafkaStorageError => ErrorCode::NotCoordinator,
+        ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch | ErrorCode::KafkaStorageError => {
+            ErrorCode::NotCoordinator
+        }
         _ => ErrorCode::UnknownServerError,
     }
 }

@@ -16,6 +16,8 @@ struct Memory {
     batches: Mutex<Vec<Bytes>>,
     end: Mutex<i64>,
     failing: AtomicBool,
+    /// Another node leads the partition.
+    lost: AtomicBool,
     gate: Option<tokio::sync::Semaphore>,
 }
 
@@ -27,6 +29,9 @@ impl StateLog for Memory {
         }
         if self.failing.load(Ordering::Relaxed) {
             return Err(ErrorCode::NotEnoughReplicas);
+        }
+        if self.lost.load(Ordering::Relaxed) {
+            return Err(ErrorCode::NotLeaderOrFollower);
         }
         let parsed = RecordBatch::parse(batch.clone()).unwrap();
         let mut end = self.end.lock();
@@ -54,6 +59,11 @@ impl StateLog for Memory {
 }
 
 fn start(log: &Arc<Memory>) -> (Shard, Tasks) {
+    start_until(log, CancellationToken::new())
+}
+
+/// A shard whose reign ends with `end`. While the log is lost it cannot be opened.
+fn start_until(log: &Arc<Memory>, end: CancellationToken) -> (Shard, Tasks) {
     let tasks = Tasks::default();
     let around = Surroundings {
         clock: Clock::fixed(1_700_000_000_000),
@@ -63,21 +73,30 @@ fn start(log: &Arc<Memory>) -> (Shard, Tasks) {
         load_buffer: 1 << 20,
     };
     let options = GroupOptions { initial_rebalance_delay_ms: 1_000, ..GroupOptions::default() };
-    let opened: Arc<dyn StateLog> = log.clone();
+    let log = log.clone();
     let open: OpenLog = Box::new(move || {
-        let opened = opened.clone();
-        Box::pin(async { Ok(opened) })
+        let log = log.clone();
+        Box::pin(async move {
+            match log.lost.load(Ordering::Relaxed) {
+                true => Err(ErrorCode::NotLeaderOrFollower),
+                false => Ok(log as Arc<dyn StateLog>),
+            }
+        })
     });
     let begin = move || Groups::new(options.clone());
-    (Shard::start(0, open, false, begin, CancellationToken::new(), around), tasks)
+    (Shard::start(0, open, false, begin, end, around), tasks)
 }
 
 async fn loaded(log: &Arc<Memory>) -> (Shard, Tasks) {
     let (shard, tasks) = start(log);
-    while shard.look(|_| ()).await == Err(ErrorCode::CoordinatorLoadInProgress) {
-        tokio::task::yield_now().await;
-    }
+    until_loaded(&shard).await;
     (shard, tasks)
+}
+
+async fn until_loaded(shard: &Shard) {
+    while shard.look(|_| ()).await == Err(ErrorCode::CoordinatorLoadInProgress) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 fn join(member: &str) -> Join {
@@ -290,4 +309,64 @@ async fn a_damaged_partition_is_not_served() {
     log.batches.lock()[0] = bytes.freeze();
     let (shard, _tasks) = loaded(&log).await;
     assert_eq!(shard.look(|_| ()).await, Err(ErrorCode::NotCoordinator));
+}
+
+#[tokio::test]
+async fn the_end_of_a_reign_answers_who_waits_and_the_next_goes_on_from_the_log() {
+    let (log, end) = (Arc::new(Memory::default()), CancellationToken::new());
+    let (shard, _tasks) = start_until(&log, end.clone());
+    until_loaded(&shard).await;
+    assert_eq!(commit(&shard, 0, "m").await, Reply::Partitions(Ok(vec![ErrorCode::None])));
+    let parked = shard.clone();
+    let parked =
+        tokio::spawn(
+            async move { parked.ask(|groups, now, token| groups.on_join(now, token, &join(""))).await },
+        );
+    assert_eq!(committed(&shard).await, 1);
+    end.cancel();
+    assert_eq!(parked.await.unwrap(), Err(ErrorCode::NotCoordinator));
+    assert_eq!(shard.look(|_| ()).await, Err(ErrorCode::NotCoordinator));
+    let (next, _tasks) = loaded(&log).await;
+    assert_eq!(committed(&next).await, 1);
+}
+
+#[tokio::test]
+async fn a_partition_that_is_not_led_yet_is_loaded_when_it_is() {
+    let log = Arc::new(Memory::default());
+    let (first, tasks) = loaded(&log).await;
+    commit(&first, 0, "m").await;
+    tasks.stop().await;
+    log.lost.store(true, Ordering::Relaxed);
+    let (shard, _tasks) = start(&log);
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    assert_eq!(shard.look(|_| ()).await, Err(ErrorCode::CoordinatorLoadInProgress));
+    log.lost.store(false, Ordering::Relaxed);
+    until_loaded(&shard).await;
+    assert_eq!(committed(&shard).await, 1);
+}
+
+#[tokio::test]
+async fn who_has_lost_the_partition_reads_it_anew() {
+    let log = Arc::new(Memory::default());
+    let (shard, _tasks) = loaded(&log).await;
+    assert_eq!(commit(&shard, 0, "m").await, Reply::Partitions(Ok(vec![ErrorCode::None])));
+    log.lost.store(true, Ordering::Relaxed);
+    assert_eq!(commit(&shard, 1, "m").await, Reply::Partitions(Err(ErrorCode::NotCoordinator)));
+    // Another coordinator was there in between.
+    log.lost.store(false, Ordering::Relaxed);
+    let (other, others) = loaded(&log).await;
+    assert_eq!(commit(&other, 7, "m").await, Reply::Partitions(Ok(vec![ErrorCode::None])));
+    others.stop().await;
+    for _ in 0..5_000 {
+        until_loaded(&shard).await;
+        if shard
+            .look(|groups| groups.fetch("g", None))
+            .await
+            .is_ok_and(|found| found[0].partitions.len() == 2)
+        {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("the other's commit is never seen");
 }

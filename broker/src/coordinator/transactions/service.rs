@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_protocol::ErrorCode;
-use aqueduct_protocol::ids::{BrokerId, ProducerEpoch, ProducerId};
+use aqueduct_protocol::ids::{BrokerId, PartitionIndex, ProducerEpoch, ProducerId};
 use aqueduct_storage::TopicPartition;
 
 use super::effect::Reply;
@@ -12,6 +12,7 @@ use super::markers::MarkerWriter;
 use super::producer_ids::ProducerIds;
 use super::request::{End, Filter, Init};
 use super::shard::{Shard, Surroundings};
+use super::transaction::Place;
 use super::{Described, Listed, TransactionOptions, TransactionalId, Transactions};
 use crate::config::{Settings, TransactionSettings};
 use crate::coordinator::ids::partition_of;
@@ -75,6 +76,28 @@ impl TransactionCoordinator {
         let topic = image.topic(TRANSACTIONS_TOPIC).ok_or(ErrorCode::NotCoordinator)?;
         let index = partition_of(id, topic.partitions.len() as i32);
         self.lead(Reign::of(&image, TRANSACTIONS_TOPIC, index, self.shared.node_id)?)
+    }
+
+    /// The partition that an id belongs to.
+    pub(super) fn seat(&self, id: &str) -> Place {
+        let image = self.shared.around.markers.metadata.image();
+        let count = image.topic(TRANSACTIONS_TOPIC).map_or(0, |topic| topic.partitions.len() as i32);
+        (TRANSACTIONS_TOPIC.into(), partition_of(id, count))
+    }
+
+    /// The other broker that coordinates an id, `None` where this one does.
+    ///
+    /// # Errors
+    /// `COORDINATOR_NOT_AVAILABLE` where nobody does.
+    pub(super) fn elsewhere(&self, id: &str) -> Result<Option<BrokerId>, ErrorCode> {
+        let (topic, index) = self.seat(id);
+        let image = self.shared.around.markers.metadata.image();
+        let partition = image.topic(&topic).and_then(|topic| topic.partition(PartitionIndex(index)));
+        match partition.map(|partition| partition.leader) {
+            Some(leader) if leader == self.shared.node_id => Ok(None),
+            Some(leader) if leader.0 >= 0 => Ok(Some(leader)),
+            _ => Err(ErrorCode::CoordinatorNotAvailable),
+        }
     }
 
     /// Gives a producer its id and epoch.
@@ -142,9 +165,9 @@ impl TransactionCoordinator {
             let partitions = self.shared.around.markers.partitions.clone();
             let open: OpenLog = Box::new(move || {
                 let partitions = partitions.clone();
-                Box::pin(async move {
-                    partitions.state_log(TRANSACTIONS_TOPIC, reign.index, reign.epoch).await
-                })
+                Box::pin(
+                    async move { partitions.state_log(TRANSACTIONS_TOPIC, reign.index, reign.epoch).await },
+                )
             });
             let options = options(&self.shared.settings);
             let begin = move || Transactions::new(options.clone(), reign.epoch.0);

@@ -174,11 +174,14 @@ async fn serve(
                 match task.run(&mut messages, &loaded).await {
                     Left::Closed => return,
                     Left::Displaced(code) => {
-                        warn!(?code, "the partition was closed, or is led by others; its transactions are loaded anew");
+                        warn!(
+                            ?code,
+                            "records may be lost or not; the transactions of the partition are loaded anew"
+                        );
                     }
                 }
             }
-            Err(why) if why.is_passing() => warn!(%why, "transactions cannot be loaded yet"),
+            Err(why) if why.is_passing() => backoff.tell(&why),
             Err(why) => {
                 error!(
                     %why,

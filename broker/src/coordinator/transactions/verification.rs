@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_protocol::ErrorCode;
+use aqueduct_protocol::ids::BrokerId;
 use aqueduct_storage::{Newcomer, VerificationGuard};
 use tokio::time::{Instant, sleep};
 
 use super::effect::Reply;
+use super::markers::moved;
+use super::remote;
 use super::request::{Add, Speaker};
 use super::service::TransactionCoordinator;
 use super::transaction::{Place, RAISES_EPOCH};
@@ -127,18 +130,52 @@ impl TransactionCoordinator {
         let Some(first) = guarded.first().map(|n| entrances[*n].newcomer) else { return codes };
         let who = Speaker { id: id.clone(), producer: first.id, epoch: first.epoch };
         let places: Vec<Place> = guarded.iter().map(|n| entrances[*n].place.clone()).collect();
-        let asked = match support {
-            Support::Add => {
-                let add = Add { who, partitions: places, client_version: RAISES_EPOCH };
-                vec![self.add(add).await; guarded.len()]
-            }
-            Support::Refuse | Support::Abortable => match self.verify(&who, &places).await {
-                Ok(codes) => codes,
-                Err(code) => vec![code; guarded.len()],
-            },
+        let asked = match self.elsewhere(id.as_str()) {
+            Err(code) => vec![code; guarded.len()],
+            Ok(Some(broker)) => self.ask_other(broker, &who, &places, support).await,
+            Ok(None) => self.ask_here(who, places, support).await,
         };
         guarded.into_iter().zip(asked).for_each(|(n, code)| codes[n] = code);
         codes
+    }
+
+    async fn ask_here(&self, who: Speaker, places: Vec<Place>, support: Support) -> Vec<ErrorCode> {
+        let count = places.len();
+        match support {
+            Support::Add => {
+                let add = Add { who, partitions: places, client_version: RAISES_EPOCH };
+                vec![self.add(add).await; count]
+            }
+            Support::Refuse | Support::Abortable => match self.verify(&who, &places).await {
+                Ok(codes) => codes,
+                Err(code) => vec![code; count],
+            },
+        }
+    }
+
+    /// Asks the broker that coordinates the transaction.
+    async fn ask_other(
+        &self,
+        broker: BrokerId,
+        who: &Speaker,
+        places: &[Place],
+        support: Support,
+    ) -> Vec<ErrorCode> {
+        let writer = self.markers();
+        let seat = [self.seat(who.id.as_str())];
+        let asked =
+            writer.others.add_partitions(broker, remote::request(who, places, support != Support::Add));
+        let answer = tokio::select! {
+            answer = asked => answer,
+            () = moved(&*writer.metadata, broker, &seat) => return vec![ErrorCode::NotCoordinator; places.len()],
+        };
+        match answer {
+            Ok(answer) => remote::read(places, &answer),
+            Err(error) => {
+                tracing::debug!(%error, %broker, "transaction's coordinator does not answer");
+                vec![ErrorCode::NetworkException; places.len()]
+            }
+        }
     }
 
     /// Asks whether partitions are in a transaction: one code for each, in their order.

@@ -21,8 +21,11 @@ async fn unregister(context: &Context, id: BrokerId) -> Result<(), Rejection> {
     if !context.allows_cluster(Operation::Alter) {
         return Err(Rejection::new(ErrorCode::ClusterAuthorizationFailed, "Cluster authorization failed."));
     }
-    if id == context.node.settings.node_id {
-        let why = format!("Broker {id} is running and answers this request: stop it first");
+    let image = context.node.metadata.image();
+    if id == context.node.settings.node_id || image.is_controlled() && image.is_unfenced(id) {
+        let why = format!(
+            "Broker {id} is running, or was until a moment ago: stop it, and wait for broker.session.timeout.ms if it was killed"
+        );
         return Err(Rejection::new(ErrorCode::InvalidRequest, why));
     }
     match context.node.metadata.submit(vec![Command::UnregisterBroker { id }]).await.pop() {

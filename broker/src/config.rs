@@ -20,5 +20,5 @@ pub use definition::{ConfigError, Key, Kind, Scope};
 pub use listeners::{Listener, Listeners, SecurityProtocol};
 pub use live::{LiveSettings, Reconfigurable};
 pub use properties::Properties;
-pub use settings::{GroupSettings, Settings, TransactionSettings};
+pub use settings::{GroupSettings, ReplicationSettings, Settings, TransactionSettings};
 pub use topic_keys::TopicConfig;

@@ -11,7 +11,8 @@
 //! - `coordinator`: groups and committed offsets.
 //! - [`security`]: principals, operations, resources, and the authorizer; [`quotas`]: limits by client.
 //! - `peers`: connections to other nodes.
-//! - `partitions`, `partition`, `fetch`: logs that are open, and who reads or waits for them.
+//! - `partitions`, `partition`, `fetch`: logs that are open, and who reads or waits for them; `replication`: who leads and who
+//!   follows.
 
 mod api;
 mod broker;
@@ -36,6 +37,7 @@ mod partitions;
 mod peers;
 pub mod quotas;
 mod recompress;
+mod replication;
 pub mod replicated;
 pub mod security;
 mod state_log;

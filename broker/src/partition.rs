@@ -1,8 +1,10 @@
 //! One partition as this node serves it: its log, and who waits for records in it.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
+use std::sync::atomic::{
+    AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::AcqRel, Ordering::Acquire, Ordering::Release,
+};
+use std::time::Duration;
 
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::{LeaderEpoch, Offset, Uuid};
@@ -10,25 +12,40 @@ use aqueduct_storage::{AbortedTransaction, AppendInfo, Error, Log, Slice, Terms,
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
+use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::fetch::waiters::{Seat, Waiter, Waiters};
 use crate::metrics::{self, Traffic};
 use crate::partitions::Health;
 use crate::recompress::Target;
+use crate::replication::{Around, Isolation, Reign, Role};
 use crate::state_log::StateLog;
+
+/// For how long a coordinator waits until its records are committed (`offsets.commit.timeout.ms`).
+const COORDINATOR_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A partition whose log is open. Shared in an `Arc`; appends come in connection order and run one at a time.
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub topic_id: Uuid,
-    /// The reign in which this node leads it.
-    pub leader_epoch: LeaderEpoch,
     name: TopicPartition,
     place: ArcSwap<Place>,
     compression: RwLock<Option<Target>>,
+    /// What this node is to it; changed in `replication`.
+    pub(crate) role: ArcSwap<Role>,
+    /// Leader epoch and partition epoch of the image that the role is from. Held while the role changes.
+    pub(crate) assumed: Mutex<(LeaderEpoch, i32)>,
+    pub(crate) stints: AtomicU64,
+    pub(crate) around: Arc<Around>,
+    /// `min.insync.replicas`.
+    pub(crate) min_isr: AtomicUsize,
+    /// Where the log was cut since the cleaner asked last.
+    pub(crate) truncated: AtomicI64,
     waiters: Waiters,
+    /// Followers, who read up to the end of the log.
+    tail_waiters: Waiters,
     /// What went in and out since it was opened.
     pub traffic: Traffic,
     deleted: AtomicBool,
@@ -60,19 +77,24 @@ impl Place {
 }
 
 impl Partition {
+    /// Without a role yet; what is known to be committed is the high watermark of the log.
     pub fn new(
         topic_id: Uuid,
-        leader_epoch: LeaderEpoch,
         log: Log,
         directory: usize,
         health: Arc<Health>,
         clock: Clock,
+        around: Arc<Around>,
     ) -> Self {
-        // The one replica is the whole in-sync set, so all that is in the log is committed.
-        log.set_high_watermark(log.log_end_offset());
         Self {
             topic_id,
-            leader_epoch,
+            role: ArcSwap::from_pointee(Role::Idle(LeaderEpoch(-1))),
+            assumed: Mutex::new((LeaderEpoch(-1), -1)),
+            stints: AtomicU64::new(0),
+            around,
+            min_isr: AtomicUsize::new(1),
+            truncated: AtomicI64::new(i64::MAX),
+            tail_waiters: Waiters::default(),
             name: log.partition().clone(),
             place: ArcSwap::from_pointee(Place { log: Arc::new(log), directory, health }),
             compression: RwLock::default(),
@@ -94,6 +116,27 @@ impl Partition {
         *self.compression.write() = target;
     }
 
+    /// Changes how many replicas must have a record before acks=all is answered.
+    pub fn set_min_isr(&self, replicas: i32) {
+        self.min_isr.store(usize::try_from(replicas).unwrap_or(1), Release);
+    }
+
+    /// Where the log was cut since this was called last, if it was.
+    pub fn take_truncation(&self) -> Option<Offset> {
+        let at = self.truncated.swap(i64::MAX, AcqRel);
+        (at != i64::MAX).then_some(Offset(at))
+    }
+
+    /// The newest leader epoch that this node has heard of.
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.role.load().epoch()
+    }
+
+    /// The epoch in which this node leads it, if it does.
+    pub fn leads(&self) -> Option<LeaderEpoch> {
+        self.role.load().leads()
+    }
+
     /// Its name.
     pub fn name(&self) -> &TopicPartition {
         &self.name
@@ -111,8 +154,25 @@ impl Partition {
 
     /// Has the log that was moved used from now on.
     pub fn move_to(&self, place: Place) {
+        place.log.fence(self.leader_epoch());
         self.place.store(Arc::new(place));
+        self.wake_all();
+    }
+
+    /// Has everybody who waits look again.
+    pub(crate) fn wake_all(&self) {
         self.waiters.wake();
+        self.tail_waiters.wake();
+    }
+
+    /// Has consumers look again: more is committed.
+    pub(crate) fn wake_readers(&self) {
+        self.waiters.wake();
+    }
+
+    /// The clock that records get their times from.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Does `work`, which may be done twice, with its log; again where the log is moved to another directory meanwhile.
@@ -136,22 +196,38 @@ impl Partition {
             return Err(Error::Closed { partition: self.name.clone() });
         }
         let (size, terms) = (batch.len(), terms.into());
-        let (place, appended) = loop {
+        let (role, place, appended) = loop {
+            let role = self.role.load();
+            let Some(leader_epoch) = role.leads() else {
+                let (found, newest) = (LeaderEpoch(-1), role.epoch());
+                return Err(Error::FencedLeaderEpoch { partition: self.name.clone(), found, newest });
+            };
             let place = self.place.load_full();
             let now_ms = self.clock.now_ms();
-            let appended = place.log.append_as_leader(batch.clone(), self.leader_epoch, terms, now_ms);
+            let appended = place.log.append_as_leader(batch.clone(), leader_epoch, terms, now_ms);
             let is_moved = matches!(appended, Err(Error::Closed { .. })) && !self.is_at(&place);
-            if !is_moved {
-                break (place, appended);
+            // In a newer epoch this node may lead still.
+            let is_stale = matches!(appended, Err(Error::FencedLeaderEpoch { .. }))
+                && self.leads().is_some_and(|epoch| epoch != leader_epoch);
+            if !is_moved && !is_stale {
+                break (role, place, appended);
             }
         };
         let info = appended.inspect_err(|error| place.judge(error))?;
         place.health.wrote();
         if !info.duplicate {
             let end = info.last_offset.plus(1);
-            place.log.raise_high_watermark(end);
-            if !self.is_at(&place) {
-                self.log().raise_high_watermark(end);
+            match &**role {
+                Role::Leader(leader) => {
+                    self.tail_waiters.appended(size);
+                    self.advance(leader);
+                }
+                _ => {
+                    place.log.raise_high_watermark(end);
+                    if !self.is_at(&place) {
+                        self.log().raise_high_watermark(end);
+                    }
+                }
             }
             if terms.is_marker {
                 // More may have become readable than was appended.
@@ -161,37 +237,42 @@ impl Partition {
             }
         }
         if info.rolled {
-            let partition = self.clone();
-            tokio::task::spawn_blocking(move || {
-                let (place, flushed) = metrics::flushed(|| partition.at_place(Log::flush_closed_segments));
-                if let Err(error) = flushed {
-                    place.judge(&error);
-                    tracing::warn!(partition = %partition.name, %error, "closed segment is not flushed");
-                }
-            });
+            self.flush_closed();
         }
         Ok(info)
+    }
+
+    /// Makes segments durable, in the background, that are not written to any more.
+    pub(crate) fn flush_closed(self: &Arc<Self>) {
+        let partition = self.clone();
+        tokio::task::spawn_blocking(move || {
+            let (place, flushed) = metrics::flushed(|| partition.at_place(Log::flush_closed_segments));
+            if let Err(error) = flushed {
+                place.judge(&error);
+                tracing::warn!(partition = %partition.name, %error, "closed segment is not flushed");
+            }
+        });
     }
 
     fn is_at(&self, place: &Arc<Place>) -> bool {
         Arc::ptr_eq(place, &self.place.load())
     }
 
-    /// The offset up to which a consumer may read.
-    pub fn readable_end(&self, committed_only: bool) -> Offset {
+    /// The offset up to which may be read.
+    pub fn readable_end(&self, isolation: Isolation) -> Offset {
         let log = self.log();
-        if committed_only { log.last_stable_offset() } else { log.high_watermark() }
+        match isolation {
+            Isolation::Committed => log.last_stable_offset(),
+            Isolation::Uncommitted => log.high_watermark(),
+            Isolation::LogEnd => log.log_end_offset(),
+        }
     }
 
     /// The largest epoch that is not above `epoch`, and where it ends; `None` for an epoch that is not known here, be it
     /// older than the log or still to come.
     pub fn epoch_end(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
-        match epoch.cmp(&self.leader_epoch) {
-            Ordering::Less => self.log().epoch_end_offset(epoch),
-            // The current reign goes on, even if nothing was written in it yet.
-            Ordering::Equal => Some((epoch, self.log().log_end_offset())),
-            Ordering::Greater => None,
-        }
+        // The current reign goes on, even if nothing was written in it yet.
+        Reign { log: &*self.log(), epoch: self.leader_epoch() }.epoch_end(epoch)
     }
 
     /// Finds records for a consumer; see [`Log::read`].
@@ -225,13 +306,20 @@ impl Partition {
     }
 
     /// Has `waiter` woken by appends. The caller looks at the end once more afterwards.
-    pub fn wait(&self, waiter: &Arc<Waiter>) -> Seat {
-        self.waiters.add(waiter)
+    pub fn wait(&self, isolation: Isolation, waiter: &Arc<Waiter>) -> Seat {
+        self.waiters_of(isolation).add(waiter)
     }
 
     /// Ends [`Partition::wait`].
-    pub fn stop_waiting(&self, seat: Seat) {
-        self.waiters.remove(seat);
+    pub fn stop_waiting(&self, isolation: Isolation, seat: Seat) {
+        self.waiters_of(isolation).remove(seat);
+    }
+
+    fn waiters_of(&self, isolation: Isolation) -> &Waiters {
+        match isolation {
+            Isolation::LogEnd => &self.tail_waiters,
+            Isolation::Committed | Isolation::Uncommitted => &self.waiters,
+        }
     }
 
     /// Whether it cannot be served: its directory failed, or its log is to be opened anew.
@@ -243,7 +331,7 @@ impl Partition {
     pub fn go_offline(&self) {
         self.offline.store(true, Release);
         self.log().abandon();
-        self.waiters.wake();
+        self.end_waits();
     }
 
     /// Draws the consequences of a failure of its log: for the directory, where the disk is to blame.
@@ -261,7 +349,14 @@ impl Partition {
         self.deleted.store(true, Release);
         // From here on its directory may be another's, and a cleaning must not touch it.
         self.log().abandon();
-        self.waiters.wake();
+        self.end_waits();
+    }
+
+    fn end_waits(&self) {
+        self.wake_all();
+        if let Role::Leader(leader) = &**self.role.load() {
+            leader.tell();
+        }
     }
 
     /// The wire code of a failure, which for a deleted partition is not that of its closed log.
@@ -278,8 +373,15 @@ impl Partition {
 #[async_trait]
 impl StateLog for Arc<Partition> {
     async fn append(&self, batch: Bytes, terms: Terms) -> Result<Offset, ErrorCode> {
+        let (stint, deadline) = (self.stint(), Instant::now() + COORDINATOR_PATIENCE);
+        if !self.has_enough_in_sync() {
+            return Err(ErrorCode::NotEnoughReplicas);
+        }
         match Partition::append(self, batch, terms) {
-            Ok(info) => Ok(info.first_offset),
+            Ok(info) => {
+                self.committed(stint, info.last_offset.plus(1), deadline).await?;
+                Ok(info.first_offset)
+            }
             Err(error @ (Error::InvalidTxnState { .. } | Error::InvalidProducerEpoch { .. })) => {
                 Err(self.code(&error))
             }

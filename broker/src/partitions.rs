@@ -7,6 +7,7 @@ mod directory;
 mod failures;
 mod moves;
 mod opening;
+mod replicas;
 mod retention;
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ use crate::clock::Clock;
 use crate::config::{Settings, TopicConfig};
 use crate::metadata::{EffectiveConfig, MetadataBackend, MetadataImage, TopicImage};
 use crate::partition::Partition;
+use crate::replication::Around;
 
 pub(crate) use directories::Directories;
 pub(crate) use directory::Health;
@@ -60,6 +62,9 @@ pub(crate) struct Partitions {
     directories: Arc<Directories>,
     clock: Clock,
     open: RwLock<HashMap<(Uuid, i32), Slot>>,
+    around: Arc<Around>,
+    /// One removal of replicas at a time.
+    removing: tokio::sync::Mutex<()>,
     /// Directories of deleted partitions, still to be removed.
     doomed: Mutex<Vec<Doomed>>,
     moves: Moves,
@@ -78,17 +83,25 @@ impl Partitions {
     ) -> Self {
         let recovered = AtomicBool::new(directories.all_clean());
         let directories = Arc::new(directories);
+        let around = Around::new(settings.node_id, metadata.clone(), settings.replication.lag_max_ms);
         Self {
             settings,
             metadata,
             directories,
             clock,
             open: RwLock::default(),
+            around,
+            removing: tokio::sync::Mutex::default(),
             doomed: Mutex::default(),
             moves: Moves::default(),
             recovered,
             lost: CancellationToken::new(),
         }
+    }
+
+    /// What partitions know of the node around them; observers of their roles register there.
+    pub fn around(&self) -> &Arc<Around> {
+        &self.around
     }
 
     /// The directories of the logs.
@@ -121,14 +134,14 @@ impl Partitions {
     /// The same, where there is no [`Partitions::get`] to follow.
     pub async fn open_all_of(&self, closed: Vec<Closed>) {
         let open = |(topic, index): Closed| async move {
-            let _ = self.get(&topic, index).await;
+            let _ = self.hosted(&topic, index).await;
         };
         stream::iter(closed).for_each_concurrent(AT_ONCE, open).await;
     }
 
     /// A partition that this node leads, its log opened if it was not yet.
     pub async fn get(&self, topic: &TopicImage, index: PartitionIndex) -> Result<Arc<Partition>, ErrorCode> {
-        if let Some(partition) = self.opened(topic.id, index) {
+        if let Some(partition) = self.opened(topic.id, index).filter(|found| found.leads().is_some()) {
             return Ok(partition);
         }
         let Some(image) = topic.partition(index) else { return Err(ErrorCode::UnknownTopicOrPartition) };
@@ -143,8 +156,35 @@ impl Partitions {
             };
             return Err(code);
         }
+        let partition = self.hosted(topic, index).await?;
+        if partition.leads().is_none() {
+            // The news of it is on its way here, or this node has lost it again.
+            self.settle_soon(&partition).await;
+        }
+        match partition.leads() {
+            Some(_) => Ok(partition),
+            None => Err(ErrorCode::NotLeaderOrFollower),
+        }
+    }
+
+    /// A partition that this node has a replica of, in whatever role, its log opened if it was not yet.
+    pub async fn hosted(
+        &self,
+        topic: &TopicImage,
+        index: PartitionIndex,
+    ) -> Result<Arc<Partition>, ErrorCode> {
+        if let Some(partition) = self.opened(topic.id, index) {
+            return Ok(partition);
+        }
+        let Some(image) = topic.partition(index) else { return Err(ErrorCode::UnknownTopicOrPartition) };
+        if self.is_out_of_reach(topic.id, index) {
+            return Err(ErrorCode::KafkaStorageError);
+        }
+        if !image.replicas.contains(&self.settings.node_id) {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
         let cell = self.open.write().entry((topic.id, index.0)).or_default().clone();
-        let opened = cell.get_or_try_init(|| self.open(topic, index, image.leader_epoch)).await;
+        let opened = cell.get_or_try_init(|| self.open(topic, index)).await;
         let is_deleted = self.metadata.image().topic_by_id(topic.id).is_none();
         let partition = match opened {
             Ok(partition) => partition,
@@ -185,38 +225,6 @@ impl Partitions {
         self.open.read().values().filter_map(|cell| cell.get().cloned()).collect()
     }
 
-    /// Takes the partitions of a deleted topic out of service; their files follow after `file.delete.delay.ms`.
-    pub async fn remove_topic(self: &Arc<Self>, id: Uuid) {
-        let mut removed = Vec::new();
-        self.open.write().retain(|(topic, _), cell| {
-            let keep = *topic != id;
-            if !keep {
-                removed.extend(cell.get().cloned());
-            }
-            keep
-        });
-        let this = self.clone();
-        let now_ms = self.clock.now_ms();
-        let delay_ms =
-            removed.first().map_or(60_000, |partition| partition.log().config().file_delete_delay_ms);
-        let work = tokio::task::spawn_blocking(move || {
-            removed.iter().for_each(|partition| partition.delete());
-            this.end_moves_of(id);
-            in_parallel(&this.directories.of_topic(id), |(partition, directory)| {
-                match this.directories.rename_for_delete(*directory, partition) {
-                    Ok(path) => {
-                        let due_ms = now_ms.saturating_add(delay_ms);
-                        this.doomed.lock().push(Doomed { due_ms, delay_ms, directory: *directory, path });
-                    }
-                    Err(error) => {
-                        tracing::warn!(%partition, %error, "directory of a deleted partition stays")
-                    }
-                }
-            });
-        });
-        let _ = work.await;
-    }
-
     /// Removes files that are due. Blocks.
     pub fn reap(&self, now_ms: i64) {
         let mut due = Vec::new();
@@ -252,6 +260,7 @@ impl Partitions {
                 partition.log().set_config(config);
             }
             partition.set_compression(opening::compression(topic));
+            partition.set_min_isr(topic.min_insync_replicas);
         }
     }
 
@@ -263,7 +272,7 @@ impl Partitions {
         let of_topics =
             known.filter_map(|(id, partition)| Some((image.topic_by_id(id)?.clone(), partition.partition)));
         let open = |(topic, index): Closed| async move {
-            let _ = self.get(&topic, index).await;
+            let _ = self.hosted(&topic, index).await;
         };
         let at_once = self.settings.recovery_threads.max(1) * self.directories.len();
         stream::iter(of_topics).for_each_concurrent(at_once, open).await;

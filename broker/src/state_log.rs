@@ -12,7 +12,8 @@ use aqueduct_storage::Terms;
 #[async_trait]
 pub trait StateLog: Send + Sync + 'static {
     /// Appends one batch as the coordinator's own (not a client's) and returns the offset of its first record. Offsets
-    /// and leader epoch are filled in. What is returned is in the page cache and below the high watermark (one node).
+    /// and leader epoch are filled in. What is returned is below the high watermark: all in-sync replicas have it. After an
+    /// error it may come to be committed all the same.
     async fn append(&self, batch: Bytes, terms: Terms) -> Result<Offset, ErrorCode>;
 
     /// Reads whole batches from the one that holds `from` on, at least one where there is one, about `max_bytes`.

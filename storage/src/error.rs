@@ -95,6 +95,9 @@ pub enum Error {
         found: LeaderEpoch,
         expected: LeaderEpoch,
     },
+    /// Whoever appends has lost the partition to a newer leader.
+    #[error("{partition}: epoch {found} is over, the leader epoch is {newest} by now")]
+    FencedLeaderEpoch { partition: TopicPartition, found: LeaderEpoch, newest: LeaderEpoch },
 }
 
 /// What a failure says of the disk.
@@ -124,6 +127,8 @@ impl Error {
         match self {
             Self::OffsetOutOfRange { .. } => 1,
             Self::CorruptMessage { .. } | Self::DamagedLog { .. } => 2,
+            // NOT_LEADER_OR_FOLLOWER
+            Self::FencedLeaderEpoch { .. } => 6,
             Self::MessageTooLarge { .. } => 10,
             Self::RecordListTooLarge { .. } => 18,
             Self::InvalidTimestamp { .. } => 32,

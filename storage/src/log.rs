@@ -92,6 +92,8 @@ impl View {
 struct Writer {
     producers: Producers,
     closed: bool,
+    /// Appends of older leader epochs are refused.
+    fence: LeaderEpoch,
     last_flush_ms: i64,
     /// The offset of the newest snapshot on disk.
     snapshot_at: Option<Offset>,
@@ -222,6 +224,20 @@ impl Log {
         self.ensure_open(&writer)?;
         let end = self.log_end_offset();
         self.note_epoch(epoch, end)
+    }
+
+    /// Refuses appends of epochs older than `epoch` from now on; an append that goes on has ended when this returns.
+    pub fn fence(&self, epoch: LeaderEpoch) {
+        let mut writer = self.writer.lock();
+        writer.fence = writer.fence.max(epoch);
+    }
+
+    fn ensure_not_fenced(&self, writer: &Writer, found: LeaderEpoch) -> Result<(), Error> {
+        if found < writer.fence {
+            let (partition, newest) = (self.partition.clone(), writer.fence);
+            return Err(Error::FencedLeaderEpoch { partition, found, newest });
+        }
+        Ok(())
     }
 
     fn note_epoch(&self, epoch: LeaderEpoch, offset: Offset) -> Result<(), Error> {

@@ -56,7 +56,12 @@ async fn alter(node: &Node, topic: &str, index: i32, path: &str) -> Result<(), E
     if !directories.is_usable(to) {
         return Err(ErrorCode::KafkaStorageError);
     }
-    let partition = match node.partitions.by_name(topic, PartitionIndex(index)).await {
+    let image = node.metadata.image();
+    let hosted = match image.topic(topic) {
+        Some(known) => node.partitions.hosted(known, PartitionIndex(index)).await,
+        None => Err(ErrorCode::UnknownTopicOrPartition),
+    };
+    let partition = match hosted {
         Ok(partition) => partition,
         Err(ErrorCode::UnknownTopicOrPartition) => {
             // It is made there when its topic comes.

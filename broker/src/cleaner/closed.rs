@@ -20,7 +20,7 @@ impl Cleaner {
         for (topic, index) in due {
             let image = node.metadata.image();
             if let Some(topic) = image.topic_by_id(topic) {
-                let _ = node.partitions.get(topic, index).await;
+                let _ = node.partitions.hosted(topic, index).await;
             }
         }
     }

@@ -66,6 +66,26 @@ pub struct Settings {
     pub mutation_quota_windows: Windows,
     pub groups: GroupSettings,
     pub transactions: TransactionSettings,
+    pub replication: ReplicationSettings,
+}
+
+/// What leaders and followers of partitions read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicationSettings {
+    /// A follower that has not caught up for so long is not in sync.
+    pub lag_max_ms: i64,
+    /// Connections to each leader.
+    pub fetchers: usize,
+    pub fetch_wait_max_ms: i32,
+    pub fetch_min_bytes: i32,
+    /// Of one partition.
+    pub fetch_max_bytes: i32,
+    /// Of one answer.
+    pub response_max_bytes: i32,
+    /// Longest time until a fetch is tried again that failed.
+    pub backoff: Duration,
+    /// For an answer, beyond what the leader may wait.
+    pub socket_timeout: Duration,
 }
 
 /// What the transaction coordinator reads.
@@ -264,6 +284,16 @@ impl Settings {
                 min_isr: read.int("transaction.state.log.min.isr"),
                 segment_bytes: read.int("transaction.state.log.segment.bytes"),
                 load_buffer_bytes: read.int("transaction.state.log.load.buffer.size") as usize,
+            },
+            replication: ReplicationSettings {
+                lag_max_ms: read.long("replica.lag.time.max.ms"),
+                fetchers: read.int("num.replica.fetchers") as usize,
+                fetch_wait_max_ms: read.int("replica.fetch.wait.max.ms"),
+                fetch_min_bytes: read.int("replica.fetch.min.bytes"),
+                fetch_max_bytes: read.int("replica.fetch.max.bytes"),
+                response_max_bytes: read.int("replica.fetch.response.max.bytes"),
+                backoff: Duration::from_millis(read.int("replica.fetch.backoff.ms") as u64),
+                socket_timeout: Duration::from_millis(read.int("replica.socket.timeout.ms") as u64),
             },
             in_force: properties.clone(),
             properties,

@@ -336,6 +336,12 @@ impl Directories {
         })
     }
 
+    /// Up to where a log was committed when that was written down last.
+    pub(super) fn high_watermark(&self, directory: usize, partition: &TopicPartition) -> Offset {
+        let known = self.list[directory].high_watermarks.lock();
+        known.get(partition).copied().unwrap_or(Offset(0))
+    }
+
     /// Has a log recovered from `point` on when it is opened again.
     pub(super) fn distrust(&self, directory: usize, log: &Log) {
         let held = &self.list[directory];

@@ -246,7 +246,7 @@ impl Partitions {
             self.moves.forget(&known);
             return Progress::Over;
         }
-        let Ok(partition) = self.get(&topic, known.name.partition).await else { return Progress::Failed };
+        let Ok(partition) = self.hosted(&topic, known.name.partition).await else { return Progress::Failed };
         let this = self.clone();
         let work = tokio::task::spawn_blocking(move || {
             let done = this.stretch(&known, &partition, at_most.min(STRETCH));
@@ -390,7 +390,7 @@ impl Partitions {
         let image = self.metadata.image();
         for partition in self.directories.found_futures() {
             if let Some(topic) = image.topic(&partition.topic) {
-                let _ = self.get(topic, PartitionIndex(partition.partition.0)).await;
+                let _ = self.hosted(topic, PartitionIndex(partition.partition.0)).await;
             }
         }
     }

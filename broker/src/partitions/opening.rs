@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aqueduct_protocol::ids::{LeaderEpoch, PartitionIndex, Uuid};
+use aqueduct_protocol::ids::{PartitionIndex, Uuid};
 use aqueduct_protocol::records::{Compression, TimestampType};
 use aqueduct_storage::{Error, Log, LogConfig};
 
@@ -28,7 +28,6 @@ impl Partitions {
         &self,
         topic: &TopicImage,
         index: PartitionIndex,
-        epoch: LeaderEpoch,
     ) -> Result<Arc<Partition>, OpenError> {
         let partition = name(topic, index);
         let topic_id = topic.id;
@@ -36,7 +35,11 @@ impl Partitions {
         let settings = self.topic_config(&image, &topic.name);
         let assigned = image.directories.of(topic_id, index, self.settings.node_id);
         let (config, target) = (log_config(&settings), compression(&settings));
-        let (directories, clock) = (self.directories.clone(), self.clock.clone());
+        let min_isr = settings.min_insync_replicas;
+        let (directories, clock, around) =
+            (self.directories.clone(), self.clock.clone(), self.around.clone());
+        let wanted = image.topic_by_id(topic_id).and_then(|topic| topic.partition(index)).cloned();
+        let wanted = wanted.filter(|_| self.around.may_act(&image));
         let work = tokio::task::spawn_blocking(move || -> Result<_, Error> {
             let now_ms = clock.now_ms();
             let mut resumed = None;
@@ -69,9 +72,15 @@ impl Partitions {
                 None => directories.create(&partition, topic_id, assigned, config, now_ms)?,
             };
             let health = directories.health_of(directory).clone();
-            let partition = Partition::new(topic_id, epoch, log, directory, health, clock);
+            log.set_high_watermark(directories.high_watermark(directory, &partition));
+            let partition = Partition::new(topic_id, log, directory, health, clock, around);
             partition.set_compression(target);
-            Ok((Arc::new(partition), resumed))
+            partition.set_min_isr(min_isr);
+            let partition = Arc::new(partition);
+            if let Some(wanted) = &wanted {
+                partition.assume(wanted);
+            }
+            Ok((partition, resumed))
         });
         let (partition, resumed) = work.await.map_err(|_| OpenError::Stopping)??;
         if let Some(resumed) = resumed {

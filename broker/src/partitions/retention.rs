@@ -13,7 +13,7 @@ impl Partitions {
         let this = self.clone();
         let due = tokio::task::spawn_blocking(move || this.due(now_ms)).await.unwrap_or_default();
         for (topic, index) in due {
-            let _ = self.get(&topic, index).await;
+            let _ = self.hosted(&topic, index).await;
         }
     }
 

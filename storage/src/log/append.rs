@@ -48,6 +48,7 @@ impl Log {
         let marker = self.marker(&checked.header, &batch)?;
         let mut writer = self.writer.lock();
         self.ensure_open(&writer)?;
+        self.ensure_not_fenced(&writer, leader_epoch)?;
         if let Some(duplicate) = self.check_producer(&writer, &checked.header, marker, &terms)? {
             return Ok(duplicate);
         }
@@ -90,6 +91,7 @@ impl Log {
         let corrupt = |source| Error::CorruptMessage { partition: self.partition.clone(), source };
         let mut writer = self.writer.lock();
         self.ensure_open(&writer)?;
+        self.ensure_not_fenced(&writer, leader_epoch)?;
         for batch in Batches::new(batches) {
             let batch = batch.map_err(corrupt)?;
             batch.check_crc().map_err(corrupt)?;

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use aqueduct_protocol::ids::{Offset, Uuid};
+use aqueduct_protocol::ids::{LeaderEpoch, Offset, Uuid};
 use parking_lot::{Mutex, RwLock};
 
 use super::recover::Loader;
@@ -153,7 +153,8 @@ impl Log {
             first_unstable: None,
         };
         let producers = Producers::default();
-        let writer = Writer { producers, closed: false, last_flush_ms: now_ms, snapshot_at: None };
+        let fence = LeaderEpoch(-1);
+        let writer = Writer { producers, closed: false, fence, last_flush_ms: now_ms, snapshot_at: None };
         Self {
             partition,
             dir,

@@ -14,7 +14,9 @@ impl Log {
         self.ensure_open(&writer)?;
         let view = self.view.read().clone();
         if offset >= view.end {
-            return Ok(());
+            // A reign without a record may stand at the end, which the leader has another history for.
+            let mut epochs = self.epochs.write();
+            return if epochs.truncate_end(offset) { epochs.store() } else { Ok(()) };
         }
         self.end_generation();
         if offset < view.segments[0].base_offset {

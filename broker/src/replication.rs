@@ -8,15 +8,20 @@
 //! partition; the log itself refuses appends of an epoch that is over.
 
 mod alter;
+mod fetcher;
+mod fetchers;
 mod following;
 mod history;
 mod leading;
 mod partition;
 mod role;
+mod session;
+mod watch;
 
 pub(crate) use history::{Reign, UnknownEpoch};
 pub(crate) use leading::Acknowledged;
 pub(crate) use role::{Around, Role, RoleChange, RoleObserver};
+pub(crate) use watch::start;
 
 /// Up to where a reader sees records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,53 @@
+//! Has the node follow the metadata, in the order in which it changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use super::alter;
+use super::fetchers::{Fetchers, Follow};
+use crate::node::Node;
+
+/// Begins the tasks; they end with the node. Without other brokers they have nothing to do.
+pub(crate) fn start(node: &Arc<Node>) {
+    node.partitions.around().observe(Arc::new(Follow(Fetchers::new(node))));
+    node.tasks.spawn(follow(node.clone()));
+    node.tasks.spawn(alter::run(node.clone()));
+    node.tasks.spawn(check_in_sync(node.clone()));
+}
+
+async fn follow(node: Arc<Node>) {
+    let mut watch = node.metadata.watch();
+    let mut before = None;
+    loop {
+        let image = watch.borrow_and_update().clone();
+        if node.partitions.around().may_act(&image) {
+            tokio::select! {
+                () = node.partitions.follow(before.as_deref(), &image) => {}
+                () = node.tasks.stopping() => return,
+            }
+            before = Some(image);
+        }
+        tokio::select! {
+            changed = watch.changed() => if changed.is_err() { return },
+            () = node.tasks.stopping() => return,
+        }
+    }
+}
+
+async fn check_in_sync(node: Arc<Node>) {
+    let lag = u64::try_from(node.settings.replication.lag_max_ms).unwrap_or(1);
+    let period = Duration::from_millis((lag / 2).max(1));
+    let mut ticks = interval_at(Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = node.tasks.stopping() => return,
+        }
+        for partition in node.partitions.all_open() {
+            partition.check_in_sync();
+        }
+    }
+}

@@ -25,6 +25,7 @@ use crate::node::{Node, random_uuid};
 use crate::partitions::{Directories, Partitions};
 use crate::peers::Peers;
 use crate::quotas::{QuotaMetrics, Usage};
+use crate::replication;
 use crate::security::Authorizer;
 use crate::tasks::Tasks;
 
@@ -142,6 +143,7 @@ impl Broker {
             node.tasks.spawn(network::run(door, entrance, node.clone()));
         }
         node.tasks.spawn(network::watch(entrances, node.clone()));
+        replication::start(&node);
         housekeeping::start(&node);
         metrics::start(&node);
         cleaner::start(&node);

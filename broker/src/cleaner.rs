@@ -11,6 +11,7 @@ mod throttle;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aqueduct_protocol::ids::Offset;
 use aqueduct_storage::{Cleanable, Cleaned, CleanerLimits, Error};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
@@ -104,6 +105,19 @@ impl Cleaner {
         }
     }
 
+    /// What stands behind the cut was not cleaned, whatever stood there before.
+    fn lower(&self, partition: &Partition, end: Offset) {
+        let (directory, name, topic) = (partition.directory(), partition.name(), partition.topic_id);
+        let mut checkpoints = self.checkpoints.lock();
+        let Some(known) = checkpoints.get(directory, name, topic).filter(|known| *known > end) else {
+            return;
+        };
+        let written = checkpoints.set(self.node.partitions.directories(), directory, name, topic, end);
+        if let Err(error) = written {
+            tracing::warn!(partition = %name, %error, from = %known, "cleaner checkpoint is not written");
+        }
+    }
+
     /// Looks at all open compacted logs: applies retention, and takes the one to clean next. Blocks.
     fn take(&self) -> Option<Job> {
         let now_ms = self.node.clock.now_ms();
@@ -127,6 +141,9 @@ impl Cleaner {
                 tracing::warn!(partition = %partition.name(), %error, "retention failed");
             }
             let name = partition.name();
+            if let Some(end) = partition.take_truncation() {
+                self.lower(&partition, end);
+            }
             let clean_to = self.checkpoints.lock().get(partition.directory(), name, partition.topic_id);
             let cleanable = match partition.log().cleanable(clean_to, now_ms) {
                 Ok(cleanable) => cleanable,

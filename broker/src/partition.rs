@@ -20,7 +20,7 @@ use crate::fetch::waiters::{Seat, Waiter, Waiters};
 use crate::metrics::{self, Traffic};
 use crate::partitions::Health;
 use crate::recompress::Target;
-use crate::replication::{Around, Isolation, Reign, Role};
+use crate::replication::{Around, Isolation, Reign, Role, UnknownEpoch};
 use crate::state_log::StateLog;
 
 /// For how long a coordinator waits until its records are committed (`offsets.commit.timeout.ms`).
@@ -273,6 +273,19 @@ impl Partition {
     pub fn epoch_end(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
         // The current reign goes on, even if nothing was written in it yet.
         Reign { log: &*self.log(), epoch: self.leader_epoch() }.epoch_end(epoch)
+    }
+
+    /// Where a reader's history parts from the log's that is at `offset`, behind a record of `epoch`; `None` where it does
+    /// not.
+    ///
+    /// # Errors
+    /// The epoch is not known here.
+    pub fn divergence(
+        &self,
+        epoch: LeaderEpoch,
+        offset: Offset,
+    ) -> Result<Option<(LeaderEpoch, Offset)>, UnknownEpoch> {
+        Reign { log: &*self.log(), epoch: self.leader_epoch() }.divergence(epoch, offset)
     }
 
     /// Finds records for a consumer; see [`Log::read`].

@@ -1,13 +1,17 @@
 //! DeleteRecords (KIP-107), versions 0 to 2: moves the log start offset up.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::{Offset, PartitionIndex};
+use aqueduct_protocol::messages::delete_records_request::DeleteRecordsPartition;
 use aqueduct_protocol::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
 };
 use aqueduct_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
+
+use tokio::time::Instant;
 
 use super::Context;
 use crate::metadata::TopicImage;
@@ -17,6 +21,8 @@ use crate::security::Operation;
 const UP_TO_THE_END: i64 = -1;
 
 pub(crate) async fn handle(context: Context, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
+    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let deadline = Instant::now() + timeout;
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -29,7 +35,7 @@ pub(crate) async fn handle(context: Context, request: DeleteRecordsRequest) -> D
                 continue;
             }
             let done = match allowed {
-                true => delete(&context, &topic.name, wanted.partition_index, wanted.offset).await,
+                true => delete(&context, &topic.name, &wanted, deadline).await,
                 false => Err(ErrorCode::TopicAuthorizationFailed),
             };
             partitions.push(DeleteRecordsPartitionResult {
@@ -45,7 +51,13 @@ pub(crate) async fn handle(context: Context, request: DeleteRecordsRequest) -> D
     DeleteRecordsResponse { topics, ..Default::default() }
 }
 
-async fn delete(context: &Context, topic: &str, index: i32, offset: i64) -> Result<Offset, ErrorCode> {
+async fn delete(
+    context: &Context,
+    topic: &str,
+    wanted: &DeleteRecordsPartition,
+    deadline: Instant,
+) -> Result<Offset, ErrorCode> {
+    let (index, offset) = (wanted.partition_index, wanted.offset);
     let exists = |topic: &TopicImage| topic.partition(PartitionIndex(index)).is_some();
     if context.node.metadata.image().topic(topic).is_some_and(|topic| topic.is_internal() && exists(topic)) {
         return Err(ErrorCode::InvalidTopicException);
@@ -61,6 +73,7 @@ async fn delete(context: &Context, topic: &str, index: i32, offset: i64) -> Resu
     };
     let now_ms = context.node.clock.now_ms();
     let node = context.node.clone();
+    let (stint, replica) = (partition.stint(), partition.clone());
     let work = tokio::task::spawn_blocking(move || {
         let done = partition
             .on_log(|log| log.delete_records_before(offset))
@@ -72,5 +85,6 @@ async fn delete(context: &Context, topic: &str, index: i32, offset: i64) -> Resu
         let is_written = node.partitions.checkpoint(crate::partitions::Checkpoint::LogStarts);
         if is_written { Ok(done) } else { Err(ErrorCode::KafkaStorageError) }
     });
-    work.await.unwrap_or(Err(ErrorCode::KafkaStorageError))
+    let done = work.await.unwrap_or(Err(ErrorCode::KafkaStorageError))?;
+    replica.deleted_everywhere(stint, done, deadline).await.map(|()| done)
 }

@@ -1,4 +1,4 @@
-//! Fetch (KIP-74, KIP-98, KIP-227, KIP-320, KIP-516), versions 4 to 18.
+//! Fetch (KIP-74, KIP-98, KIP-227, KIP-320, KIP-516, KIP-903, KIP-951), versions 4 to 18.
 //!
 //! Records go from the log's files to the socket; this file decides which, and waits for them where there are none.
 
@@ -9,27 +9,31 @@ use std::time::Duration;
 use aqueduct_protocol::Decode;
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::fetch_plan::{FetchPlan, FetchTopic};
-use aqueduct_protocol::ids::{PartitionIndex, Uuid};
+use aqueduct_protocol::ids::{BrokerId, PartitionIndex, Uuid};
 use aqueduct_protocol::messages::FetchRequest;
 use aqueduct_protocol::messages::fetch_request;
+use aqueduct_protocol::messages::fetch_response::NodeEndpoint;
 use aqueduct_storage::Slice;
 use bytes::Bytes;
-use bytestring::ByteString;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Answer, Context, HandlerFuture, Work, own};
+use crate::fetch::context::About;
 use crate::fetch::context::FetchContext;
-use crate::fetch::read::{Outcome, Reader, Target};
+use crate::fetch::read::{Outcome, Reader, Replica, Target};
 use crate::fetch::session::{PartitionKey, Position, TopicKey};
 use crate::fetch::waiters::Waiter;
-use crate::metadata::{MetadataImage, TopicImage};
+use crate::metadata::{BrokerEpoch, MetadataImage, TopicImage};
 use crate::quotas::QuotaKey;
+use crate::replication::Isolation;
 use crate::security::Operation;
 
 /// Versions from which topics go by id.
 const IDS_SINCE: i16 = 13;
 /// Versions from which the answer has a code of its own.
 const CODE_SINCE: i16 = 7;
+/// Versions from which the answer says who leads instead.
+const LEADERS_SINCE: i16 = 16;
 const READ_UNCOMMITTED: i8 = 0;
 const READ_COMMITTED: i8 = 1;
 
@@ -85,10 +89,15 @@ impl Handled {
                 node.metrics.fetch_failures.inc();
             }
         }
-        let keys = targets.into_iter().map(|target| (target.key, target.name, target.position));
+        let keys =
+            targets.into_iter().map(|target| (target.key, (target.name, target.leader), target.position));
         let (session_id, told) =
             session.finish(&node.fetch_sessions, keys.zip(outcomes), node.clock.now_ms());
-        FetchPlan { session_id, topics: topics(told), ..Default::default() }
+        let told_leaders = context.version >= LEADERS_SINCE;
+        let elsewhere = told.iter().filter(|(_, _, outcome)| told_leaders && outcome.is_elsewhere());
+        let leaders = elsewhere.filter_map(|(_, (_, leader), _)| Some(leader.as_ref()?.0));
+        let node_endpoints = endpoints(context, leaders);
+        FetchPlan { session_id, topics: topics(told), node_endpoints, ..Default::default() }
     }
 }
 
@@ -96,7 +105,8 @@ async fn handle(context: &Context, request: FetchRequest) -> Handled {
     let node = &context.node;
     let by_id = context.version >= IDS_SINCE;
     let is_known = matches!(request.isolation_level, READ_UNCOMMITTED | READ_COMMITTED);
-    let is_follower = request.replica_id >= 0 || request.replica_state.replica_id >= 0;
+    let replica = replica(&request);
+    let is_follower = replica.is_some();
     let wanted = wanted(&request.topics, by_id);
     let forgotten = forgotten(&request.forgotten_topics_data, by_id);
     let now_ms = node.clock.now_ms();
@@ -120,16 +130,38 @@ async fn handle(context: &Context, request: FetchRequest) -> Handled {
         let readable = targets.iter_mut().filter(|target| target.partition.is_ok());
         readable.for_each(|target| target.partition = Err(ErrorCode::InvalidRequest));
     }
-    let reader = Reader {
-        targets,
-        max_bytes,
-        committed_only: request.isolation_level == READ_COMMITTED,
-        version: context.version,
+    let isolation = match request.isolation_level {
+        _ if is_follower => Isolation::LogEnd,
+        READ_COMMITTED => Isolation::Committed,
+        _ => Isolation::Uncommitted,
     };
+    let mut reader = Reader { targets, max_bytes, isolation, version: context.version, replica };
+    reader.acknowledge();
     let max_wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes);
     let (reader, outcomes) = read_or_wait(context, reader, min_bytes, max_wait).await;
     Handled::Read { session, targets: reader.targets, outcomes, is_follower }
+}
+
+/// The follower that asks, if it is one.
+fn replica(request: &FetchRequest) -> Option<Replica> {
+    let state = &request.replica_state;
+    let (id, epoch) = match request.replica_id {
+        0.. => (request.replica_id, BrokerEpoch::NONE),
+        _ => (state.replica_id, BrokerEpoch(state.replica_epoch)),
+    };
+    (id >= 0).then_some((BrokerId(id), epoch))
+}
+
+/// Where the leaders are, as the client's listener reaches them.
+fn endpoints(context: &Context, leaders: impl Iterator<Item = BrokerId>) -> Vec<NodeEndpoint> {
+    let endpoint = |at: super::shared::LeaderEndpoint| NodeEndpoint {
+        node_id: at.id.0,
+        host: at.host,
+        port: at.port,
+        rack: at.rack,
+    };
+    super::shared::leader_endpoints(context, leaders).into_iter().map(endpoint).collect()
 }
 
 /// Reads, and waits for more as long as that is worth while and allowed.
@@ -198,7 +230,7 @@ async fn targets(
     for (key, position) in positions {
         let topic = find(&image, &key);
         let denied = access.is_denied(&key.topic, topic.map(|topic| &*topic.name));
-        targets.push(target(context, topic, key, position, is_follower, denied).await);
+        targets.push(target(context, topic, key, position, denied).await);
     }
     targets
 }
@@ -252,7 +284,6 @@ async fn target(
     topic: Option<&Arc<TopicImage>>,
     key: PartitionKey,
     position: Position,
-    is_follower: bool,
     denied: bool,
 ) -> Target {
     let unknown = match &key.topic {
@@ -263,17 +294,11 @@ async fn target(
     let partition = match topic {
         _ if denied => Err(ErrorCode::TopicAuthorizationFailed),
         None => Err(unknown),
-        Some(topic) => match context.node.partitions.get(topic, PartitionIndex(key.index)).await {
-            // A follower of ours would be in the replica list, which has this node alone.
-            Ok(partition) if is_follower => Err(match position.current_leader_epoch {
-                ..0 => ErrorCode::NotLeaderOrFollower,
-                epoch if epoch < partition.leader_epoch.0 => ErrorCode::FencedLeaderEpoch,
-                _ => ErrorCode::UnknownLeaderEpoch,
-            }),
-            found => found,
-        },
+        Some(topic) => context.node.partitions.get(topic, PartitionIndex(key.index)).await,
     };
-    Target { key, name, position, partition }
+    let leader = topic.and_then(|topic| topic.partition(PartitionIndex(key.index)));
+    let leader = leader.map(|partition| (partition.leader, partition.leader_epoch));
+    Target { key, name, position, partition, leader }
 }
 
 fn wanted(topics: &[fetch_request::FetchTopic], by_id: bool) -> Vec<(PartitionKey, Position)> {
@@ -285,6 +310,7 @@ fn wanted(topics: &[fetch_request::FetchTopic], by_id: bool) -> Vec<(PartitionKe
                 current_leader_epoch: partition.current_leader_epoch,
                 fetch_offset: partition.fetch_offset,
                 last_fetched_epoch: partition.last_fetched_epoch,
+                log_start_offset: partition.log_start_offset,
                 max_bytes: partition.partition_max_bytes,
             };
             (PartitionKey { topic: key.clone(), index: partition.partition }, position)
@@ -322,14 +348,14 @@ fn topic_key(name: &str, id: Uuid, by_id: bool) -> TopicKey {
 }
 
 /// Neighbours of one topic are put under one head.
-fn topics(told: Vec<(PartitionKey, Option<ByteString>, Outcome)>) -> Vec<FetchTopic<Slice>> {
+fn topics(told: Vec<(PartitionKey, About, Outcome)>) -> Vec<FetchTopic<Slice>> {
     let mut topics: Vec<FetchTopic<Slice>> = Vec::new();
-    for (key, known_name, outcome) in told {
+    for (key, (known_name, leader), outcome) in told {
         let (topic, topic_id) = match key.topic {
             TopicKey::Name(name) => (name, Uuid::ZERO),
             TopicKey::Id(id) => (known_name.unwrap_or_default(), id),
         };
-        let partition = outcome.into_response(key.index);
+        let partition = outcome.into_response(key.index, leader);
         match topics.last_mut() {
             Some(last) if last.topic == topic && last.topic_id == topic_id => last.partitions.push(partition),
             _ => topics.push(FetchTopic { topic, topic_id, partitions: vec![partition] }),

@@ -15,6 +15,7 @@ use bytestring::ByteString;
 use super::Context;
 use super::shared::check_leader_epoch;
 use crate::partition::Partition;
+use crate::replication::Isolation;
 use crate::security::Operation;
 
 const LATEST: i64 = -1;
@@ -27,9 +28,15 @@ const READ_UNCOMMITTED: i8 = 0;
 const READ_COMMITTED: i8 = 1;
 /// Versions from which the answer holds leader epochs.
 const EPOCHS_SINCE: i16 = 4;
+/// Versions that have a code for what a new leader does not know yet.
+const AVAILABLE_SINCE: i16 = 5;
 
 pub(crate) async fn handle(context: Context, request: ListOffsetsRequest) -> ListOffsetsResponse {
-    let committed_only = request.isolation_level == READ_COMMITTED;
+    let isolation = match request.isolation_level {
+        _ if request.replica_id >= 0 => Isolation::LogEnd,
+        READ_COMMITTED => Isolation::Committed,
+        _ => Isolation::Uncommitted,
+    };
     let is_known_level = matches!(request.isolation_level, READ_UNCOMMITTED | READ_COMMITTED);
     let mut asked: HashMap<(ByteString, i32), bool> = HashMap::new();
     for topic in &request.topics {
@@ -48,7 +55,7 @@ pub(crate) async fn handle(context: Context, request: ListOffsetsRequest) -> Lis
             let mut found = match allowed {
                 _ if !is_known_level => Err(ErrorCode::InvalidRequest),
                 true if twice => Err(ErrorCode::InvalidRequest),
-                true => find(&context, &topic.name, &wanted, committed_only).await,
+                true => find(&context, &topic.name, &wanted, isolation).await,
                 false => Err(ErrorCode::TopicAuthorizationFailed),
             };
             if let Ok(Some(found)) = &mut found
@@ -87,7 +94,7 @@ async fn find(
     context: &Context,
     topic: &str,
     wanted: &ListOffsetsPartition,
-    committed_only: bool,
+    isolation: Isolation,
 ) -> Result<Option<TimestampedOffset>, ErrorCode> {
     let timestamp = wanted.timestamp;
     if timestamp < LATEST_TIERED.min(EARLIEST_PENDING_UPLOAD) || context.version < since(timestamp) {
@@ -99,16 +106,37 @@ async fn find(
     let named =
         |offset: Offset, leader_epoch| Ok(Some(TimestampedOffset { offset, timestamp: -1, leader_epoch }));
     match timestamp {
-        LATEST => named(partition.readable_end(committed_only), partition.leader_epoch),
+        LATEST => {
+            check_available(context, &partition, isolation)?;
+            named(partition.readable_end(isolation), partition.leader_epoch())
+        }
         EARLIEST | EARLIEST_LOCAL => {
             let start = log.log_start_offset();
             // An empty log will begin with the epoch of its leader.
-            named(start, log.epoch_at(start).unwrap_or(partition.leader_epoch))
+            named(start, log.epoch_at(start).unwrap_or(partition.leader_epoch()))
         }
         // Without tiered storage nothing is tiered, and nothing waits for it.
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(None),
-        _ => search(partition, timestamp, committed_only).await,
+        _ => {
+            let found = search(partition.clone(), timestamp).await?;
+            match found.filter(|found| found.offset < partition.readable_end(isolation)) {
+                Some(found) => Ok(Some(found)),
+                // What is not there yet may be by the time that all is known that is committed.
+                None => check_available(context, &partition, isolation).map(|()| None),
+            }
+        }
     }
+}
+
+/// A new leader does not know yet what is committed, until its followers have shown what they have (KIP-207).
+fn check_available(context: &Context, partition: &Partition, isolation: Isolation) -> Result<(), ErrorCode> {
+    if isolation == Isolation::LogEnd || partition.knows_what_is_committed() {
+        return Ok(());
+    }
+    Err(match context.version {
+        AVAILABLE_SINCE.. => ErrorCode::OffsetNotAvailable,
+        _ => ErrorCode::LeaderNotAvailable,
+    })
 }
 
 /// The version in which a special timestamp came.
@@ -126,15 +154,13 @@ fn since(timestamp: i64) -> i16 {
 async fn search(
     partition: std::sync::Arc<Partition>,
     timestamp: i64,
-    committed_only: bool,
 ) -> Result<Option<TimestampedOffset>, ErrorCode> {
     let work = tokio::task::spawn_blocking(move || {
         let found = match timestamp {
             MAX_TIMESTAMP => partition.on_log(|log| log.max_timestamp()),
             _ => partition.on_log(|log| log.offset_for_timestamp(timestamp)),
         };
-        let end = partition.readable_end(committed_only);
-        found.map(|found| found.filter(|found| found.offset < end)).map_err(|error: Error| {
+        found.map_err(|error: Error| {
             tracing::warn!(partition = %partition.name(), %error, "offset of a timestamp cannot be found");
             partition.code(&error)
         })

@@ -4,18 +4,20 @@
 mod guards;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aqueduct_protocol::error_code::ErrorCode;
-use aqueduct_protocol::ids::PartitionIndex;
+use aqueduct_protocol::ids::{BrokerId, Offset, PartitionIndex};
 use aqueduct_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use aqueduct_protocol::messages::produce_response::{
-    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
 use aqueduct_protocol::messages::{ProduceRequest, ProduceResponse};
 use aqueduct_protocol::records::{Compression, LENGTH_PREFIX, RecordBatch};
 use aqueduct_protocol::{Decode, frame};
 use aqueduct_storage::{AppendInfo, Error, Fault, Terms};
 use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
 
 use self::guards::Guards;
 use super::{Answer, Context, HandlerFuture, Refusal, Work};
@@ -28,6 +30,8 @@ use crate::security::{Operation, ResourceType};
 
 /// Versions from which zstd may be used.
 const ZSTD_SINCE: i16 = 7;
+/// Versions from which the answer says who leads instead.
+const LEADERS_SINCE: i16 = 10;
 /// Versions from which topics go by id.
 const IDS_SINCE: i16 = 13;
 /// Where a batch has its length, its magic and its attributes.
@@ -70,6 +74,30 @@ pub(crate) fn serve(context: Context, mut body: Bytes) -> HandlerFuture {
 struct Acks {
     /// Others are refused, after what is wrong with the partition and its records.
     are_known: bool,
+    /// That all in-sync replicas have them.
+    all: bool,
+}
+
+/// Records whose answer has to wait for followers.
+struct Uncommitted {
+    /// Indices of the topic and of the partition in the answer.
+    at: (usize, usize),
+    partition: Arc<Partition>,
+    stint: u64,
+    end: Offset,
+}
+
+/// What became of one partition's records.
+struct Produced {
+    response: PartitionProduceResponse,
+    /// What they wait for, were they written: the partition, its stint before, the end of the records.
+    wait: Option<(Arc<Partition>, u64, Offset)>,
+}
+
+impl From<PartitionProduceResponse> for Produced {
+    fn from(response: PartitionProduceResponse) -> Self {
+        Self { response, wait: None }
+    }
 }
 
 async fn handle(context: &Context, request: ProduceRequest) -> ProduceResponse {
@@ -78,7 +106,9 @@ async fn handle(context: &Context, request: ProduceRequest) -> ProduceResponse {
     let allowed: Vec<bool> = request.topic_data.iter().map(|data| may_write(context, &image, data)).collect();
     let closed = closed(context, &image, &request, &allowed);
     context.node.partitions.open_at_once(closed).await;
-    let acks = Acks { are_known: matches!(request.acks, -1..=1) };
+    let acks = Acks { are_known: matches!(request.acks, -1..=1), all: request.acks == -1 };
+    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let deadline = Instant::now() + timeout;
     let guards = match whole {
         _ if whole.is_some() || !acks.are_known => Guards::default(),
         _ => Guards::obtain(context, &image, &request, &allowed).await.unwrap_or_else(|code| {
@@ -87,15 +117,49 @@ async fn handle(context: &Context, request: ProduceRequest) -> ProduceResponse {
         }),
     };
     let mut responses = Vec::with_capacity(request.topic_data.len());
+    let mut waits = Vec::new();
     for (topic, allowed) in request.topic_data.into_iter().zip(allowed) {
         let refused = whole.or((!allowed).then_some((ErrorCode::TopicAuthorizationFailed, None)));
-        let response = produce_topic(context, &image, topic, refused, &guards, acks).await;
+        let (response, waiting) = produce_topic(context, &image, topic, refused, &guards, acks).await;
+        let at = responses.len();
+        waits.extend(waiting.into_iter().map(|(index, (partition, stint, end))| Uncommitted {
+            at: (at, index),
+            partition,
+            stint,
+            end,
+        }));
         // A topic without partitions has no answer.
         if !response.partition_responses.is_empty() {
             responses.push(response);
         }
     }
-    ProduceResponse { responses, ..Default::default() }
+    settle(&mut responses, waits, deadline).await;
+    let node_endpoints = endpoints(context, &responses);
+    ProduceResponse { responses, node_endpoints, ..Default::default() }
+}
+
+/// Waits until all in-sync replicas have what was written, as long as the producer would.
+async fn settle(responses: &mut [TopicProduceResponse], waits: Vec<Uncommitted>, deadline: Instant) {
+    for Uncommitted { at: (topic, index), partition, stint, end } in waits {
+        if let Err(code) = partition.committed(stint, end, deadline).await {
+            let response = &mut responses[topic].partition_responses[index];
+            *response = failed(response.index, code, None);
+        }
+    }
+}
+
+/// Where the leaders are that the answer names.
+fn endpoints(context: &Context, responses: &[TopicProduceResponse]) -> Vec<NodeEndpoint> {
+    let partitions = responses.iter().flat_map(|topic| &topic.partition_responses);
+    let leaders = partitions.map(|partition| BrokerId(partition.current_leader.leader_id));
+    let leaders = leaders.filter(|id| id.0 >= 0 && context.version >= LEADERS_SINCE);
+    let endpoint = |at: super::shared::LeaderEndpoint| NodeEndpoint {
+        node_id: at.id.0,
+        host: at.host,
+        port: at.port,
+        rack: at.rack,
+    };
+    super::shared::leader_endpoints(context, leaders).into_iter().map(endpoint).collect()
 }
 
 /// What is wrong with the request as a whole.
@@ -152,27 +216,36 @@ async fn produce_topic(
     refused: Option<(ErrorCode, Option<&'static str>)>,
     guards: &Guards,
     acks: Acks,
-) -> TopicProduceResponse {
+) -> (TopicProduceResponse, Vec<(usize, (Arc<Partition>, u64, Offset))>) {
     let by_id = context.version >= IDS_SINCE;
     let topic = find(image, context, &data);
     let mut partition_responses = Vec::with_capacity(data.partition_data.len());
+    let mut waits = Vec::new();
     for partition in data.partition_data {
         let index = partition.index;
-        let response = match (refused, topic) {
-            (Some((code, why)), _) => failed(index, code, why.map(str::to_owned)),
+        let Produced { mut response, wait } = match (refused, topic) {
+            (Some((code, why)), _) => failed(index, code, why.map(str::to_owned)).into(),
             (None, Some(topic)) => match guards.terms(topic.id, index) {
                 Ok(terms) => produce_partition(context, topic, partition, terms, acks).await,
-                Err(code) => failed(index, code, None),
+                Err(code) => failed(index, code, None).into(),
             },
-            (None, None) if by_id => failed(index, ErrorCode::UnknownTopicId, None),
-            (None, None) => failed(index, ErrorCode::UnknownTopicOrPartition, None),
+            (None, None) if by_id => failed(index, ErrorCode::UnknownTopicId, None).into(),
+            (None, None) => failed(index, ErrorCode::UnknownTopicOrPartition, None).into(),
         };
+        waits.extend(wait.map(|wait| (partition_responses.len(), wait)));
+        if response.error_code == ErrorCode::NotLeaderOrFollower.code()
+            && context.version >= LEADERS_SINCE
+            && let Some(known) = topic.and_then(|topic| topic.partition(PartitionIndex(index)))
+        {
+            let (leader_id, leader_epoch) = (known.leader.0, known.leader_epoch.0);
+            response.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
+        }
         if response.error_code != 0 {
             context.node.metrics.produce_failures.inc();
         }
         partition_responses.push(response);
     }
-    TopicProduceResponse { name: data.name, topic_id: data.topic_id, partition_responses }
+    (TopicProduceResponse { name: data.name, topic_id: data.topic_id, partition_responses }, waits)
 }
 
 async fn produce_partition(
@@ -181,13 +254,13 @@ async fn produce_partition(
     data: PartitionProduceData,
     terms: Terms,
     acks: Acks,
-) -> PartitionProduceResponse {
+) -> Produced {
     let index = data.index;
     let partition = match context.node.partitions.get(topic, PartitionIndex(index)).await {
         Ok(partition) => partition,
-        Err(code) => return failed(index, code, None),
+        Err(code) => return failed(index, code, None).into(),
     };
-    let refused = |code, why: &str| failed(index, code, Some(why.to_owned()));
+    let refused = |code, why: &str| Produced::from(failed(index, code, Some(why.to_owned())));
     let mut records = data.records.unwrap_or_default();
     drop_partial_batch(&mut records);
     let header = match RecordBatch::parse(records.clone()) {
@@ -216,6 +289,14 @@ async fn produce_partition(
         }
     }
     let size = records.len();
+    // Before the append: what is lost meanwhile is not waited for.
+    let stint = partition.stint();
+    if acks.all && !partition.has_enough_in_sync() {
+        return refused(
+            ErrorCode::NotEnoughReplicas,
+            "fewer replicas are in sync than min.insync.replicas asks for",
+        );
+    }
     match partition.append(records, terms) {
         Ok(info) => {
             if info.duplicate {
@@ -225,14 +306,16 @@ async fn produce_partition(
                 context.node.metrics.bytes_in.inc_by(size as u64);
                 partition.traffic.produced(Ok(count.max(0) as u64), size as u64);
             }
-            appended(index, info)
+            let end = info.last_offset.plus(1);
+            let waits = acks.all && partition.has_followers();
+            Produced { response: appended(index, info), wait: waits.then_some((partition, stint, end)) }
         }
         Err(error) => {
             partition.traffic.produced(Err(()), size as u64);
             if matches!(error, Error::Closed { .. }) && !partition.is_offline() {
                 context.node.partitions.reopen(&partition);
             }
-            rejected(index, &partition, &error)
+            rejected(index, &partition, &error).into()
         }
     }
 }

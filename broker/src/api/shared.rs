@@ -1,7 +1,7 @@
 //! What several APIs need.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::BrokerId;
@@ -35,9 +35,36 @@ pub(super) fn failure(error: MetadataError) -> (ErrorCode, String) {
     }
 }
 
+/// Where a leader is that a client is sent to.
+pub(super) struct LeaderEndpoint {
+    pub id: BrokerId,
+    pub host: ByteString,
+    pub port: i32,
+    pub rack: Option<ByteString>,
+}
+
+/// Where leaders are, as the client's listener reaches them; each once.
+pub(super) fn leader_endpoints(
+    context: &Context,
+    leaders: impl Iterator<Item = BrokerId>,
+) -> Vec<LeaderEndpoint> {
+    let leaders: BTreeSet<BrokerId> = leaders.collect();
+    if leaders.is_empty() {
+        return Vec::new();
+    }
+    let image = context.node.metadata.image();
+    let endpoint = |id: BrokerId| {
+        let broker = image.brokers.get(&id)?;
+        let at = broker.endpoint(&context.client.listener)?;
+        let (host, port) = (at.host.clone(), i32::from(at.port));
+        Some(LeaderEndpoint { id, host, port, rack: broker.rack.clone() })
+    };
+    leaders.into_iter().filter_map(endpoint).collect()
+}
+
 /// Compares the leader epoch that a client believes in with the partition's; -1 is not compared.
 pub(super) fn check_leader_epoch(partition: &Partition, believed: i32) -> Result<(), ErrorCode> {
-    match believed.cmp(&partition.leader_epoch.0) {
+    match believed.cmp(&partition.leader_epoch().0) {
         _ if believed == -1 => Ok(()),
         Ordering::Less => Err(ErrorCode::FencedLeaderEpoch),
         Ordering::Greater => Err(ErrorCode::UnknownLeaderEpoch),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aqueduct_protocol::error_code::ErrorCode;
+use aqueduct_protocol::ids::{BrokerId, LeaderEpoch};
 use bytestring::ByteString;
 use parking_lot::Mutex;
 
@@ -15,8 +16,11 @@ const FINAL: i32 = -1;
 /// The epoch of a request that begins a session.
 const INITIAL: i32 = 0;
 
-/// A partition that was read: how the client names it, its topic's name, from where.
-pub(crate) type Read = ((PartitionKey, Option<ByteString>, Position), Outcome);
+/// What is told of a partition besides what was read: its topic's name, who leads it.
+pub(crate) type About = (Option<ByteString>, Option<(BrokerId, LeaderEpoch)>);
+
+/// A partition that was read: how the client names it, what is known of it, from where.
+pub(crate) type Read = ((PartitionKey, About, Position), Outcome);
 
 /// One request's place in its session.
 pub(crate) enum FetchContext {
@@ -93,7 +97,7 @@ impl FetchContext {
         sessions: &Sessions,
         read: impl Iterator<Item = Read>,
         now_ms: i64,
-    ) -> (i32, Vec<(PartitionKey, Option<ByteString>, Outcome)>) {
+    ) -> (i32, Vec<(PartitionKey, About, Outcome)>) {
         match self {
             Self::Sessionless(_) => (0, read.map(|((key, name, _), outcome)| (key, name, outcome)).collect()),
             Self::Full { by_id, .. } => {

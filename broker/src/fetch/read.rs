@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::fetch_plan::{FetchPartition, Records};
-use aqueduct_protocol::ids::{LeaderEpoch, Offset};
-use aqueduct_protocol::messages::fetch_response::{AbortedTransaction, EpochEndOffset};
+use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, Offset};
+use aqueduct_protocol::messages::fetch_response::{AbortedTransaction, EpochEndOffset, LeaderIdAndEpoch};
 use aqueduct_storage::{Error, Slice, if_cached};
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
 use super::session::{PartitionKey, Position, Told};
 use super::waiters::{Seat, Waiter};
+use crate::metadata::BrokerEpoch;
 use crate::partition::Partition;
+use crate::replication::{Acknowledged, Isolation, UnknownEpoch};
 
 /// Up to this many bytes are copied into the response: one small write is cheaper than three calls around a `sendfile`.
 const COPY_AT_MOST: usize = 16 << 10;
@@ -24,7 +26,12 @@ pub(crate) struct Target {
     pub name: Option<ByteString>,
     pub position: Position,
     pub partition: Result<Arc<Partition>, ErrorCode>,
+    /// Who leads, to be told to who asks the wrong broker.
+    pub leader: Option<(BrokerId, LeaderEpoch)>,
 }
+
+/// A follower that fetches, and its registration.
+pub(crate) type Replica = (BrokerId, BrokerEpoch);
 
 /// What reading a partition brought.
 #[derive(Debug)]
@@ -48,8 +55,10 @@ pub(crate) struct Outcome {
 pub(crate) struct Reader {
     pub targets: Vec<Target>,
     pub max_bytes: usize,
-    pub committed_only: bool,
+    pub isolation: Isolation,
     pub version: i16,
+    /// The follower whose fetch is still to be taken note of.
+    pub replica: Option<Replica>,
 }
 
 impl Reader {
@@ -78,9 +87,40 @@ impl Reader {
         Some((outcomes, bytes))
     }
 
+    /// Has the leaders take note of what a follower has; once, or who only waits would seem to be up to date. Done before
+    /// records are read, so that the answer tells of what the fetch itself brought about.
+    pub fn acknowledge(&mut self) {
+        let Some((follower, epoch)) = self.replica.take() else { return };
+        for target in &mut self.targets {
+            let Ok(partition) = &target.partition else { continue };
+            let position = &target.position;
+            if check_epoch(partition, position.current_leader_epoch).is_err() {
+                continue;
+            }
+            if !partition.has_follower(follower) {
+                target.partition = Err(match position.current_leader_epoch {
+                    ..0 => ErrorCode::NotLeaderOrFollower,
+                    // This node may not have heard of it yet.
+                    _ => ErrorCode::UnknownLeaderEpoch,
+                });
+                continue;
+            }
+            let (end, start) = (Offset(position.fetch_offset), Offset(position.log_start_offset));
+            let is_in_line = matches!(diverging(partition, position), Ok(None))
+                && partition.on_log(|log| (log.log_start_offset()..=log.log_end_offset()).contains(&end));
+            if is_in_line
+                && let Err(code) = partition.acknowledged(&Acknowledged { follower, epoch, end, start })
+            {
+                target.partition = Err(code);
+            }
+        }
+    }
+
     /// Registers a waiter with all partitions until the guard is dropped.
     pub fn wait(&self, waiter: &Arc<Waiter>) -> Waiting<'_> {
-        Waiting { seats: self.partitions().map(|partition| (partition, partition.wait(waiter))).collect() }
+        let isolation = self.isolation;
+        let seats = self.partitions().map(|partition| (partition, partition.wait(isolation, waiter)));
+        Waiting { isolation, seats: seats.collect() }
     }
 
     /// Whether no partition has got more to read since the outcomes were read.
@@ -89,7 +129,8 @@ impl Reader {
             Ok(partition) => {
                 !partition.is_deleted()
                     && !partition.is_offline()
-                    && partition.readable_end(self.committed_only) == outcome.end
+                    && partition.leads().is_some()
+                    && partition.readable_end(self.isolation) == outcome.end
             }
             Err(_) => true,
         })
@@ -107,17 +148,12 @@ impl Reader {
             };
             return Some(Outcome { is_gone: true, ..Outcome::failed(code) });
         }
-        let leader_epoch = partition.leader_epoch;
-        let asked = position.current_leader_epoch;
-        if asked >= 0 && asked != leader_epoch.0 {
-            let code = match asked < leader_epoch.0 {
-                true => ErrorCode::FencedLeaderEpoch,
-                false => ErrorCode::UnknownLeaderEpoch,
-            };
+        if let Err(code) = check_epoch(partition, position.current_leader_epoch) {
             return Some(Outcome::failed(code));
         }
         let log = partition.log();
-        let end = partition.readable_end(self.committed_only);
+        let committed_only = self.isolation == Isolation::Committed;
+        let end = partition.readable_end(self.isolation);
         let mut outcome = Outcome {
             error: ErrorCode::None,
             is_gone: false,
@@ -125,22 +161,20 @@ impl Reader {
             last_stable_offset: log.last_stable_offset().0,
             log_start: log.log_start_offset().0,
             diverging: None,
-            committed_only: self.committed_only,
+            committed_only,
             end,
             slice: None,
             aborted: Vec::new(),
         };
-        if position.last_fetched_epoch >= 0 {
-            match diverging(partition, position) {
-                Ok(None) => {}
-                Ok(found) => return Some(Outcome { diverging: found, ..outcome }),
-                Err(code) => return Some(Outcome::failed(code)),
-            }
+        match diverging(partition, position) {
+            Ok(None) => {}
+            Ok(found) => return Some(Outcome { diverging: found, ..outcome }),
+            Err(UnknownEpoch) => return Some(Outcome::failed(ErrorCode::OffsetOutOfRange)),
         }
         let left = self.max_bytes.saturating_sub(bytes_so_far);
         let limit = usize::try_from(position.max_bytes).unwrap_or(0).min(left);
         let (offset, at_least_one) = (Offset(position.fetch_offset), bytes_so_far == 0);
-        let read = match self.committed_only {
+        let read = match committed_only {
             true => partition.read_with_aborted(offset, limit, end, at_least_one),
             false => partition.read(offset, limit, end, at_least_one).map(|slice| (slice, Vec::new())),
         };
@@ -165,21 +199,38 @@ fn wire(aborted: &aqueduct_storage::AbortedTransaction) -> AbortedTransaction {
     AbortedTransaction { producer_id: aborted.producer_id.0, first_offset: aborted.first_offset.0 }
 }
 
-/// Where the reader's history parts from the log's, if it does.
-fn diverging(partition: &Partition, position: &Position) -> Result<Option<(LeaderEpoch, Offset)>, ErrorCode> {
-    let epoch = LeaderEpoch(position.last_fetched_epoch);
-    let (found, end) = partition.epoch_end(epoch).ok_or(ErrorCode::OffsetOutOfRange)?;
-    Ok((found < epoch || end.0 < position.fetch_offset).then_some((found, end)))
+/// Compares the leader epoch that a reader believes in with that of this node's reign; a negative one is not compared.
+fn check_epoch(partition: &Partition, believed: i32) -> Result<(), ErrorCode> {
+    let Some(epoch) = partition.leads() else { return Err(ErrorCode::NotLeaderOrFollower) };
+    match believed {
+        ..0 => Ok(()),
+        _ if believed < epoch.0 => Err(ErrorCode::FencedLeaderEpoch),
+        _ if believed > epoch.0 => Err(ErrorCode::UnknownLeaderEpoch),
+        _ => Ok(()),
+    }
+}
+
+/// Where the reader's history parts from the log's, if it says enough for that.
+fn diverging(
+    partition: &Partition,
+    position: &Position,
+) -> Result<Option<(LeaderEpoch, Offset)>, UnknownEpoch> {
+    if position.last_fetched_epoch < 0 {
+        return Ok(None);
+    }
+    partition.divergence(LeaderEpoch(position.last_fetched_epoch), Offset(position.fetch_offset))
 }
 
 /// Takes a waiter out of its partitions when dropped.
 pub(crate) struct Waiting<'a> {
+    isolation: Isolation,
     seats: Vec<(&'a Arc<Partition>, Seat)>,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.seats.iter().for_each(|(partition, seat)| partition.stop_waiting(*seat));
+        let Self { isolation, seats } = self;
+        seats.iter().for_each(|(partition, seat)| partition.stop_waiting(*isolation, *seat));
     }
 }
 
@@ -218,6 +269,11 @@ impl Outcome {
         matches!(self.error, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId)
     }
 
+    /// Whether the client is to look for another leader.
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(self.error, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch)
+    }
+
     /// What a session remembers of it.
     pub fn told(&self) -> Told {
         Told {
@@ -230,7 +286,8 @@ impl Outcome {
     }
 
     /// As it goes on the wire.
-    pub fn into_response(self, index: i32) -> FetchPartition<Slice> {
+    pub fn into_response(self, index: i32, leader: Option<(BrokerId, LeaderEpoch)>) -> FetchPartition<Slice> {
+        let leader = leader.filter(|_| self.is_elsewhere());
         let mut response = FetchPartition {
             partition_index: index,
             error_code: self.error.code(),
@@ -241,6 +298,9 @@ impl Outcome {
             aborted_transactions: (self.committed_only || self.is_unknown()).then_some(self.aborted),
             ..Default::default()
         };
+        if let Some((leader, epoch)) = leader {
+            response.current_leader = LeaderIdAndEpoch { leader_id: leader.0, leader_epoch: epoch.0 };
+        }
         if let Some((epoch, end)) = self.diverging {
             response.diverging_epoch = EpochEndOffset { epoch: epoch.0, end_offset: end.0 };
         }

@@ -25,6 +25,8 @@ pub(crate) struct Position {
     pub current_leader_epoch: i32,
     pub fetch_offset: i64,
     pub last_fetched_epoch: i32,
+    /// Where the log of a follower begins.
+    pub log_start_offset: i64,
     pub max_bytes: i32,
 }
 
@@ -158,7 +160,13 @@ mod tests {
     }
 
     fn at(fetch_offset: i64) -> Position {
-        Position { current_leader_epoch: -1, fetch_offset, last_fetched_epoch: -1, max_bytes: 1 }
+        Position {
+            current_leader_epoch: -1,
+            fetch_offset,
+            last_fetched_epoch: -1,
+            log_start_offset: -1,
+            max_bytes: 1,
+        }
     }
 
     fn told(high_watermark: i64, has_records: bool) -> Told {

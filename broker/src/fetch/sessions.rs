@@ -108,8 +108,13 @@ mod tests {
     use super::*;
 
     fn session(partitions: i32) -> Session {
-        let position =
-            Position { current_leader_epoch: -1, fetch_offset: 0, last_fetched_epoch: -1, max_bytes: 1 };
+        let position = Position {
+            current_leader_epoch: -1,
+            fetch_offset: 0,
+            last_fetched_epoch: -1,
+            log_start_offset: -1,
+            max_bytes: 1,
+        };
         let told =
             Told { error: false, has_records: false, redirected: false, high_watermark: 0, log_start: 0 };
         let key = |index| PartitionKey { topic: TopicKey::Name("t".into()), index };

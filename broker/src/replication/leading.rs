@@ -122,11 +122,6 @@ impl Leading {
         self.meet(now_ms);
     }
 
-    /// Where the log ended when the reign began.
-    pub fn epoch_start(&self) -> Offset {
-        self.epoch_start
-    }
-
     /// Takes note of a fetch; `false` where it is not from a replica, or from one that has been registered anew since.
     pub fn acknowledged(&mut self, ack: &Acknowledged, leader_end: Offset, now_ms: i64) -> bool {
         let Some(known) = self.followers.get_mut(&ack.follower) else { return false };
@@ -295,15 +290,13 @@ impl Leading {
         starts.map(|(_, known)| known.start.unwrap_or(Offset(-1))).fold(own_start, Offset::min)
     }
 
-    /// Whether a follower has all that the log holds, in a way that it may be read from.
-    pub fn holds(&self, id: BrokerId, offset: Offset) -> bool {
-        let known = self.followers.get(&id).filter(|_| self.partition.isr.contains(&id));
-        known.is_some_and(|known| {
-            known.end.is_some_and(|end| offset <= end) && known.start.is_some_and(|start| start <= offset)
-        })
+    /// Whether a broker has another replica.
+    pub fn has_follower(&self, id: BrokerId) -> bool {
+        self.followers.contains_key(&id)
     }
 
     /// Whether a follower is in the agreed set.
+    #[cfg(test)]
     pub fn is_in_sync(&self, id: BrokerId) -> bool {
         self.partition.isr.contains(&id)
     }
@@ -387,7 +380,11 @@ mod tests {
         assert_eq!(leading.answered(&asked, &done, 12), Then::Nothing);
         assert_eq!(mark(&leading, 12, RULES, 12), Some(10));
         leading.acknowledged(&ack(3, 9), Offset(12), 13);
-        assert_eq!(leading.expand(BrokerId(3), Offset(9), BrokerEpoch(1), LIVE), None, "not all of the reign");
+        assert_eq!(
+            leading.expand(BrokerId(3), Offset(9), BrokerEpoch(1), LIVE),
+            None,
+            "not all of the reign"
+        );
         leading.acknowledged(&ack(3, 11), Offset(12), 14);
         let asked = leading.expand(BrokerId(3), Offset(10), BrokerEpoch(1), LIVE).unwrap();
         assert_eq!(leading.answered(&asked, &Answer::Lost, 14), Then::Repeat);
@@ -414,7 +411,10 @@ mod tests {
         let anew = Acknowledged { epoch: BrokerEpoch(9), ..ack(2, 10) };
         assert!(leading.acknowledged(&anew, Offset(10), 0));
         assert!(!leading.acknowledged(&ack(2, 10), Offset(10), 0));
-        assert!(leading.expand(BrokerId(2), Offset(10), BrokerEpoch(1), LIVE).is_none(), "not the present one");
+        assert!(
+            leading.expand(BrokerId(2), Offset(10), BrokerEpoch(1), LIVE).is_none(),
+            "not the present one"
+        );
         assert!(!leading.acknowledged(&ack(4, 10), Offset(10), 0), "no replica");
     }
 }

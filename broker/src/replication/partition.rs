@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
 use aqueduct_protocol::error_code::ErrorCode;
-use aqueduct_protocol::ids::{LeaderEpoch, Offset};
+use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, Offset};
 use aqueduct_storage::Log;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::leading::{Acknowledged, Answer, Leading, Proposal, Rules, Then};
-use super::role::{Around, Follower, Leader, Role, RoleChange, live};
+use super::role::{Follower, Leader, Role, RoleChange, live};
 use crate::metadata::PartitionImage;
 use crate::partition::Partition;
 
@@ -133,6 +133,18 @@ impl Partition {
         mark.is_some_and(|mark| mark > before && self.on_log(|log| log.raise_high_watermark(mark)) > before)
     }
 
+    /// Whether there are other replicas of what this node leads.
+    pub fn has_followers(&self) -> bool {
+        !matches!(&**self.role.load(), Role::Alone(_))
+    }
+
+    /// Whether a broker has another replica of what this node leads.
+    pub fn has_follower(&self, id: BrokerId) -> bool {
+        let role = self.role.load();
+        let Role::Leader(leader) = &**role else { return false };
+        leader.state.lock().as_ref().is_some_and(|leading| leading.has_follower(id))
+    }
+
     /// Takes note of what a follower has, by its fetch in this node's epoch.
     ///
     /// # Errors
@@ -185,9 +197,7 @@ impl Partition {
         let role = self.role.load_full();
         let Role::Leader(leader) = &*role else { return Then::Nothing };
         let then = match &mut *leader.state.lock() {
-            Some(leading) if !self.is_deleted() => {
-                leading.answered(proposal, answer, self.around.now_ms())
-            }
+            Some(leading) if !self.is_deleted() => leading.answered(proposal, answer, self.around.now_ms()),
             _ => return Then::Nothing,
         };
         self.advance(leader);
@@ -201,6 +211,14 @@ impl Partition {
         let Role::Leader(leader) = &**role else { return true };
         let state = leader.state.lock();
         state.as_ref().is_none_or(|leading| leading.may_append(self.rules()))
+    }
+
+    /// Whether the high watermark is known to be no lower than that of the leader before.
+    pub fn knows_what_is_committed(&self) -> bool {
+        match &**self.role.load() {
+            Role::Leader(leader) => self.log().high_watermark() >= leader.epoch_start,
+            _ => true,
+        }
     }
 
     /// Counts how often this node has ceased to lead: what was appended before is not waited for afterwards.

@@ -13,6 +13,8 @@ mod fetchers;
 mod following;
 mod history;
 mod leading;
+#[cfg(test)]
+mod model;
 mod partition;
 mod role;
 mod session;

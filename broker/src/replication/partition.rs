@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::leading::{Acknowledged, Answer, Leading, Proposal, Rules, Then};
-use super::role::{Follower, Leader, Role, RoleChange, live};
+use super::role::{Follower, Leader, Role, RoleChange, RoleObserver, live};
 use crate::metadata::PartitionImage;
 use crate::partition::Partition;
 
@@ -55,6 +55,18 @@ impl Partition {
         let change = self.change_role(&before, wanted);
         *known = version;
         around.tell(self, change);
+    }
+
+    /// Tells an observer that came late of the role in force.
+    pub(super) fn tell_role(self: &Arc<Self>, observer: &dyn RoleObserver) {
+        let _unchanged = self.assumed.lock();
+        let change = match &**self.role.load() {
+            Role::Alone(epoch) => RoleChange::Leads(*epoch),
+            Role::Leader(leader) => RoleChange::Leads(leader.epoch),
+            Role::Follower(follower) => RoleChange::Follows(follower.leader, follower.epoch),
+            Role::Idle(epoch) => RoleChange::Idle(*epoch),
+        };
+        observer.role_changed(self, change);
     }
 
     fn change_role(&self, before: &Role, wanted: &PartitionImage) -> RoleChange {

@@ -11,13 +11,14 @@ use crate::node::Node;
 
 /// Begins the tasks; they end with the node. Without other brokers they have nothing to do.
 pub(crate) fn start(node: &Arc<Node>) {
-    node.partitions.around().observe(Arc::new(Follow(Fetchers::new(node))));
-    node.tasks.spawn(follow(node.clone()));
+    let fetchers = Arc::new(Follow(Fetchers::new(node)));
+    node.partitions.around().observe(fetchers.clone());
+    node.tasks.spawn(follow(node.clone(), fetchers));
     node.tasks.spawn(alter::run(node.clone()));
     node.tasks.spawn(check_in_sync(node.clone()));
 }
 
-async fn follow(node: Arc<Node>) {
+async fn follow(node: Arc<Node>, fetchers: Arc<Follow>) {
     let mut watch = node.metadata.watch();
     let mut before = None;
     loop {
@@ -27,7 +28,10 @@ async fn follow(node: Arc<Node>) {
                 () = node.partitions.follow(before.as_deref(), &image) => {}
                 () = node.tasks.stopping() => return,
             }
-            before = Some(image);
+            if before.replace(image).is_none() {
+                // Some may have been opened before anybody was told of their roles.
+                node.partitions.all_open().iter().for_each(|partition| partition.tell_role(&*fetchers));
+            }
         }
         tokio::select! {
             changed = watch.changed() => if changed.is_err() { return },

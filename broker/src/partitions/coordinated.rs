@@ -22,7 +22,11 @@ impl Partitions {
         let partition = self.by_name(topic, PartitionIndex(index)).await?;
         // A node alone keeps a log open over epochs: nobody else writes to it.
         let is_alone = !self.metadata.image().is_controlled();
-        match is_alone || partition.leader_epoch == epoch {
+        if !is_alone && partition.leads() != Some(epoch) {
+            // The news of the reign may not have come to the partition yet.
+            self.settle_soon(&partition).await;
+        }
+        match is_alone || partition.leads() == Some(epoch) {
             true => Ok(Arc::new(partition)),
             false => Err(ErrorCode::NotLeaderOrFollower),
         }

@@ -16,6 +16,7 @@ use aqueduct_storage::Slice;
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
+use crate::membership::message::{AskController, QuorumMessage};
 use crate::node::Node;
 use crate::security::Principal;
 
@@ -150,6 +151,7 @@ mod list_groups;
 mod list_offsets;
 mod list_partition_reassignments;
 mod list_transactions;
+mod members;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
@@ -230,9 +232,71 @@ pub(crate) const APIS: &[Row] = &[
     row!(DescribeTopicPartitionsRequest, 0..=0, describe_topic_partitions),
 ];
 
-/// The row of an API.
+/// What nodes of a cluster say to each other, by key.
+const MEMBER_APIS: &[Row] = &[
+    Row {
+        key: ApiKey::QUORUM_MESSAGE,
+        name: "QuorumMessage",
+        min: 0,
+        served: 0,
+        max: 0,
+        handle: |context, body| {
+            answer::<QuorumMessage, _, _>(context, body, members::quorum_message, |_, _| {})
+        },
+    },
+    Row {
+        key: ApiKey::ASK_CONTROLLER,
+        name: "AskController",
+        min: 0,
+        served: 0,
+        max: 0,
+        handle: |context, body| {
+            answer::<AskController, _, _>(context, body, members::ask_controller, |_, _| {})
+        },
+    },
+];
+
+/// Which of them a listener of controllers serves.
+const ON_CONTROLLERS: &[i16] = &[
+    ApiKey::SASL_HANDSHAKE,
+    ApiKey::API_VERSIONS,
+    ApiKey::CREATE_TOPICS,
+    ApiKey::DELETE_TOPICS,
+    ApiKey::DESCRIBE_ACLS,
+    ApiKey::CREATE_ACLS,
+    ApiKey::DELETE_ACLS,
+    ApiKey::DESCRIBE_CONFIGS,
+    ApiKey::ALTER_CONFIGS,
+    ApiKey::SASL_AUTHENTICATE,
+    ApiKey::CREATE_PARTITIONS,
+    ApiKey::ELECT_LEADERS,
+    ApiKey::INCREMENTAL_ALTER_CONFIGS,
+    ApiKey::ALTER_PARTITION_REASSIGNMENTS,
+    ApiKey::LIST_PARTITION_REASSIGNMENTS,
+    ApiKey::DESCRIBE_CLIENT_QUOTAS,
+    ApiKey::ALTER_CLIENT_QUOTAS,
+    ApiKey::DESCRIBE_USER_SCRAM_CREDENTIALS,
+    ApiKey::ALTER_USER_SCRAM_CREDENTIALS,
+    ApiKey::DESCRIBE_QUORUM,
+    ApiKey::UPDATE_FEATURES,
+    ApiKey::DESCRIBE_CLUSTER,
+    ApiKey::UNREGISTER_BROKER,
+];
+
+/// The row of an API on a listener for clients.
 pub(crate) fn find(key: i16) -> Option<&'static Row> {
     APIS.iter().find(|row| row.key == key)
+}
+
+/// The row of an API on a listener of this node.
+pub(crate) fn find_on(node: &Node, listener: &str, key: i16) -> Option<&'static Row> {
+    if key >= ApiKey::FIRST_PRIVATE {
+        return MEMBER_APIS.iter().find(|row| row.key == key && node.is_of_members(listener));
+    }
+    if node.is_of_controllers(listener) && !ON_CONTROLLERS.contains(&key) {
+        return None;
+    }
+    find(key)
 }
 
 fn answer<R, H, F>(

@@ -5,22 +5,27 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aqueduct_protocol::ids::{BrokerId, Uuid};
+use aqueduct_storage::MetaProperties;
 
 use crate::api::own;
 use crate::cleaner;
 use crate::clock::Clock;
-use crate::config::{ConfigError, Listener, LiveSettings, Properties, Settings};
+use crate::config::{ClusterSettings, ConfigError, Listener, LiveSettings, Properties, Settings};
+use crate::controller::Registration;
 use crate::coordinator::{Coordinator, Lines, MarkerWriter, ProducerIds, TransactionCoordinator};
 use crate::error::Error;
 use crate::fetch::sessions::Sessions;
 use crate::housekeeping;
 use crate::loggers::{LogLevels, Loggers};
+use crate::membership::Member;
+use crate::metadata::features::FEATURES;
 use crate::metadata::{
-    BrokerImage, Command, Endpoint, JOURNAL_FILE_NAME, LocalMetadata, MetadataBackend, MetadataError,
+    BrokerEpoch, BrokerImage, Command, Endpoint, JOURNAL_FILE_NAME, LocalMetadata, MetadataBackend,
+    MetadataError, MetadataImage,
 };
 use crate::metrics::{self, Metrics};
 use crate::mover;
-use crate::network::{self, Door, Limits};
+use crate::network::{self, Door, Entrance, Limits};
 use crate::node::{Node, random_uuid};
 use crate::partitions::{Directories, Partitions};
 use crate::peers::Peers;
@@ -76,81 +81,235 @@ impl Broker {
         let settings = Arc::new(Settings::read(options.properties)?);
         raise_file_limit();
         share_file_limit();
-        let doors = network::bind(&settings).await?;
+        let tasks = Tasks::default();
+        // Whoever gives a start up, which may wait for other nodes, leaves nothing running.
+        let guard = tasks.guard();
+        let loggers = Loggers::new(options.log_levels);
+        let started = match settings.cluster.clone() {
+            None => Self::start_alone(settings, loggers, tasks.clone()).await,
+            Some(cluster) => Self::start_member(settings, cluster, loggers, tasks.clone()).await,
+        };
+        match started {
+            Ok(handle) => {
+                guard.disarm();
+                tracing::info!(node = handle.node.settings.node_id.0, "broker has started");
+                Ok(handle)
+            }
+            Err(error) => {
+                tasks.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// A node that is a cluster by itself.
+    async fn start_alone(settings: Arc<Settings>, loggers: Loggers, tasks: Tasks) -> Result<Handle, Error> {
+        let doors = network::bind(&settings.listeners.bound, &settings).await?;
         let opening = settings.clone();
         let (directories, metadata) =
             tokio::task::spawn_blocking(move || open(&opening)).await.map_err(|_| Error::Interrupted)??;
         let metadata: Arc<dyn MetadataBackend> = Arc::new(metadata);
-        register(&*metadata, &settings, &doors).await?;
+        let broker = broker_image(&settings, &doors);
+        match metadata.submit(vec![Command::RegisterBroker(broker)]).await.pop() {
+            Some(Err(error)) => return Err(error.into()),
+            _ => {}
+        }
         let live = Arc::new(LiveSettings::new(settings.clone()));
         live.refresh(&metadata.image());
         let entrances = network::secure(&doors, &live)?;
-        let clock = Clock::system();
-        let partitions =
-            Arc::new(Partitions::new(settings.clone(), metadata.clone(), directories, clock.clone()));
+        let (clock, found) = (Clock::system(), metadata.clone());
+        let partitions = Arc::new(Partitions::new(settings.clone(), found, directories, clock.clone()));
         partitions.tell_directories().await?;
-        let limits = Limits::new(
-            live.current().max_connections,
-            live.current().max_connections_per_ip,
-            settings.queued_max_request_bytes,
-        );
-        limits.set_more(live.current().per_ip_overrides.clone(), live.current().connection_creation_rate);
-        let tasks = Tasks::default();
-        let metrics = Metrics::new();
-        let usage = Usage::new(settings.quota_windows, settings.mutation_quota_windows);
-        metrics.collect(QuotaMetrics(usage.clone()));
-        let groups = Coordinator::start(
-            &settings,
-            metadata.clone(),
-            partitions.clone(),
-            clock.clone(),
-            tasks.clone(),
-            metrics.groups.clone(),
-        );
-        let peers = Peers::new(metadata.clone(), live.clone());
-        let markers = MarkerWriter {
-            node_id: settings.node_id,
-            metadata: metadata.clone(),
-            partitions: partitions.clone(),
-            groups: groups.clone(),
-            clock: clock.clone(),
-            others: Lines::new(peers.clone()),
-        };
-        let ids = ProducerIds::new(metadata.clone(), tasks.clone());
-        let transactions = TransactionCoordinator::start(&settings, markers, ids, tasks.clone());
-        let node = Arc::new(Node {
-            groups,
-            fetch_sessions: Sessions::new(settings.fetch_session_slots),
-            transactions,
-            authorizer: Authorizer::new(settings.authorizer.clone()),
-            usage,
-            limits: Arc::new(limits),
-            metrics,
-            tasks,
-            settings,
-            live,
-            loggers: Loggers::new(options.log_levels),
-            metadata,
-            peers,
-            partitions,
-            clock,
-        });
-        let mut addresses = Vec::with_capacity(doors.len());
-        for (door, entrance) in doors.into_iter().zip(entrances.iter().cloned()) {
-            let (listener, address) = (door.listener.name.clone(), door.address);
-            tracing::info!(%address, listener, protocol = %door.listener.protocol, "broker is listening");
-            addresses.push((listener, address));
-            node.tasks.spawn(network::run(door, entrance, node.clone()));
-        }
+        let node = build(Parts { settings, live, loggers, metadata, member: None, partitions, clock, tasks });
+        let addresses = listen(&node, doors, &entrances);
         node.tasks.spawn(network::watch(entrances, node.clone()));
-        replication::start(&node);
-        housekeeping::start(&node);
-        metrics::start(&node);
-        cleaner::start(&node);
-        mover::start(&node);
-        tracing::info!(node = node.settings.node_id.0, "broker has started");
+        start_services(&node);
         Ok(Handle { addresses, node })
     }
+
+    /// A node of a cluster. Its listeners of controllers are served at once: without them there may be no quorum that it
+    /// could join, register with and be let take part by, all of which comes before clients are served.
+    async fn start_member(
+        settings: Arc<Settings>,
+        cluster: ClusterSettings,
+        loggers: Loggers,
+        tasks: Tasks,
+    ) -> Result<Handle, Error> {
+        let controllers = if cluster.is_controller { settings.listeners.controllers.as_slice() } else { &[] };
+        let inner = network::bind(controllers, &settings).await?;
+        let outer = network::bind(&settings.listeners.bound, &settings).await?;
+        let opening = settings.clone();
+        let (directories, cluster_id) = tokio::task::spawn_blocking(move || open_formatted(&opening))
+            .await
+            .map_err(|_| Error::Interrupted)??;
+        let live = Arc::new(LiveSettings::new(settings.clone()));
+        let all: Vec<&Door> = inner.iter().chain(&outer).collect();
+        let member = match Member::start(&settings, &cluster, &cluster_id, &all, &live, &tasks).await {
+            Ok(member) => member,
+            Err(error) => {
+                directories.put_back();
+                return Err(error);
+            }
+        };
+        let metadata = member.metadata();
+        live.refresh(&metadata.image());
+        let (inner_ways, outer_ways) = (network::secure(&inner, &live)?, network::secure(&outer, &live)?);
+        let (clock, found) = (Clock::system(), metadata.clone());
+        let partitions = Arc::new(Partitions::new(settings.clone(), found, directories, clock.clone()));
+        let broker = broker_image(&settings, &outer);
+        let parts = Parts {
+            settings,
+            live,
+            loggers,
+            metadata,
+            member: Some(member.clone()),
+            partitions,
+            clock,
+            tasks,
+        };
+        let node = build(parts);
+        let is_follower = !cluster.is_controller;
+        let mut addresses = listen(&node, inner, &inner_ways);
+        let mut outer = Some(outer);
+        if is_follower && let Some(outer) = outer.take() {
+            // The quorum reaches it by its listener for brokers.
+            addresses.extend(listen(&node, outer, &outer_ways));
+        }
+        let taken_up = take_up(&node, &member, &cluster, broker).await;
+        if let Err(error) = taken_up {
+            node.partitions.directories().put_back();
+            return Err(error);
+        }
+        if let Some(outer) = outer {
+            let inner = std::mem::take(&mut addresses);
+            addresses = listen(&node, outer, &outer_ways);
+            addresses.extend(inner);
+        }
+        let ways = inner_ways.into_iter().chain(outer_ways).collect();
+        node.tasks.spawn(network::watch(ways, node.clone()));
+        node.tasks.spawn(member.clone().stay());
+        start_services(&node);
+        if cluster.is_broker
+            && let Err(error) = member.take_part().await
+        {
+            return Err(error);
+        }
+        Ok(Handle { addresses, node })
+    }
+}
+
+/// What a node is built of.
+struct Parts {
+    settings: Arc<Settings>,
+    live: Arc<LiveSettings>,
+    loggers: Loggers,
+    metadata: Arc<dyn MetadataBackend>,
+    member: Option<Arc<Member>>,
+    partitions: Arc<Partitions>,
+    clock: Clock,
+    tasks: Tasks,
+}
+
+fn build(parts: Parts) -> Arc<Node> {
+    let Parts { settings, live, loggers, metadata, member, partitions, clock, tasks } = parts;
+    let limits = Limits::new(
+        live.current().max_connections,
+        live.current().max_connections_per_ip,
+        settings.queued_max_request_bytes,
+    );
+    limits.set_more(live.current().per_ip_overrides.clone(), live.current().connection_creation_rate);
+    let metrics = Metrics::new();
+    let usage = Usage::new(settings.quota_windows, settings.mutation_quota_windows);
+    metrics.collect(QuotaMetrics(usage.clone()));
+    let groups = Coordinator::start(
+        &settings,
+        metadata.clone(),
+        partitions.clone(),
+        clock.clone(),
+        tasks.clone(),
+        metrics.groups.clone(),
+    );
+    let peers = Peers::new(metadata.clone(), live.clone());
+    let markers = MarkerWriter {
+        node_id: settings.node_id,
+        metadata: metadata.clone(),
+        partitions: partitions.clone(),
+        groups: groups.clone(),
+        clock: clock.clone(),
+        others: Lines::new(peers.clone()),
+    };
+    let ids = ProducerIds::new(metadata.clone(), tasks.clone());
+    let transactions = TransactionCoordinator::start(&settings, markers, ids, tasks.clone());
+    Arc::new(Node {
+        groups,
+        fetch_sessions: Sessions::new(settings.fetch_session_slots),
+        transactions,
+        authorizer: Authorizer::new(settings.authorizer.clone()),
+        usage,
+        limits: Arc::new(limits),
+        metrics,
+        tasks,
+        settings,
+        live,
+        loggers,
+        metadata,
+        member,
+        peers,
+        partitions,
+        clock,
+    })
+}
+
+/// Serves listeners from now on; their names and addresses.
+fn listen(node: &Arc<Node>, doors: Vec<Door>, entrances: &[Arc<Entrance>]) -> Vec<(String, SocketAddr)> {
+    let mut addresses = Vec::with_capacity(doors.len());
+    for (door, entrance) in doors.into_iter().zip(entrances.iter().cloned()) {
+        let (listener, address) = (door.listener.name.clone(), door.address);
+        tracing::info!(%address, listener, protocol = %door.listener.protocol, "broker is listening");
+        addresses.push((listener, address));
+        node.tasks.spawn(network::run(door, entrance, node.clone()));
+    }
+    addresses
+}
+
+fn start_services(node: &Arc<Node>) {
+    replication::start(node);
+    housekeeping::start(node);
+    metrics::start(node);
+    cleaner::start(node);
+    mover::start(node);
+}
+
+/// Brings a member to where it may serve clients, except that the controller has not unfenced it yet.
+async fn take_up(
+    node: &Arc<Node>,
+    member: &Member,
+    cluster: &ClusterSettings,
+    broker: BrokerImage,
+) -> Result<(), Error> {
+    member.join().await?;
+    if !cluster.is_broker {
+        return Ok(());
+    }
+    node.peers.check()?;
+    let directories = node.partitions.directories();
+    let features = FEATURES.iter().map(|feature| (feature.name.into(), (feature.min, feature.max)));
+    let registration = Registration {
+        cluster_id: node.metadata.image().cluster_id.clone(),
+        broker,
+        previous_epoch: BrokerEpoch(directories.previous_epoch()),
+        features: features.collect(),
+        directories: directories.online_ids(),
+    };
+    member.register(registration).await?;
+    directories.set_epoch(node.metadata.broker_epoch().0);
+    let image = member.agreed();
+    directories.settle(&image, node.settings.node_id);
+    warn_of_strays(directories, &image);
+    node.live.refresh(&image);
+    member.open();
+    node.partitions.tell_directories().await?;
+    Ok(())
 }
 
 /// A running node. Dropping the handle leaves the node running; [`Handle::shutdown`] stops it.
@@ -194,6 +353,19 @@ impl Handle {
         self.node.metadata.image().cluster_id.to_string()
     }
 
+    /// The metadata as this node knows it.
+    pub fn image(&self) -> Arc<MetadataImage> {
+        self.node.metadata.image()
+    }
+
+    /// The node that decides for the cluster, as far as this one knows.
+    pub fn controller_id(&self) -> Option<BrokerId> {
+        match &self.node.member {
+            Some(member) => member.status().leader.and_then(|id| i32::try_from(id).ok()).map(BrokerId),
+            None => Some(self.node.settings.node_id),
+        }
+    }
+
     /// The number of this node.
     pub fn node_id(&self) -> BrokerId {
         self.node.settings.node_id
@@ -233,6 +405,9 @@ impl Handle {
             self.node.tasks.stop().await;
             return;
         }
+        if let Some(member) = &self.node.member {
+            member.leave().await;
+        }
         self.node.tasks.stop().await;
         let partitions = self.node.partitions.clone();
         if tokio::task::spawn_blocking(move || partitions.shut_down()).await.is_err() {
@@ -247,13 +422,25 @@ fn open(settings: &Settings) -> Result<(Directories, LocalMetadata), Error> {
     match open_metadata(&settings.metadata_dir, &directories, &cluster_id) {
         Ok(metadata) => {
             directories.settle(&metadata.image(), settings.node_id);
-            warn_of_strays(&directories, &metadata);
+            warn_of_strays(&directories, &metadata.image());
             Ok((directories, metadata))
         }
         Err(error) => {
             directories.put_back();
             Err(error.into())
         }
+    }
+}
+
+/// As [`open`], for a node of a cluster, which must have been told which one.
+fn open_formatted(settings: &Settings) -> Result<(Directories, String), Error> {
+    let mut formatted = false;
+    for path in &settings.log_dirs {
+        formatted |= MetaProperties::read(path).is_ok_and(|found| found.is_some());
+    }
+    match settings.log_dirs.first() {
+        Some(first) if !formatted => Err(Error::NotFormatted { path: first.clone() }),
+        _ => Ok(Directories::open(&settings.log_dirs, settings.node_id)?),
     }
 }
 
@@ -278,8 +465,7 @@ fn late_transactions(node: &Node) -> usize {
     open.iter().filter(|partition| partition.log().has_late_transaction(now_ms, limit_ms)).count()
 }
 
-fn warn_of_strays(directories: &Directories, metadata: &LocalMetadata) {
-    let image = metadata.image();
+fn warn_of_strays(directories: &Directories, image: &MetadataImage) {
     let known = directories.known();
     let strays: Vec<_> = known.iter().filter(|(id, _)| image.topic_by_id(*id).is_none()).collect();
     if let Some((id, first)) = strays.first() {
@@ -306,7 +492,8 @@ fn refuse_foreign_logs(dir: &Path, directories: &Directories) -> Result<(), Meta
     }
 }
 
-async fn register(metadata: &dyn MetadataBackend, settings: &Settings, doors: &[Door]) -> Result<(), Error> {
+/// The broker of this node, as others are told of it.
+fn broker_image(settings: &Settings, doors: &[Door]) -> BrokerImage {
     let bound = |name: &str| doors.iter().find(|door| door.listener.name == name);
     let endpoint = |advertised: &Listener| Endpoint {
         listener: own(&advertised.name),
@@ -317,15 +504,11 @@ async fn register(metadata: &dyn MetadataBackend, settings: &Settings, doors: &[
         },
         protocol: advertised.protocol,
     };
-    let broker = BrokerImage {
+    BrokerImage {
         id: settings.node_id,
         incarnation: incarnation(),
         endpoints: settings.listeners.advertised.iter().map(endpoint).collect(),
         rack: settings.rack.as_deref().map(own),
-    };
-    match metadata.submit(vec![Command::RegisterBroker(broker)]).await.pop() {
-        Some(Err(error)) => Err(error.into()),
-        _ => Ok(()),
     }
 }
 

@@ -1,9 +1,10 @@
 //! What can keep a node from starting.
 
 use std::io;
+use std::path::PathBuf;
 
 use crate::config::ConfigError;
-use crate::metadata::MetadataError;
+use crate::metadata::{MetadataError, Rejection};
 
 /// Why the broker does not start. Each message says what, where and what to change.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,24 @@ pub enum Error {
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}; free the port, or change listeners in server.properties")]
     Bind { address: String, source: io::Error },
+    /// The files of the metadata quorum cannot be used.
+    #[error("metadata quorum: {0}")]
+    Quorum(#[from] aqueduct_quorum::StartError),
+    /// A node of a cluster must be told which cluster it belongs to.
+    #[error(
+        "log directory {path} is not formatted: the nodes of a cluster are formatted with the same cluster id before their first \
+         start, with aqueduct format or Kafka's kafka-storage format"
+    )]
+    NotFormatted { path: PathBuf },
+    /// The directory holds metadata that no other node has.
+    #[error(
+        "{path} holds the metadata journal of a node that was a cluster by itself, which a cluster of several nodes does not take \
+         over: point log.dirs and metadata.log.dir to empty directories, or take controller.quorum.* out of the configuration"
+    )]
+    WasAlone { path: PathBuf },
+    /// The cluster does not take this node.
+    #[error("the cluster does not take this node: {0}")]
+    NotRegistered(Rejection),
     /// Work on a background thread was cut short.
     #[error("start was interrupted")]
     Interrupted,

@@ -10,6 +10,7 @@
 //! - `network`: listener, connections, frames, `sendfile`.
 //! - `coordinator`: groups and committed offsets.
 //! - [`security`]: principals, operations, resources, and the authorizer; [`quotas`]: limits by client.
+//! - `membership`: this node as a member of a cluster of several nodes.
 //! - `peers`: connections to other nodes.
 //! - `partitions`, `partition`, `fetch`: logs that are open, and who reads or waits for them; `replication`: who leads and who
 //!   follows.
@@ -27,6 +28,7 @@ mod error;
 mod fetch;
 mod housekeeping;
 mod loggers;
+mod membership;
 pub mod metadata;
 mod metrics;
 mod mover;

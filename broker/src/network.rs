@@ -9,5 +9,6 @@ mod listener;
 mod send;
 mod stream;
 
+pub(crate) use entrance::Entrance;
 pub(crate) use limits::Limits;
 pub(crate) use listener::{Door, bind, run, secure, watch};

@@ -13,6 +13,7 @@ use crate::config::{LiveSettings, Settings};
 use crate::coordinator::{Coordinator, TransactionCoordinator};
 use crate::fetch::sessions::Sessions;
 use crate::loggers::Loggers;
+use crate::membership::Member;
 use crate::metadata::{
     Command, EffectiveConfig, MetadataBackend, MetadataError, MetadataImage, Placement, is_internal,
 };
@@ -37,6 +38,8 @@ pub(crate) struct Node {
     pub live: Arc<LiveSettings>,
     pub loggers: Loggers,
     pub metadata: Arc<dyn MetadataBackend>,
+    /// This node's part in a cluster of several nodes; `None` where it is one by itself.
+    pub member: Option<Arc<Member>>,
     /// The other brokers.
     pub peers: Peers,
     pub partitions: Arc<Partitions>,
@@ -52,6 +55,20 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// Whether a listener is one of controllers, where other APIs are served than on those for clients.
+    pub fn is_of_controllers(&self, listener: &str) -> bool {
+        self.member.is_some() && self.settings.listeners.controllers.iter().any(|own| own.name == listener)
+    }
+
+    /// Whether other nodes reach this one by a listener, for what only nodes say to each other.
+    pub fn is_of_members(&self, listener: &str) -> bool {
+        match &self.member {
+            Some(member) if member.settings().is_controller => self.is_of_controllers(listener),
+            Some(_) => self.settings.listeners.inter_broker == listener,
+            None => false,
+        }
+    }
+
     /// Looks up which config value counts, in `image` and in this broker's file.
     pub fn effective<'a>(&'a self, image: &'a MetadataImage) -> EffectiveConfig<'a> {
         EffectiveConfig { image, broker: self.settings.node_id, file: &self.settings.properties }

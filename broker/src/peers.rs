@@ -13,7 +13,7 @@ use aqueduct_protocol::ids::BrokerId;
 use crate::config::{ConfigError, Listener, LiveSettings};
 use crate::metadata::MetadataBackend;
 
-pub(crate) use dialer::{Dialer, Purpose};
+pub(crate) use dialer::{Dialer, Purpose, address};
 
 /// Why another broker was not reached, or did not answer.
 #[derive(Debug, Clone, thiserror::Error)]

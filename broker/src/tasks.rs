@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 /// A cheap handle; clones share one set of tasks.
@@ -29,6 +29,11 @@ impl Tasks {
     /// Whether the node is stopping.
     pub fn is_stopping(&self) -> bool {
         self.token.is_cancelled()
+    }
+
+    /// Asks every task to stop when the guard is dropped, unless it is disarmed before.
+    pub(crate) fn guard(&self) -> DropGuard {
+        self.token.clone().drop_guard()
     }
 
     /// Asks every task to stop and waits until all have.

@@ -6,6 +6,31 @@ use crate::messages;
 #[derive(Clone, Copy, Debug)]
 pub struct ApiKey;
 
+impl ApiKey {
+    /// AddRaftVoter (KIP-853).
+    pub const ADD_RAFT_VOTER: i16 = 80;
+    /// RemoveRaftVoter (KIP-853).
+    pub const REMOVE_RAFT_VOTER: i16 = 81;
+    /// From here on keys are ours, spoken between our nodes only; they have one version, and nobody advertises them.
+    pub const FIRST_PRIVATE: i16 = 20_000;
+    /// A message of the metadata quorum.
+    pub const QUORUM_MESSAGE: i16 = 20_000;
+    /// A request for the active controller.
+    pub const ASK_CONTROLLER: i16 = 20_001;
+}
+
+/// APIs whose messages are not generated.
+const BY_HAND: &[Api] = &[
+    by_hand(ApiKey::ADD_RAFT_VOTER, "AddRaftVoter", 1, 0),
+    by_hand(ApiKey::REMOVE_RAFT_VOTER, "RemoveRaftVoter", 0, 0),
+    by_hand(ApiKey::QUORUM_MESSAGE, "QuorumMessage", 0, i16::MAX),
+    by_hand(ApiKey::ASK_CONTROLLER, "AskController", 0, i16::MAX),
+];
+
+const fn by_hand(key: i16, name: &'static str, max: i16, first_flexible: i16) -> Api {
+    Api { key, name, min: 0, max, max_stable: max, first_flexible }
+}
+
 /// One API as the schemas describe it. What a node serves is for the node to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Api {
@@ -24,15 +49,17 @@ pub struct Api {
 }
 
 impl Api {
-    /// Every API, by key.
+    /// Every API whose messages are generated, by key.
     pub fn all() -> &'static [Self] {
         messages::APIS
     }
 
-    /// The API with this key, if the schemas that we were generated from have it.
+    /// The API with this key, if the schemas that we were generated from have it, or we wrote it by hand.
     pub fn find(key: i16) -> Option<&'static Self> {
-        let at = messages::APIS.binary_search_by_key(&key, |api| api.key).ok()?;
-        messages::APIS.get(at)
+        match messages::APIS.binary_search_by_key(&key, |api| api.key) {
+            Ok(at) => messages::APIS.get(at),
+            Err(_) => BY_HAND.iter().find(|api| api.key == key),
+        }
     }
 
     /// Whether `version` has compact lengths and tagged fields.

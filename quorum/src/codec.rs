@@ -84,13 +84,14 @@ pub(crate) fn get_opt_log_id(bytes: &mut Bytes) -> Option<Option<LogId>> {
 
 fn put_peer(out: &mut BytesMut, peer: &Peer) {
     put_directory(out, peer.directory);
+    put_text(out, &peer.listener);
     put_text(out, &peer.host);
     out.put_u16(peer.port);
 }
 
 fn get_peer(bytes: &mut Bytes) -> Option<Peer> {
-    let (directory, host) = (get_directory(bytes)?, get_text(bytes)?);
-    Some(Peer { directory, host, port: bytes.try_get_u16().ok()? })
+    let (directory, listener, host) = (get_directory(bytes)?, get_text(bytes)?, get_text(bytes)?);
+    Some(Peer { directory, listener, host, port: bytes.try_get_u16().ok()? })
 }
 
 fn put_membership(out: &mut BytesMut, membership: &Membership) {
@@ -178,7 +179,12 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn membership() -> Membership {
-        let peer = |id: u8| Peer { directory: DirectoryId([id; 16]), host: format!("h{id}"), port: 9093 };
+        let peer = |id: u8| Peer {
+            directory: DirectoryId([id; 16]),
+            listener: "C".into(),
+            host: format!("h{id}"),
+            port: 9093,
+        };
         let nodes: BTreeMap<_, _> = (1..=4).map(|id| (u64::from(id), peer(id))).collect();
         Membership::new(vec![BTreeSet::from([1, 2, 3]), BTreeSet::from([2, 3, 4])], nodes)
     }

@@ -36,6 +36,8 @@ impl fmt::Debug for DirectoryId {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Peer {
     pub directory: DirectoryId,
+    /// Name of its listener, which says how connections to it are secured.
+    pub listener: String,
     pub host: String,
     pub port: u16,
 }

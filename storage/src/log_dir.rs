@@ -28,6 +28,7 @@ const LONGEST_NAME: usize = 255;
 pub struct LogDir {
     path: PathBuf,
     clean: bool,
+    epoch: Option<i64>,
     /// The lock goes with it.
     lock: Mutex<Option<File>>,
 }
@@ -72,6 +73,14 @@ impl fmt::Display for FutureName {
     }
 }
 
+/// Reads the mark of a clean shutdown: a small JSON object, also as Kafka writes it.
+fn broker_epoch(mark: &str) -> Option<i64> {
+    let (_, after) = mark.split_once("\"brokerEpoch\"")?;
+    let number = after.trim_start().strip_prefix(':')?.trim_start();
+    let end = number.find(|c: char| c != '-' && !c.is_ascii_digit()).unwrap_or(number.len());
+    number[..end].parse().ok()
+}
+
 impl LogDir {
     /// Takes possession of `path`, which is made if missing. [`Error::DirectoryInUse`] if another process has it, be it
     /// ours or a Java broker.
@@ -82,8 +91,14 @@ impl LogDir {
         let lock = lock(path)?;
         let mark = path.join(CLEAN_SHUTDOWN);
         let clean = mark.exists();
+        let epoch = files::read_text(&mark).ok().flatten().and_then(|text| broker_epoch(&text));
         files::remove(&mark)?;
-        Ok(Self { path: path.to_owned(), clean, lock: Mutex::new(Some(lock)) })
+        Ok(Self { path: path.to_owned(), clean, epoch, lock: Mutex::new(Some(lock)) })
+    }
+
+    /// The broker epoch that was told to [`LogDir::mark_clean_shutdown`]; `None` after a crash.
+    pub fn clean_shutdown_epoch(&self) -> Option<i64> {
+        self.epoch
     }
 
     /// Where it is.

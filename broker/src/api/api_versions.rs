@@ -8,7 +8,7 @@ use aqueduct_protocol::messages::api_versions_response::{
 use aqueduct_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{APIS, Context};
+use super::{APIS, Context, find_on};
 use crate::metadata::MetadataImage;
 use crate::metadata::features::{FEATURES, Feature};
 
@@ -51,7 +51,7 @@ pub(crate) async fn handle(context: Context, request: ApiVersionsRequest) -> Api
     }
     let features = context.version >= 3;
     ApiVersionsResponse {
-        api_keys: advertised(),
+        api_keys: advertised(&context),
         supported_features: if features { supported(context.version) } else { Vec::new() },
         finalized_features_epoch: if features { image.version as i64 } else { -1 },
         finalized_features: if features { finalized(&image) } else { Vec::new() },
@@ -59,10 +59,11 @@ pub(crate) async fn handle(context: Context, request: ApiVersionsRequest) -> Api
     }
 }
 
-fn advertised() -> Vec<ApiVersion> {
+fn advertised(context: &Context) -> Vec<ApiVersion> {
     let version =
         |row: &super::Row| ApiVersion { api_key: row.key, min_version: row.min, max_version: row.max };
-    APIS.iter().map(version).collect()
+    let served = |row: &&super::Row| find_on(&context.node, &context.client.listener, row.key).is_some();
+    APIS.iter().filter(served).map(version).collect()
 }
 
 /// Versions from which a level of 0 may be named; older clients take it for damage.

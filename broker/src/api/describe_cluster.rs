@@ -11,11 +11,15 @@ use super::shared::OPERATIONS_NOT_ASKED;
 use super::view::View;
 use crate::metadata::{BrokerImage, Endpoint};
 
-/// `endpoint_type` of brokers; 2 is that of controllers.
+/// `endpoint_type` of brokers, and that of controllers.
 const BROKERS: i8 = 1;
+const CONTROLLERS: i8 = 2;
 
 pub(crate) async fn handle(context: Context, request: DescribeClusterRequest) -> DescribeClusterResponse {
     let image = context.node.metadata.image();
+    if context.node.is_of_controllers(&context.client.listener) {
+        return controllers(&context, &request);
+    }
     if context.version >= 1 && request.endpoint_type != BROKERS {
         let (code, message) = match request.endpoint_type {
             2 => (
@@ -51,6 +55,47 @@ pub(crate) async fn handle(context: Context, request: DescribeClusterRequest) ->
         cluster_id: image.cluster_id.clone(),
         controller_id: view.controller(context.node.settings.node_id),
         brokers,
+        cluster_authorized_operations: operations,
+        ..Default::default()
+    }
+}
+
+/// The controllers, for who asks one of them.
+fn controllers(context: &Context, request: &DescribeClusterRequest) -> DescribeClusterResponse {
+    let failed = |code: ErrorCode, message: &'static str| DescribeClusterResponse {
+        error_code: code.code(),
+        error_message: Some(message.into()),
+        ..Default::default()
+    };
+    match request.endpoint_type {
+        CONTROLLERS => {}
+        BROKERS => {
+            return failed(
+                ErrorCode::MismatchedEndpointType,
+                "The request was sent to an endpoint of type CONTROLLER, but we wanted an endpoint of type BROKER",
+            );
+        }
+        _ => return failed(ErrorCode::UnsupportedEndpointType, "Unsupported endpoint type"),
+    }
+    let Some(status) = context.node.member.as_ref().map(|member| member.status()) else {
+        return failed(ErrorCode::UnsupportedEndpointType, "Unsupported endpoint type");
+    };
+    let id = |node: u64| i32::try_from(node).unwrap_or(-1);
+    let voter = |member: &aqueduct_quorum::Member| DescribeClusterBroker {
+        broker_id: id(member.id),
+        host: member.peer.host.as_str().into(),
+        port: member.peer.port.into(),
+        ..Default::default()
+    };
+    let operations = match request.include_cluster_authorized_operations {
+        true => context.authorized_cluster_operations(),
+        false => OPERATIONS_NOT_ASKED,
+    };
+    DescribeClusterResponse {
+        endpoint_type: CONTROLLERS,
+        cluster_id: context.node.metadata.image().cluster_id.clone(),
+        controller_id: status.leader.map_or(-1, id),
+        brokers: status.members.iter().filter(|member| member.votes).map(voter).collect(),
         cluster_authorized_operations: operations,
         ..Default::default()
     }

@@ -8,10 +8,10 @@ use aqueduct_protocol::messages::describe_quorum_response::{
 use aqueduct_protocol::messages::{DescribeQuorumRequest, DescribeQuorumResponse};
 
 use super::Context;
+use crate::membership::Member;
+use crate::membership::describe::{self, METADATA_TOPIC};
 use crate::security::Operation;
 
-/// The log of the metadata, as the quorum names it.
-const METADATA_TOPIC: &str = "__cluster_metadata";
 /// The one epoch of a quorum that never elects.
 const EPOCH: i32 = 1;
 
@@ -21,6 +21,9 @@ pub(crate) async fn handle(context: Context, request: DescribeQuorumRequest) -> 
             error_code: ErrorCode::ClusterAuthorizationFailed.code(),
             ..Default::default()
         };
+    }
+    if let Some(member) = &context.node.member {
+        return described(member, context.version, &request).await;
     }
     let image = context.node.metadata.image();
     let id = context.node.settings.node_id;
@@ -73,4 +76,36 @@ pub(crate) async fn handle(context: Context, request: DescribeQuorumRequest) -> 
         nodes: node.into_iter().collect(),
         ..Default::default()
     }
+}
+
+/// The quorum of several nodes: asked of its leader.
+async fn described(member: &Member, version: i16, request: &DescribeQuorumRequest) -> DescribeQuorumResponse {
+    let found = match member.describe().await {
+        Ok(found) => describe::for_version(found, version),
+        Err(rejection) => {
+            return DescribeQuorumResponse {
+                error_code: rejection.code.code(),
+                error_message: (version >= 2).then(|| rejection.message.into()),
+                ..Default::default()
+            };
+        }
+    };
+    let quorum = found.topics.first().and_then(|topic| topic.partitions.first());
+    let partition = |topic: &str, index: i32| match quorum {
+        Some(quorum) if topic == METADATA_TOPIC && index == 0 => quorum.clone(),
+        _ => PartitionData {
+            partition_index: index,
+            error_code: ErrorCode::UnknownTopicOrPartition.code(),
+            ..Default::default()
+        },
+    };
+    let topics = request.topics.iter().map(|topic| TopicData {
+        topic_name: topic.topic_name.clone(),
+        partitions: topic
+            .partitions
+            .iter()
+            .map(|wanted| partition(&topic.topic_name, wanted.partition_index))
+            .collect(),
+    });
+    DescribeQuorumResponse { topics: topics.collect(), nodes: found.nodes.clone(), ..Default::default() }
 }

@@ -30,6 +30,7 @@ pub(super) fn failure(error: MetadataError) -> (ErrorCode, String) {
     match error {
         MetadataError::Rejected(Rejection { code, message }) => (code, message),
         MetadataError::NotController { .. } => (ErrorCode::NotController, error.to_string()),
+        MetadataError::NoController { .. } => (ErrorCode::RequestTimedOut, error.to_string()),
         MetadataError::Stopping => (ErrorCode::BrokerNotAvailable, error.to_string()),
         _ => (ErrorCode::KafkaStorageError, error.to_string()),
     }

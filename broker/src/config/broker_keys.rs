@@ -37,15 +37,21 @@ const fn live_unset(name: &'static str, kind: Kind, check: Check, doc: &'static 
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
     // Identity and listeners.
-    unset("process.roles", List, Check::EachOf(&["broker", "controller"]), "Roles of this process. One node is both."),
+    unset("process.roles", List, Check::EachOf(&["broker", "controller"]), "Roles of this process. A node without controller.quorum.* is a cluster by itself."),
     fixed("node.id", Int, "-1", AtLeast(-1), "Number of this node, unique in the cluster."),
     fixed("broker.id", Int, "-1", AtLeast(-1), "Older name of node.id."),
     unset("broker.rack", Text, Any, "Rack of this broker, reported to clients."),
-    fixed("listeners", List, "PLAINTEXT://127.0.0.1:9092", NotEmpty, "Addresses to listen on, NAME://HOST:PORT. Controller listeners are not opened: one node needs none."),
+    fixed("listeners", List, "PLAINTEXT://127.0.0.1:9092", NotEmpty, "Addresses to listen on, NAME://HOST:PORT. Those of controllers are opened in a cluster of several nodes only."),
     unset("advertised.listeners", List, Any, "Addresses that clients are told to use. By default those of listeners."),
     fixed("listener.security.protocol.map", Text, "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT", Any, "Security protocol of each listener name, NAME:PROTOCOL."),
     unset("controller.listener.names", List, Any, "Names in listeners that belong to the controller."),
     unset("inter.broker.listener.name", Text, Any, "Listener that brokers use among themselves."),
+    fixed("controller.quorum.voters", List, "", Any, "The first members of the metadata quorum, ID@HOST:PORT with commas between them. With this node alone the node is a cluster by itself."),
+    fixed("controller.quorum.bootstrap.servers", List, "", Any, "Controllers to ask who leads the quorum, HOST:PORT with commas between them; for nodes that join one that is there."),
+    fixed("controller.quorum.fetch.timeout.ms", Int, "2000", AtLeast(10), "A controller that has not heard of the leader for so long stands for election. Where it is not set 400 to 800 ms."),
+    fixed("broker.heartbeat.interval.ms", Int, "2000", AtLeast(1), "Time between two heartbeats of a broker to the controller."),
+    fixed("broker.session.timeout.ms", Int, "9000", AtLeast(1), "A broker that was not heard of for so long is fenced."),
+    fixed("initial.broker.registration.timeout.ms", Int, "60000", AtLeast(1), "How long the controller may turn down a starting broker before it gives up."),
     fixed("aqueduct.http.listener", Text, "", Any, "HOST:PORT for metrics and health over HTTP. Empty means off."),
     // Connections.
     fixed("socket.request.max.bytes", Int, "104857600", AtLeast(1), "Largest request in bytes; a larger one closes the connection."),

@@ -26,6 +26,12 @@ impl Listener {
         Self { name: name.to_owned(), protocol: SecurityProtocol::Plaintext, host: String::new(), port: 0 }
     }
 
+    /// The same as others are told of it: with a host that they can use.
+    pub fn reachable(&self) -> Self {
+        let host = if is_any(&self.host) { host_name() } else { self.host.clone() };
+        Self { host, ..self.clone() }
+    }
+
     /// What stands before the keys that are set for this listener alone.
     pub fn prefix(&self) -> String {
         format!("listener.name.{}.", self.name.to_ascii_lowercase())
@@ -49,8 +55,12 @@ pub struct Listeners {
     pub bound: Vec<Listener>,
     /// What clients are told; the port is 0 where the bound port is to be told. May lack some of `bound`.
     pub advertised: Vec<Listener>,
-    /// Name of the one that brokers use among themselves.
+    /// Name of the one that brokers use among themselves; empty where this node has none for clients.
     pub inter_broker: String,
+    /// Those of the controller, in the order of the file. Opened by members of a quorum only.
+    pub controllers: Vec<Listener>,
+    /// What the listeners of controllers speak, wherever they are: that of the first name.
+    pub controller_protocol: SecurityProtocol,
 }
 
 impl Listeners {
@@ -61,10 +71,14 @@ impl Listeners {
     /// there, a host that clients cannot use.
     pub fn read(properties: &Properties) -> Result<Self, ConfigError> {
         let reader = Reader(properties);
-        let bound = reader.bound()?;
+        let (bound, controllers) = reader.bound()?;
         let advertised = reader.advertised(&bound)?;
         let inter_broker = reader.inter_broker(&advertised)?;
-        Ok(Self { bound, advertised, inter_broker })
+        let controller_protocol = match reader.controllers().first() {
+            Some(name) => reader.controller_protocol(name)?,
+            None => SecurityProtocol::Plaintext,
+        };
+        Ok(Self { bound, advertised, inter_broker, controllers, controller_protocol })
     }
 }
 
@@ -104,13 +118,27 @@ impl Reader<'_> {
             .collect()
     }
 
-    fn bound(&self) -> Result<Vec<Listener>, ConfigError> {
+    /// Whether this node serves clients, as one without roles does.
+    fn is_broker(&self) -> bool {
+        self.0.get("process.roles").is_none_or(|roles| list(roles).contains(&"broker"))
+    }
+
+    /// Kafka gives listeners of controllers PLAINTEXT where nothing is said of them.
+    fn controller_protocol(&self, name: &str) -> Result<SecurityProtocol, ConfigError> {
+        Ok(self.protocol(name)?.unwrap_or(SecurityProtocol::Plaintext))
+    }
+
+    /// Those for clients, and those of the controller.
+    fn bound(&self) -> Result<(Vec<Listener>, Vec<Listener>), ConfigError> {
         let text = self.text("listeners");
-        let controllers = self.controllers();
+        let names = self.controllers();
+        let mut controllers: Vec<Listener> = Vec::new();
         let mut bound: Vec<Listener> = Vec::new();
         for entry in list(&text) {
             let (name, host, port) = split(entry).map_err(|why| invalid("listeners", entry, why))?;
-            if controllers.contains(&name) {
+            if names.contains(&name) {
+                let protocol = self.controller_protocol(&name)?;
+                controllers.push(Listener { name, protocol, host, port });
                 continue;
             }
             let protocol = self.protocol(&name)?.ok_or_else(|| {
@@ -128,10 +156,15 @@ impl Reader<'_> {
             }
             bound.push(listener);
         }
-        if bound.is_empty() {
+        if bound.is_empty() && (self.is_broker() || controllers.is_empty()) {
             return Err(invalid("listeners", &text, "must name a listener for clients".into()));
         }
-        Ok(bound)
+        if let Some(first) = bound.first().filter(|_| !self.is_broker()) {
+            let why =
+                format!("{} is not among controller.listener.names, and the node is no broker", first.name);
+            return Err(invalid("listeners", &text, why));
+        }
+        Ok((bound, controllers))
     }
 
     fn protocol(&self, name: &str) -> Result<Option<SecurityProtocol>, ConfigError> {
@@ -153,11 +186,7 @@ impl Reader<'_> {
     fn advertised(&self, bound: &[Listener]) -> Result<Vec<Listener>, ConfigError> {
         const KEY: &str = "advertised.listeners";
         let Some(text) = self.0.get(KEY) else {
-            let told = |listener: &Listener| Listener {
-                host: if is_any(&listener.host) { host_name() } else { listener.host.clone() },
-                ..listener.clone()
-            };
-            return Ok(bound.iter().map(told).collect());
+            return Ok(bound.iter().map(Listener::reachable).collect());
         };
         let controllers = self.controllers();
         let mut advertised: Vec<Listener> = Vec::new();
@@ -178,7 +207,7 @@ impl Reader<'_> {
             }
             advertised.push(Listener { name, protocol: listener.protocol, host, port });
         }
-        if advertised.is_empty() {
+        if advertised.is_empty() && !bound.is_empty() {
             return Err(invalid(KEY, text, "must hold an entry for a listener of listeners".into()));
         }
         Ok(advertised)
@@ -187,6 +216,9 @@ impl Reader<'_> {
     /// Kafka takes PLAINTEXT where nothing is said, even if there is no such listener; the first one serves as well.
     fn inter_broker(&self, advertised: &[Listener]) -> Result<String, ConfigError> {
         const KEY: &str = "inter.broker.listener.name";
+        if advertised.is_empty() {
+            return Ok(String::new());
+        }
         let protocol = self.0.get("security.inter.broker.protocol").map(str::trim);
         let named = |name: &str| advertised.iter().find(|listener| listener.name.eq_ignore_ascii_case(name));
         let wanted = match (self.0.get(KEY).map(str::trim), protocol) {
@@ -222,7 +254,7 @@ fn clash(a: &Listener, b: &Listener) -> bool {
         && (a.host == b.host || is_any(&a.host) || is_any(&b.host))
 }
 
-fn is_any(host: &str) -> bool {
+pub(super) fn is_any(host: &str) -> bool {
     matches!(host, "" | "0.0.0.0" | "::")
 }
 

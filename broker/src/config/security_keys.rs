@@ -22,6 +22,8 @@ pub(super) const KEYS: &[Key] = &[
     key("max.connections.per.ip.overrides", Text, Some(""), Any, "Addresses with another limit than max.connections.per.ip, HOST:LIMIT with commas between them."),
     key("sasl.enabled.mechanisms", List, Some("GSSAPI"), Any, "Mechanisms that a SASL listener offers: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER. GSSAPI, the default, is not supported."),
     key("sasl.jaas.config", Password, None, Any, "Login module and its options, for one listener and mechanism: listener.name.LISTENER.MECHANISM.sasl.jaas.config."),
+    key("sasl.mechanism.controller.protocol", Text, Some("GSSAPI"), Any, "Mechanism of this node's connections to controllers. GSSAPI, the default, is not supported."),
+    key("sasl.mechanism.inter.broker.protocol", Text, Some("GSSAPI"), Any, "Mechanism of this node's connections to other brokers. GSSAPI, the default, is not supported."),
     key("sasl.oauthbearer.clock.skew.seconds", Int, Some("30"), Any, "How far the clocks of issuer and broker may be apart, in seconds."),
     key("sasl.oauthbearer.expected.audience", List, Some(""), Any, "Audiences of which a token must name one. Empty means any."),
     key("sasl.oauthbearer.expected.issuer", Text, None, Any, "Issuer that a token must name. Unset means any."),

@@ -10,7 +10,7 @@ use aqueduct_protocol::ids::BrokerId;
 
 use super::definition::{ConfigError, list};
 use super::dynamic::Named;
-use super::{CleanerSettings, Listeners, Properties, broker_keys, listeners};
+use super::{CleanerSettings, ClusterSettings, Listeners, Properties, broker_keys, listeners};
 use crate::coordinator::{Assignor, ConsumerOptions, Migration};
 use crate::quotas::Windows;
 use crate::security::AuthorizerSettings;
@@ -25,6 +25,8 @@ pub struct Settings {
     pub node_id: BrokerId,
     pub rack: Option<String>,
     pub listeners: Listeners,
+    /// `None` for a node that is a cluster by itself.
+    pub cluster: Option<ClusterSettings>,
     pub http_listener: Option<String>,
     pub log_dirs: Vec<PathBuf>,
     pub metadata_dir: PathBuf,
@@ -186,16 +188,8 @@ impl Settings {
                 )));
             }
         };
-        if let Some(roles) = properties.get("process.roles")
-            && !list(roles).contains(&"broker")
-        {
-            return Err(ConfigError::Invalid {
-                key: "process.roles".into(),
-                value: roles.into(),
-                allowed: "must contain broker: this node is broker and controller in one".into(),
-            });
-        }
         let listeners = Listeners::read(&properties)?;
+        let cluster = ClusterSettings::read(&properties, BrokerId(node_id), &listeners)?;
         let log_dirs: Vec<PathBuf> =
             list(&read.text_or("log.dirs", "log.dir")).iter().map(PathBuf::from).collect();
         let Some(first_dir) = log_dirs.first() else {
@@ -213,6 +207,7 @@ impl Settings {
             node_id: BrokerId(node_id),
             rack: properties.get("broker.rack").filter(|rack| !rack.is_empty()).map(str::to_owned),
             listeners,
+            cluster,
             http_listener: (!http.is_empty()).then_some(http),
             metadata_dir,
             alter_log_dirs_threads: properties
@@ -430,7 +425,7 @@ mod tests {
         assert!(message(&[("node.id", "1"), ("listeners", "PLAINTEXT://h:port")]).contains("listeners"));
         assert!(message(&[("node.id", "1"), ("broker.id", "2")]).contains("contradict"));
         assert!(
-            message(&[("node.id", "1"), ("process.roles", "controller")]).contains("must contain broker")
+            message(&[("node.id", "1"), ("process.roles", "controller")]).contains("a listener for clients")
         );
     }
 

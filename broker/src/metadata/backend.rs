@@ -33,6 +33,9 @@ pub enum MetadataError {
     /// Another node decides, or none at the moment; the change may still come about where it was on its way.
     #[error("this node is not the active controller")]
     NotController { leader: Option<u64> },
+    /// No controller was found in time that decides; the change may still come about where it was on its way.
+    #[error("no active controller has decided within {} s: {last}", after.as_secs())]
+    NoController { after: std::time::Duration, last: String },
     /// The backend is shutting down.
     #[error("the node is shutting down")]
     Stopping,

@@ -120,6 +120,11 @@ impl MetadataImage {
         Self { cluster_id, ..Self::default() }
     }
 
+    /// The same without topics: what a node may see that has not taken up its part in them yet.
+    pub fn without_topics(&self) -> Self {
+        Self { topics: BTreeMap::new(), by_id: HashMap::new(), ..self.clone() }
+    }
+
     /// A topic by name.
     pub fn topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
         self.topics.get(name)

@@ -194,7 +194,8 @@ async fn handle(
     }
     let header = RequestHeader::decode(&mut bytes).map_err(Ended::Header)?;
     let (key, version) = (header.api_key, header.api_version);
-    let row = api::find(key).filter(|row| (row.served..=row.max).contains(&version));
+    let row =
+        api::find_on(node, &client.listener, key).filter(|row| (row.served..=row.max).contains(&version));
     let Some(row) = row else {
         return Err(Ended::NotServed { key, version });
     };

@@ -28,10 +28,10 @@ pub(crate) struct Door {
     socket: TcpListener,
 }
 
-/// Opens the sockets of all listeners.
-pub(crate) async fn bind(settings: &Settings) -> Result<Vec<Door>, Error> {
-    let mut doors = Vec::with_capacity(settings.listeners.bound.len());
-    for listener in &settings.listeners.bound {
+/// Opens the sockets of listeners.
+pub(crate) async fn bind(listeners: &[Listener], settings: &Settings) -> Result<Vec<Door>, Error> {
+    let mut doors = Vec::with_capacity(listeners.len());
+    for listener in listeners {
         let failed = |source| Error::Bind { address: listener.to_string(), source };
         let socket = bind_one(listener, settings).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;

@@ -6,6 +6,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use aqueduct_protocol::ids::{BrokerId, Offset, Uuid};
 use aqueduct_storage::{
@@ -42,6 +43,8 @@ pub(crate) struct Directories {
     preferred: Mutex<HashMap<TopicPartition, usize>>,
     /// Told when a directory fails.
     pub(super) news: Arc<Notify>,
+    /// The present registration of this node's broker, for the mark of a clean stop; -1 for none.
+    epoch: AtomicI64,
 }
 
 #[derive(Debug)]
@@ -161,6 +164,7 @@ impl Directories {
             futures: Mutex::default(),
             preferred: Mutex::default(),
             news,
+            epoch: AtomicI64::new(-1),
         };
         all.list_logs();
         match last_error {
@@ -204,6 +208,18 @@ impl Directories {
         self.list.len()
     }
 
+    /// The broker epoch of the last process, where that left all directories in order; -1 where it did not.
+    pub fn previous_epoch(&self) -> i64 {
+        let mut epochs = self.list.iter().map(|directory| directory.usable()?.clean_shutdown_epoch());
+        let first = epochs.next().flatten().unwrap_or(-1);
+        if epochs.all(|epoch| epoch == Some(first)) { first } else { -1 }
+    }
+
+    /// Takes note of the broker epoch from now on.
+    pub fn set_epoch(&self, epoch: i64) {
+        self.epoch.store(epoch, Ordering::Release);
+    }
+
     /// Whether none of them works any more.
     pub fn is_lost(&self) -> bool {
         self.list.iter().all(|directory| directory.usable().is_none())
@@ -226,7 +242,7 @@ impl Directories {
     }
 
     /// The ids of those that work.
-    pub(super) fn online_ids(&self) -> BTreeSet<Uuid> {
+    pub fn online_ids(&self) -> BTreeSet<Uuid> {
         self.list
             .iter()
             .filter(|directory| directory.usable().is_some())
@@ -471,7 +487,7 @@ impl Directories {
     /// Leaves the directories as they were found, for a node that does not start after all.
     pub fn put_back(&self) {
         for log_dir in self.list.iter().filter_map(Directory::usable).filter(|dir| dir.had_clean_shutdown()) {
-            if let Err(error) = log_dir.mark_clean_shutdown(-1) {
+            if let Err(error) = log_dir.mark_clean_shutdown(log_dir.clean_shutdown_epoch().unwrap_or(-1)) {
                 tracing::warn!(path = %log_dir.path().display(), %error, "mark of the clean stop is lost");
             }
         }
@@ -480,7 +496,7 @@ impl Directories {
     /// Marks a directory as left in order.
     pub(super) fn mark_clean(&self, directory: usize) {
         let Some(log_dir) = self.list[directory].usable() else { return };
-        if let Err(error) = log_dir.mark_clean_shutdown(-1) {
+        if let Err(error) = log_dir.mark_clean_shutdown(self.epoch.load(Ordering::Acquire)) {
             tracing::error!(path = %log_dir.path().display(), %error, "clean stop is not marked");
         }
     }

@@ -6,6 +6,7 @@ use aqueduct_quorum::{StateMachine, Unreadable};
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::metadata::{MetadataImage, Record, decode_snapshot, encode_snapshot};
@@ -13,13 +14,35 @@ use crate::metadata::{MetadataImage, Record, decode_snapshot, encode_snapshot};
 /// The image of this node, for readers.
 #[derive(Debug)]
 pub struct ImageCell {
+    /// As agreed on.
     image: ArcSwap<MetadataImage>,
+    /// As this node's handlers see it: without topics while the cell is closed.
+    shown: ArcSwap<MetadataImage>,
     changes: watch::Sender<Arc<MetadataImage>>,
+    is_open: Mutex<bool>,
 }
 
 impl ImageCell {
-    pub(super) fn image(&self) -> Arc<MetadataImage> {
+    /// All that is agreed on, as far as this node knows.
+    pub(crate) fn agreed(&self) -> Arc<MetadataImage> {
         self.image.load_full()
+    }
+
+    pub(super) fn image(&self) -> Arc<MetadataImage> {
+        self.shown.load_full()
+    }
+
+    /// Hides topics from now on: a broker that starts must not take up partitions by an image of its former life.
+    pub(crate) fn close(&self) {
+        *self.is_open.lock() = false;
+        self.put(MetadataImage::clone(&self.agreed()));
+    }
+
+    /// Shows everything.
+    pub(crate) fn open(&self) {
+        let mut is_open = self.is_open.lock();
+        *is_open = true;
+        self.show(self.agreed());
     }
 
     pub(super) fn watch(&self) -> watch::Receiver<Arc<MetadataImage>> {
@@ -27,8 +50,14 @@ impl ImageCell {
     }
 
     fn put(&self, image: MetadataImage) {
+        let is_open = self.is_open.lock();
         let image = Arc::new(image);
         self.image.store(image.clone());
+        self.show(if *is_open { image } else { Arc::new(image.without_topics()) });
+    }
+
+    fn show(&self, image: Arc<MetadataImage>) {
+        self.shown.store(image.clone());
         self.changes.send_replace(image);
     }
 }
@@ -44,7 +73,12 @@ impl ImageMachine {
     pub fn new(cluster_id: &str) -> (Self, Arc<ImageCell>) {
         let image = Arc::new(MetadataImage::new(ByteString::from(cluster_id)));
         let changes = watch::Sender::new(image.clone());
-        let cell = Arc::new(ImageCell { image: ArcSwap::new(image), changes });
+        let cell = Arc::new(ImageCell {
+            image: ArcSwap::new(image.clone()),
+            shown: ArcSwap::new(image),
+            changes,
+            is_open: Mutex::new(true),
+        });
         (Self { cell: cell.clone() }, cell)
     }
 }
@@ -64,7 +98,7 @@ impl StateMachine for ImageMachine {
     }
 
     fn snapshot(&self) -> Box<dyn FnOnce() -> Bytes + Send + Sync> {
-        let image = self.cell.image();
+        let image = self.cell.agreed();
         Box::new(move || encode_snapshot(&image))
     }
 

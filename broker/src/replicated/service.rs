@@ -81,7 +81,7 @@ impl Service {
             // All that earlier epochs agreed on is in the image when the status says that this one is active.
             self.active = epoch.map(|epoch| {
                 tracing::info!(epoch, "this node is the active controller");
-                let image = (*self.cell.image()).clone();
+                let image = (*self.cell.agreed()).clone();
                 Active { epoch, controller: Controller::new(image, self.settings.clone(), now_ms) }
             });
         }

@@ -43,7 +43,12 @@ struct Node {
 }
 
 async fn start(net: &Net, dir: &Path, id: NodeId) -> Node {
-    let peer = |id| Peer { directory: DirectoryId::UNKNOWN, host: format!("node{id}"), port: 9093 };
+    let peer = |id| Peer {
+        directory: DirectoryId::UNKNOWN,
+        listener: "C".into(),
+        host: format!("node{id}"),
+        port: 9093,
+    };
     let options = Options {
         cluster_id: "c".into(),
         node: id,

@@ -1,6 +1,8 @@
 //! A broker in this process, and a client that speaks the raw protocol to it.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod cluster;
+
 use std::path::Path;
 use std::time::Duration;
 

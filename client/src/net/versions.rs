@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use aqueduct_protocol::Request;
-use aqueduct_protocol::api::Api;
+use aqueduct_protocol::api::{Api, ApiKey};
 use aqueduct_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey};
 
 /// The versions that a broker serves, as its ApiVersions answer lists them.
@@ -33,7 +33,11 @@ impl Versions {
     }
 
     /// The newest version of `R` that both sides speak and that is not above `cap`; `None` where there is none.
+    /// APIs of our own are not listed: who has them has the one version.
     pub(crate) fn choose<R: Request>(&self, cap: i16) -> Option<i16> {
+        if R::API_KEY >= ApiKey::FIRST_PRIVATE {
+            return Some(R::MAX_VERSION);
+        }
         let (min, max) = *self.ranges.get(&R::API_KEY)?;
         let ours = Api::find(R::API_KEY).map_or(R::MAX_VERSION, |api| api.max_stable);
         let version = max.min(ours).min(cap);

@@ -229,7 +229,7 @@ pub struct Cluster {
 }
 
 pub fn peer(id: NodeId) -> Peer {
-    Peer { directory: DirectoryId::UNKNOWN, host: format!("node{id}"), port: 9093 }
+    Peer { directory: DirectoryId::UNKNOWN, listener: "C".into(), host: format!("node{id}"), port: 9093 }
 }
 
 impl Cluster {

@@ -1,0 +1,551 @@
+//! This node as a member of a cluster of several nodes.
+//!
+//! ```text
+//! handlers ─▶ MemberMetadata ─▶ this node's controller, where it is the active one
+//!                    └─ AskController ─▶ the active controller, wherever it is
+//! quorum ◀─ QuorumMessage ─▶ quorums of the other members
+//! ```
+//! Controllers vote; other nodes follow the quorum as observers, which they ask for themselves. A broker then registers,
+//! takes up its part when its image has the registration, and shows that it lives until it stops.
+//!
+//! Members are reached by their first listener of controllers, brokers that only follow by their listener for brokers.
+//!
+//! - `wire`, `message`: what nodes say to each other, as bounded bytes.
+//! - `transport`: messages of the quorum; `controllers`: who is the active controller.
+//! - `backend`: the metadata as handlers see it; `lifecycle`: the broker's registration.
+//! - `describe`: the quorum as DescribeQuorum shows it.
+
+mod backend;
+mod controllers;
+pub(crate) mod describe;
+mod lifecycle;
+pub(crate) mod message;
+mod transport;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use aqueduct_protocol::error_code::ErrorCode;
+use aqueduct_protocol::ids::{BrokerId, Uuid};
+use aqueduct_protocol::messages::DescribeQuorumResponse;
+use aqueduct_quorum::{
+    ChangeError, Directory, DirectoryId, MetadataQuorum, NodeId, Options, Peer, Quorum, Status, Timing,
+};
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use crate::config::{Address, ClusterSettings, LiveSettings, Settings};
+use crate::controller::{ControllerSettings, Registration};
+use crate::error::Error;
+use crate::metadata::{LocalMetadata, MetadataBackend, MetadataError, MetadataImage, Rejection};
+use crate::network::Door;
+use crate::node::random_uuid;
+use crate::replicated::{ImageCell, ImageMachine, QuorumMetadata};
+use crate::tasks::Tasks;
+use backend::MemberMetadata;
+use controllers::Controllers;
+use lifecycle::{Lifecycle, REPEAT};
+use message::{Answer, Answered, Asked, Leader, Sender, Wish};
+use transport::{Dialers, Wires};
+
+/// How long the controller of this node is given to decide on what another node asks.
+const DECIDE: Duration = Duration::from_secs(9);
+/// How long a change of members may take.
+const CHANGE: Duration = Duration::from_secs(9);
+/// Between two attempts to join.
+const RETRY: Duration = Duration::from_millis(250);
+/// Between two looks whether this node is still a member.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// The node's side of the quorum and of the controller.
+pub(crate) struct Member {
+    settings: ClusterSettings,
+    cluster_id: String,
+    quorum: Quorum,
+    status: watch::Receiver<Status>,
+    cell: Arc<ImageCell>,
+    metadata: Arc<MemberMetadata>,
+    /// Where other members reach this node.
+    own: Peer,
+    lifecycle: OnceLock<Arc<Lifecycle>>,
+    tasks: Tasks,
+}
+
+impl Member {
+    /// Takes up what the disk holds of the quorum. Nothing is heard of others before this node's listener is served.
+    pub async fn start(
+        settings: &Settings,
+        cluster: &ClusterSettings,
+        cluster_id: &str,
+        doors: &[&Door],
+        live: &Arc<LiveSettings>,
+        tasks: &Tasks,
+    ) -> Result<Arc<Self>, Error> {
+        if LocalMetadata::exists(&settings.metadata_dir) {
+            return Err(Error::WasAlone { path: settings.metadata_dir.clone() });
+        }
+        let node = NodeId::try_from(settings.node_id.0).unwrap_or_default();
+        let dialers = Dialers::new(live, cluster);
+        dialers
+            .check()
+            .map_err(|error| Error::Config(crate::config::ConfigError::Conflict(error.to_string())))?;
+        let dir = settings.metadata_dir.clone();
+        let (disk, id) = tokio::task::spawn_blocking(move || {
+            let id = aqueduct_storage::MetaProperties::read(&dir)?.map(|found| found.directory_id);
+            Ok::<_, Error>((Directory::open(&dir)?, id))
+        })
+        .await
+        .map_err(|_| Error::Interrupted)??;
+        let id = id.filter(|id| *id != Uuid::ZERO).unwrap_or_else(random_uuid);
+        let options = Options {
+            cluster_id: cluster_id.to_owned(),
+            node,
+            voters: voters(cluster),
+            new_directory: DirectoryId(id.0),
+            timing: timing(cluster),
+        };
+        let (machine, cell) = ImageMachine::new(cluster_id);
+        if cluster.is_broker {
+            cell.close();
+        }
+        let transport = Arc::new(Wires(dialers));
+        let quorum = Quorum::start(options, Arc::new(disk), transport, Box::new(machine)).await?;
+        let status = quorum.watch();
+        let decides = ControllerSettings {
+            session_timeout_ms: i64::try_from(cluster.session_timeout.as_millis()).unwrap_or(i64::MAX),
+            min_insync_replicas: cluster.min_insync_replicas,
+            unclean_leader_election: cluster.unclean_leader_election,
+        };
+        let local = QuorumMetadata::start(cell.clone(), Arc::new(quorum.clone()), decides, tasks);
+        let sender = Sender { cluster_id: cluster_id.to_owned(), node, directory: quorum.directory() };
+        let dialers = Dialers::new(live, cluster);
+        let controllers = Controllers::new(dialers, status.clone(), sender, configured(cluster));
+        let metadata = Arc::new(MemberMetadata {
+            local: Arc::new(local),
+            controllers: Arc::new(controllers),
+            status: status.clone(),
+            tasks: tasks.clone(),
+        });
+        let (stopping, stopped) = (tasks.clone(), quorum.clone());
+        tasks.spawn(async move {
+            stopping.stopping().await;
+            stopped.stop().await;
+        });
+        let own = own_peer(settings, cluster, doors, quorum.directory());
+        Ok(Arc::new(Self {
+            settings: cluster.clone(),
+            cluster_id: cluster_id.to_owned(),
+            quorum,
+            status,
+            cell,
+            metadata,
+            own,
+            lifecycle: OnceLock::new(),
+            tasks: tasks.clone(),
+        }))
+    }
+
+    /// The metadata of the cluster, for everything on this node.
+    pub fn metadata(&self) -> Arc<dyn MetadataBackend> {
+        self.metadata.clone()
+    }
+
+    /// The node's part in the cluster.
+    pub fn settings(&self) -> &ClusterSettings {
+        &self.settings
+    }
+
+    /// The quorum as this node sees it.
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// Waits until this node is a member that hears of a leader, and asks to be one where it is not.
+    ///
+    /// # Errors
+    /// A cluster that does not know this node, or knows it with another disk.
+    pub async fn join(&self) -> Result<(), Error> {
+        let mut status = self.status.clone();
+        let mut told = Instant::now();
+        let wish = Wish::Observe(self.own.clone());
+        loop {
+            let (joined, failure) = {
+                let now = status.borrow_and_update();
+                (self.is_member(&now) && now.leader.is_some(), now.failure.clone())
+            };
+            if let Some(failure) = failure {
+                return Err(aqueduct_quorum::StartError::Raft(failure).into());
+            }
+            if joined {
+                return Ok(());
+            }
+            let asked = tokio::select! {
+                asked = self.metadata.controllers.ask(&wish) => asked,
+                // Elected meanwhile, or heard of who was.
+                _ = status.wait_for(|now| self.is_member(now) && now.leader.is_some()) => continue,
+                () = self.tasks.stopping() => return Err(Error::Interrupted),
+            };
+            let why = match asked {
+                Ok(Answered::Stranger(rejection)) => return Err(Error::NotRegistered(rejection)),
+                Ok(Answered::Refused(rejection)) => rejection.message,
+                Ok(_) => "the leader has not sent anything yet".to_owned(),
+                Err(why) => why,
+            };
+            if told.elapsed() > REPEAT {
+                told = Instant::now();
+                tracing::warn!(why, "waiting for the metadata quorum");
+            }
+            tokio::select! {
+                _ = timeout(RETRY, status.changed()) => {}
+                () = self.tasks.stopping() => return Err(Error::Interrupted),
+            }
+        }
+    }
+
+    /// Goes on asking to be a member, where this node is none any more, until the node stops.
+    pub async fn stay(self: Arc<Self>) {
+        let wish = Wish::Observe(self.own.clone());
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = self.tasks.stopping() => return,
+            }
+            if self.is_member(&self.status.borrow()) {
+                continue;
+            }
+            tokio::select! {
+                asked = self.metadata.controllers.ask(&wish) => match asked {
+                    Ok(Answered::Stranger(rejection)) => tracing::error!(why = rejection.message, "the quorum does not know this node"),
+                    other => tracing::info!(answer = ?other.is_ok(), "asked to follow the metadata quorum"),
+                },
+                () = self.tasks.stopping() => return,
+            }
+        }
+    }
+
+    fn is_member(&self, status: &Status) -> bool {
+        let own = status.members.iter().find(|member| member.id == status.id);
+        own.is_some_and(|own| own.peer.directory == self.own.directory)
+    }
+
+    /// Registers this node's broker; returns when its image has the registration. Topics are hidden until [`Self::open`].
+    pub async fn register(&self, registration: Registration) -> Result<(), Error> {
+        let metadata = self.metadata.clone();
+        let lifecycle = Lifecycle::register(metadata, registration, &self.settings, &self.tasks).await?;
+        let _ = self.lifecycle.set(Arc::new(lifecycle));
+        Ok(())
+    }
+
+    /// Everything that is agreed on, topics included.
+    pub fn agreed(&self) -> Arc<MetadataImage> {
+        self.cell.agreed()
+    }
+
+    /// Shows topics to the handlers.
+    pub fn open(&self) {
+        self.cell.open();
+    }
+
+    /// Begins to show that the broker lives, and waits until it takes part.
+    pub async fn take_part(&self) -> Result<(), Error> {
+        let Some(lifecycle) = self.lifecycle.get() else { return Ok(()) };
+        self.tasks.spawn(lifecycle.clone().beat(self.tasks.clone()));
+        lifecycle.unfenced(&self.tasks).await
+    }
+
+    /// Has others take over the partitions of this broker, within bounds.
+    pub async fn leave(&self) {
+        if let Some(lifecycle) = self.lifecycle.get() {
+            lifecycle.leave().await;
+        }
+    }
+
+    /// Answers a message of another member's quorum.
+    pub async fn serve(&self, request: Bytes) -> Bytes {
+        self.quorum.serve(request).await
+    }
+
+    /// Answers what another node asks of the controller.
+    pub async fn answer(&self, request: Bytes) -> Result<Bytes, ErrorCode> {
+        let asked: Asked = message::decode(request).ok_or(ErrorCode::InvalidRequest)?;
+        let answered = match self.stranger(&asked.sender) {
+            Some(rejection) => Answered::Stranger(rejection),
+            None => self.carry_out(asked).await,
+        };
+        Ok(message::encode(&answered))
+    }
+
+    /// Why a node is none of this cluster's; what follows from its disk only the leader knows.
+    fn stranger(&self, sender: &Sender) -> Option<Rejection> {
+        if sender.cluster_id != self.cluster_id {
+            let why = format!(
+                "node {} belongs to cluster {}, this controller to cluster {}: check log.dirs of the one and controller.quorum.voters or controller.quorum.bootstrap.servers",
+                sender.node, sender.cluster_id, self.cluster_id
+            );
+            return Some(Rejection::new(ErrorCode::InconsistentClusterId, why));
+        }
+        let status = self.status.borrow();
+        let known = status.members.iter().find(|member| member.id == sender.node && member.votes)?;
+        if status.active_epoch.is_none() || known.peer.directory == sender.directory {
+            return None;
+        }
+        let why = format!(
+            "node {} votes in the metadata quorum with the directory {}, but its metadata.log.dir has {}: was it wiped or replaced? Bring the old one back, or remove the voter (kafka-metadata-quorum remove-controller) and start the node again",
+            sender.node,
+            Uuid(known.peer.directory.0),
+            Uuid(sender.directory.0)
+        );
+        Some(Rejection::new(ErrorCode::InvalidVoterKey, why))
+    }
+
+    async fn carry_out(&self, asked: Asked) -> Answered {
+        if self.status.borrow().active_epoch.is_none() {
+            return Answered::NotController(self.leader());
+        }
+        let node = asked.sender.node;
+        let changed = match asked.wish {
+            Wish::Decide(requests) => return self.decide(requests).await,
+            Wish::Describe => return self.described(),
+            Wish::Observe(peer) => self.observe(node, peer).await,
+            Wish::AddVoter { node, directory } => self.add_voter(node, directory).await,
+            Wish::RemoveVoter { node, directory } => self.remove_voter(node, directory).await,
+        };
+        match changed {
+            Ok(()) => Answered::Done,
+            Err(Failed::NotLeader) => Answered::NotController(self.leader()),
+            Err(Failed::Refused(rejection)) => Answered::Refused(rejection),
+        }
+    }
+
+    fn leader(&self) -> Option<Leader> {
+        let status = self.status.borrow();
+        let leader = status.members.iter().find(|member| Some(member.id) == status.leader)?;
+        (leader.id != status.id).then(|| Leader { node: leader.id, peer: leader.peer.clone() })
+    }
+
+    async fn decide(&self, requests: Vec<crate::controller::Request>) -> Answered {
+        let decided = tokio::select! {
+            decided = timeout(DECIDE, self.metadata.local.ask(requests)) => decided,
+            () = self.tasks.stopping() => return Answered::NotController(None),
+        };
+        let Ok(replies) = decided else { return Answered::NotController(None) };
+        let mut answers = Vec::with_capacity(replies.len());
+        for reply in replies {
+            answers.push(match reply {
+                Ok(reply) => Answer::Granted(reply),
+                Err(MetadataError::Rejected(rejection)) => Answer::Refused(rejection),
+                Err(_) => return Answered::NotController(self.leader()),
+            });
+        }
+        Answered::Decided { version: self.cell.agreed().version, replies: answers }
+    }
+
+    fn described(&self) -> Answered {
+        match describe::encode(&self.describe_here()) {
+            Some(bytes) => Answered::Described(bytes),
+            None => Answered::Refused(Rejection::new(
+                ErrorCode::UnknownServerError,
+                "the quorum cannot be described",
+            )),
+        }
+    }
+
+    fn describe_here(&self) -> DescribeQuorumResponse {
+        describe::response(&self.status.borrow(), crate::clock::Clock::system().now_ms())
+    }
+
+    /// The quorum as its leader sees it, in the form of version 2.
+    pub async fn describe(&self) -> Result<DescribeQuorumResponse, Rejection> {
+        if self.status.borrow().active_epoch.is_some() {
+            return Ok(self.describe_here());
+        }
+        let none = |why: String| Rejection::new(ErrorCode::NotLeaderOrFollower, why);
+        match timeout(DECIDE, self.metadata.controllers.ask(&Wish::Describe)).await {
+            Ok(Ok(Answered::Described(bytes))) => {
+                describe::decode(bytes).ok_or_else(|| none("the answer of the leader cannot be read".into()))
+            }
+            Ok(Ok(Answered::Refused(rejection) | Answered::Stranger(rejection))) => Err(rejection),
+            Ok(Ok(_)) => Err(none("the answer of the leader does not fit".into())),
+            Ok(Err(why)) => Err(none(why)),
+            Err(_) => Err(none("the leader has not answered in time".into())),
+        }
+    }
+
+    /// Has the leader change who votes.
+    pub async fn change_voters(&self, wish: Wish, limit: Duration) -> Result<(), Rejection> {
+        let none = |why: String| Rejection::new(ErrorCode::RequestTimedOut, why);
+        let asked = async {
+            loop {
+                let answered = match self.status.borrow().active_epoch.is_some() {
+                    true => None,
+                    false => Some(()),
+                };
+                let answered = match answered {
+                    None => {
+                        let status = self.status.borrow().id;
+                        let sender = Sender {
+                            cluster_id: self.cluster_id.clone(),
+                            node: status,
+                            directory: self.own.directory,
+                        };
+                        Ok(self.carry_out(Asked { sender, wish: wish.clone() }).await)
+                    }
+                    Some(()) => self.metadata.controllers.ask(&wish).await,
+                };
+                match answered {
+                    Ok(Answered::Done) => return Ok(()),
+                    Ok(Answered::Refused(rejection) | Answered::Stranger(rejection)) => {
+                        return Err(rejection);
+                    }
+                    _ => tokio::time::sleep(RETRY).await,
+                }
+            }
+        };
+        timeout(limit, asked)
+            .await
+            .unwrap_or_else(|_| Err(none("no leader has changed the voters in time".into())))
+    }
+
+    /// Lets a node follow; one that comes back with another address or disk takes the place of what it was.
+    async fn observe(&self, node: NodeId, peer: Peer) -> Result<(), Failed> {
+        let known = self.status.borrow().members.iter().find(|member| member.id == node).cloned();
+        if let Some(known) = known {
+            if known.peer == peer || known.votes {
+                return Ok(());
+            }
+            changed(timeout(CHANGE, self.quorum.remove(node)).await)?;
+        }
+        tracing::info!(node, host = peer.host, port = peer.port, "a node follows the metadata quorum");
+        changed(timeout(CHANGE, self.quorum.add_observer(node, peer)).await)
+    }
+
+    async fn add_voter(&self, node: NodeId, directory: DirectoryId) -> Result<(), Failed> {
+        let known = self.status.borrow().members.iter().find(|member| member.id == node).cloned();
+        let refused = |code, why: String| Err(Failed::Refused(Rejection::new(code, why)));
+        match known {
+            Some(known) if known.votes => refused(
+                ErrorCode::DuplicateVoter,
+                format!("The voter id for node {node} is already part of the set of voters."),
+            ),
+            None => refused(
+                ErrorCode::InvalidRequest,
+                format!(
+                    "Node {node} does not follow the quorum yet: start it with the role controller first"
+                ),
+            ),
+            Some(known) if known.peer.directory != directory => refused(
+                ErrorCode::InvalidVoterKey,
+                format!(
+                    "Node {node} follows with the directory {}, not {}",
+                    Uuid(known.peer.directory.0),
+                    Uuid(directory.0)
+                ),
+            ),
+            Some(known) if known.peer.listener != self.settings.controller_listener.name => refused(
+                ErrorCode::InvalidRequest,
+                format!("Node {node} is no controller: its process.roles has no controller"),
+            ),
+            Some(_) => changed(timeout(CHANGE, self.quorum.add_voter(node)).await),
+        }
+    }
+
+    async fn remove_voter(&self, node: NodeId, directory: DirectoryId) -> Result<(), Failed> {
+        let (known, voters) = {
+            let status = self.status.borrow();
+            (status.members.iter().find(|member| member.id == node).cloned(), status.voters().len())
+        };
+        let refused = |code, why: String| Err(Failed::Refused(Rejection::new(code, why)));
+        match known {
+            Some(known) if known.votes && known.peer.directory == directory => match voters {
+                1 => refused(ErrorCode::InvalidRequest, "The last voter cannot be removed.".into()),
+                _ => changed(timeout(CHANGE, self.quorum.remove(node)).await),
+            },
+            _ => refused(
+                ErrorCode::VoterNotFound,
+                format!("No voter {node} with the directory {} is part of the quorum.", Uuid(directory.0)),
+            ),
+        }
+    }
+}
+
+/// Why the members stayed as they were.
+enum Failed {
+    NotLeader,
+    Refused(Rejection),
+}
+
+fn changed(done: Result<Result<(), ChangeError>, tokio::time::error::Elapsed>) -> Result<(), Failed> {
+    match done {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(ChangeError::NotLeader { .. })) => Err(Failed::NotLeader),
+        Ok(Err(error @ ChangeError::InProgress)) => {
+            Err(Failed::Refused(Rejection::new(ErrorCode::RequestTimedOut, error.to_string())))
+        }
+        Ok(Err(error)) => Err(Failed::Refused(Rejection::new(ErrorCode::InvalidRequest, error.to_string()))),
+        Err(_) => {
+            let why = "the change of members was not agreed on in time";
+            Err(Failed::Refused(Rejection::new(ErrorCode::RequestTimedOut, why)))
+        }
+    }
+}
+
+fn peer_at(cluster: &ClusterSettings, address: &Address) -> Peer {
+    Peer {
+        directory: DirectoryId::UNKNOWN,
+        listener: cluster.controller_listener.name.clone(),
+        host: address.host.clone(),
+        port: address.port,
+    }
+}
+
+fn voters(cluster: &ClusterSettings) -> BTreeMap<NodeId, Peer> {
+    let voters = cluster.voters.iter();
+    voters
+        .filter_map(|(id, address)| Some((NodeId::try_from(*id).ok()?, peer_at(cluster, address))))
+        .collect()
+}
+
+/// The controllers that the configuration names.
+fn configured(cluster: &ClusterSettings) -> Vec<(BrokerId, Peer)> {
+    let voters = cluster.voters.iter().map(|(id, address)| (BrokerId(*id), peer_at(cluster, address)));
+    let servers = cluster.bootstrap.iter().zip(1..);
+    voters.chain(servers.map(|(address, n)| (BrokerId(-n), peer_at(cluster, address)))).collect()
+}
+
+fn timing(cluster: &ClusterSettings) -> Timing {
+    match cluster.fetch_timeout {
+        None => Timing::default(),
+        Some(patience) => Timing {
+            heartbeat: (patience / 8).max(Duration::from_millis(2)),
+            election_min: (patience / 2).max(Duration::from_millis(5)),
+            election_max: patience.max(Duration::from_millis(10)),
+            ..Timing::default()
+        },
+    }
+}
+
+/// Where others reach this node.
+fn own_peer(settings: &Settings, cluster: &ClusterSettings, doors: &[&Door], directory: DirectoryId) -> Peer {
+    let bound = |name: &str| {
+        doors.iter().find(|door| door.listener.name == name).map_or(0, |door| door.address.port())
+    };
+    if let Some(address) = cluster.voters.get(&settings.node_id.0) {
+        return Peer { directory, ..peer_at(cluster, address) };
+    }
+    let listeners = &settings.listeners;
+    let listener = match cluster.is_controller {
+        true => cluster.controller_listener.reachable(),
+        false => {
+            let advertised = listeners.advertised.iter().find(|one| one.name == listeners.inter_broker);
+            advertised.cloned().unwrap_or_else(|| cluster.controller_listener.reachable())
+        }
+    };
+    let port = match listener.port {
+        0 => bound(&listener.name),
+        port => port,
+    };
+    Peer { directory, listener: listener.name, host: listener.host, port }
+}

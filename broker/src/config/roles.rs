@@ -236,7 +236,11 @@ mod tests {
             (&[BOTH, NAMES, LISTENERS, ("controller.quorum.voters", "2@b:1,3@c:1")], "1@HOST:PORT"),
             (&[("process.roles", "broker"), NAMES, LISTENERS, voters], "listener of controllers"),
             (&[("process.roles", "broker"), NAMES, voters], "no controller"),
-            (&[("process.roles", "controller")], "controller.quorum.voters"),
+            (
+                &[("process.roles", "controller"), NAMES, ("listeners", "CONTROLLER://:9093")],
+                "controller.quorum.voters",
+            ),
+            (&[("process.roles", "controller")], "controller.listener.names"),
             (&[BOTH, ("controller.quorum.voters", "a:9093")], "ID@HOST:PORT"),
             (&[BOTH, ("controller.quorum.voters", "1@a:1,1@b:1")], "twice"),
             (&[BOTH, ("controller.quorum.bootstrap.servers", "a")], "HOST:PORT"),

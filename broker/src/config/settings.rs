@@ -425,7 +425,8 @@ mod tests {
         assert!(message(&[("node.id", "1"), ("listeners", "PLAINTEXT://h:port")]).contains("listeners"));
         assert!(message(&[("node.id", "1"), ("broker.id", "2")]).contains("contradict"));
         assert!(
-            message(&[("node.id", "1"), ("process.roles", "controller")]).contains("a listener for clients")
+            message(&[("node.id", "1"), ("process.roles", "controller")])
+                .contains("controller.listener.names")
         );
     }
 

@@ -138,10 +138,11 @@ impl Broker {
         let controllers = if cluster.is_controller { settings.listeners.controllers.as_slice() } else { &[] };
         let inner = network::bind(controllers, &settings).await?;
         let outer = network::bind(&settings.listeners.bound, &settings).await?;
-        let opening = settings.clone();
-        let (directories, cluster_id) = tokio::task::spawn_blocking(move || open_formatted(&opening))
-            .await
-            .map_err(|_| Error::Interrupted)??;
+        let (opening, wanted) = (settings.clone(), cluster.cluster_id.clone());
+        let (directories, cluster_id) =
+            tokio::task::spawn_blocking(move || open_formatted(&opening, wanted.as_deref()))
+                .await
+                .map_err(|_| Error::Interrupted)??;
         let live = Arc::new(LiveSettings::new(settings.clone()));
         let all: Vec<&Door> = inner.iter().chain(&outer).collect();
         let member = match Member::start(&settings, &cluster, &cluster_id, &all, &live, &tasks).await {
@@ -433,15 +434,29 @@ fn open(settings: &Settings) -> Result<(Directories, LocalMetadata), Error> {
 }
 
 /// As [`open`], for a node of a cluster, which must have been told which one.
-fn open_formatted(settings: &Settings) -> Result<(Directories, String), Error> {
+fn open_formatted(settings: &Settings, cluster_id: Option<&str>) -> Result<(Directories, String), Error> {
+    let node_id = settings.node_id;
     let mut formatted = false;
     for path in &settings.log_dirs {
-        formatted |= MetaProperties::read(path).is_ok_and(|found| found.is_some());
+        // One that cannot be read is judged where all are opened.
+        if let Ok(Some(found)) = MetaProperties::read(path) {
+            formatted = true;
+            found.check(path, cluster_id.unwrap_or(&found.cluster_id), node_id)?;
+        }
     }
-    match settings.log_dirs.first() {
-        Some(first) if !formatted => Err(Error::NotFormatted { path: first.clone() }),
-        _ => Ok(Directories::open(&settings.log_dirs, settings.node_id)?),
+    if let Some(first) = settings.log_dirs.first().filter(|_| !formatted) {
+        let Some(cluster_id) = cluster_id.map(str::to_owned) else {
+            return Err(Error::NotFormatted { path: first.clone() });
+        };
+        std::fs::create_dir_all(first).map_err(|source| aqueduct_storage::Error::Io {
+            action: "create",
+            path: first.clone(),
+            source,
+        })?;
+        tracing::info!(path = %first.display(), cluster = cluster_id, "empty log directories are formatted");
+        MetaProperties { cluster_id, node_id, directory_id: random_uuid() }.write(first)?;
     }
+    Ok(Directories::open(&settings.log_dirs, node_id)?)
 }
 
 fn open_metadata(

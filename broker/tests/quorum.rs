@@ -108,6 +108,13 @@ async fn nodes_that_do_not_belong_are_told_why() {
     options.set("log.dirs", &empty.path().display().to_string()).set("listeners", "PLAINTEXT://127.0.0.1:0");
     let error = refusal(options.clone()).await.to_string();
     assert!(error.contains("is not formatted"), "{error}");
+    options.set("aqueduct.cluster.id", "another-cluster-of-all");
+    let error = refusal(options.clone()).await.to_string();
+    assert!(error.contains("another-cluster-of-all") && error.contains(CLUSTER_ID), "{error}");
+    options.set("aqueduct.cluster.id", CLUSTER_ID);
+    let error = refusal(options.clone()).await.to_string();
+    assert!(error.contains("cluster.id") && error.contains(CLUSTER_ID), "{error}");
+    options.set("aqueduct.cluster.id", "");
     format(empty.path(), 9, CLUSTER_ID);
     let error = refusal(options.clone()).await.to_string();
     assert!(error.contains("node.id"), "{error}");

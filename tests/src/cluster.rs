@@ -50,6 +50,7 @@ impl Cluster {
                  listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
                  advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
                  listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+                 aqueduct.cluster.id=ClusterOfTheSystemTest\n\
                  broker.session.timeout.ms=3000\nbroker.heartbeat.interval.ms=500\n\
                  offsets.topic.num.partitions=4\ntransaction.state.log.num.partitions=4\n\
                  group.initial.rebalance.delay.ms=0\n",

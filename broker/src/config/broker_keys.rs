@@ -52,6 +52,7 @@ pub const KEYS: &[Key] = &[
     fixed("broker.heartbeat.interval.ms", Int, "2000", AtLeast(1), "Time between two heartbeats of a broker to the controller."),
     fixed("broker.session.timeout.ms", Int, "9000", AtLeast(1), "A broker that was not heard of for so long is fenced."),
     fixed("initial.broker.registration.timeout.ms", Int, "60000", AtLeast(1), "How long the controller may turn down a starting broker before it gives up."),
+    fixed("aqueduct.cluster.id", Text, "", Any, "Cluster that empty directories of a node of a cluster are formatted for, the same on all nodes; others must be of it. Without it they must have been formatted by Kafka's kafka-storage."),
     fixed("aqueduct.http.listener", Text, "", Any, "HOST:PORT for metrics and health over HTTP. Empty means off."),
     // Connections.
     fixed("socket.request.max.bytes", Int, "104857600", AtLeast(1), "Largest request in bytes; a larger one closes the connection."),

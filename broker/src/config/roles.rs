@@ -21,6 +21,8 @@ pub struct Address {
 pub struct ClusterSettings {
     pub is_broker: bool,
     pub is_controller: bool,
+    /// `aqueduct.cluster.id`: what empty directories are formatted for.
+    pub cluster_id: Option<String>,
     /// `controller.quorum.voters`: the first members of the quorum. Empty where `bootstrap` says whom to ask.
     pub voters: BTreeMap<i32, Address>,
     /// `controller.quorum.bootstrap.servers`.
@@ -50,6 +52,7 @@ impl ClusterSettings {
     ) -> Result<Option<Self>, ConfigError> {
         const VOTERS: &str = "controller.quorum.voters";
         const BOOTSTRAP: &str = "controller.quorum.bootstrap.servers";
+        const CLUSTER_ID: &str = "aqueduct.cluster.id";
         const ROLES: &str = "process.roles";
         const NAMES: &str = "controller.listener.names";
         let text = |key: &str| properties.get(key).unwrap_or_default().trim();
@@ -114,10 +117,15 @@ impl ClusterSettings {
             let why = "broker.heartbeat.interval.ms must be less than broker.session.timeout.ms";
             return Err(ConfigError::Conflict(why.into()));
         }
+        let cluster_id = text(CLUSTER_ID);
+        if cluster_id.len() > 64 || cluster_id.contains(|c: char| !c.is_ascii_graphic()) {
+            return Err(invalid(CLUSTER_ID, cluster_id, "must be at most 64 letters, digits, - and _"));
+        }
         let fetch_timeout = properties.get("controller.quorum.fetch.timeout.ms");
         Ok(Some(Self {
             is_broker,
             is_controller,
+            cluster_id: (!cluster_id.is_empty()).then(|| cluster_id.to_owned()),
             voters,
             bootstrap,
             controller_listener,

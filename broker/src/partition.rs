@@ -118,7 +118,13 @@ impl Partition {
 
     /// Changes how many replicas must have a record before acks=all is answered.
     pub fn set_min_isr(&self, replicas: i32) {
-        self.min_isr.store(usize::try_from(replicas).unwrap_or(1), Release);
+        let replicas = usize::try_from(replicas).unwrap_or(1);
+        if self.min_isr.swap(replicas, AcqRel) != replicas
+            && let Role::Leader(leader) = &**self.role.load()
+        {
+            // More may be committed by now.
+            self.advance(leader);
+        }
     }
 
     /// Where the log was cut since this was called last, if it was.

@@ -311,6 +311,11 @@ fn truncation_takes_whole_batches_and_what_hangs_on_them() {
     assert_eq!(log.latest_epoch(), Some(LeaderEpoch(1)));
     assert_eq!(log.max_timestamp().unwrap().unwrap().offset, Offset(140));
     assert_eq!(read_all(&log, Offset(0), 1000).len(), 150);
+    // A reign without a record: another leader's history goes on without it.
+    log.begin_epoch(LeaderEpoch(2)).unwrap();
+    assert_eq!(log.latest_epoch(), Some(LeaderEpoch(2)));
+    log.truncate_to(Offset(150), NOW).unwrap();
+    assert_eq!((log.log_end_offset(), log.latest_epoch()), (Offset(150), Some(LeaderEpoch(1))));
     let again = log.append_as_leader(idempotent(4, 0, 150, 0..10, NOW), LeaderEpoch(2), Origin::Client, NOW);
     assert_eq!(again.unwrap().first_offset, Offset(150), "the producer goes on where it was cut");
     log.set_high_watermark(Offset(160));
@@ -320,6 +325,25 @@ fn truncation_takes_whole_batches_and_what_hangs_on_them() {
     log.close().unwrap();
     assert_eq!(append(&log, batch(Compression::None, 0..1, NOW)).unwrap_err().code(), 56);
     assert_eq!(reopen(dir.path(), small_segments(), true).log_end_offset(), Offset(1001));
+}
+
+#[test]
+fn an_epoch_that_is_over_writes_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = create(dir.path(), LogConfig::default());
+    let write = |epoch| {
+        log.append_as_leader(batch(Compression::None, 0..1, NOW), LeaderEpoch(epoch), Origin::Client, NOW)
+    };
+    write(3).unwrap();
+    log.fence(LeaderEpoch(4));
+    assert_eq!(write(3).unwrap_err().code(), 6);
+    log.fence(LeaderEpoch(2));
+    assert_eq!(write(3).unwrap_err().code(), 6, "a fence is not taken back");
+    write(4).unwrap();
+    let fetched = log.read(Offset(0), 1 << 20, log.log_end_offset(), true).unwrap().read_to_bytes().unwrap();
+    let stale = log.append_as_follower(fetched, LeaderEpoch(3), NOW);
+    assert_eq!(stale.unwrap_err().code(), 6);
+    assert_eq!(log.log_end_offset(), Offset(2));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A copy of a log in another data directory, which takes the log's place when it has caught up (KIP-113).
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aqueduct_protocol::ids::{LeaderEpoch, Offset, Uuid};
 use aqueduct_protocol::records::{BatchHeader, extend_crc};
@@ -19,6 +20,8 @@ const LAST_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub struct FutureLog {
     log: Log,
+    /// The generation of the source that it was last known to be a beginning of.
+    generation: AtomicU64,
 }
 
 /// What a step of copying came to.
@@ -35,8 +38,9 @@ impl FutureLog {
         let name = FutureName::new(source.partition.clone(), unique);
         let (start, config) = (source.log_start_offset(), (*source.config()).clone());
         let (dir, topic_id) = (data_dir.join(name.to_string()), source.topic_id());
+        let generation = AtomicU64::new(source.generation.load(Ordering::Acquire));
         let log = Log::create_in(dir, &source.partition, topic_id, start, config, now_ms)?;
-        Ok(Self { log })
+        Ok(Self { log, generation })
     }
 
     /// Opens a copy that was begun before.
@@ -47,7 +51,9 @@ impl FutureLog {
         recovery: Recovery,
         now_ms: i64,
     ) -> Result<Self, Error> {
-        Ok(Self { log: Log::open_as(dir, partition.clone(), config, recovery, now_ms)? })
+        let log = Log::open_as(dir, partition.clone(), config, recovery, now_ms)?;
+        // Of no generation, so that it is compared with its source before it is added to.
+        Ok(Self { log, generation: AtomicU64::new(u64::MAX) })
     }
 
     /// Where it is.
@@ -111,8 +117,11 @@ impl FutureLog {
             let view = source.view.read();
             (view.start, view.end)
         };
+        let generation = source.generation.load(Ordering::Acquire);
+        // A follower's log may have been cut since, and gone on with other records.
+        let is_known = self.generation.swap(generation, Ordering::AcqRel) == generation;
         let at = self.log.log_end_offset();
-        if at < start || at > end {
+        if at < start || at > end || !(is_known || is_beginning(&self.log, source)?) {
             // Records that it has not got yet were deleted.
             self.start_over(source, now_ms)?;
         }
@@ -213,7 +222,10 @@ impl FutureLog {
                 tracing::error!(path = %place.display(), %error, "a copy has kept the name of its log");
             }
         })?;
-        opened.writer.lock().producers = writer.producers.clone();
+        {
+            let mut own = opened.writer.lock();
+            (own.producers, own.fence) = (writer.producers.clone(), writer.fence);
+        }
         // Opening forgets an epoch in which nothing was written yet.
         opened.epochs.write().follow(&source.epochs.read());
         opened.publish(|new| {

@@ -1,4 +1,4 @@
-//! Fetch (KIP-74, KIP-98, KIP-227, KIP-320, KIP-516, KIP-903, KIP-951), versions 4 to 18.
+//! Fetch (KIP-74, KIP-98, KIP-227, KIP-320, KIP-516, KIP-903, KIP-951, KIP-1166), versions 4 to 18.
 //!
 //! Records go from the log's files to the socket; this file decides which, and waits for them where there are none.
 
@@ -311,6 +311,7 @@ fn wanted(topics: &[fetch_request::FetchTopic], by_id: bool) -> Vec<(PartitionKe
                 fetch_offset: partition.fetch_offset,
                 last_fetched_epoch: partition.last_fetched_epoch,
                 log_start_offset: partition.log_start_offset,
+                high_watermark: partition.high_watermark,
                 max_bytes: partition.partition_max_bytes,
             };
             (PartitionKey { topic: key.clone(), index: partition.partition }, position)

@@ -43,6 +43,8 @@ pub(crate) struct Outcome {
     last_stable_offset: i64,
     log_start: i64,
     diverging: Option<(LeaderEpoch, Offset)>,
+    /// More is committed than the follower knows.
+    is_news: bool,
     committed_only: bool,
     /// The end that was in force when it was read.
     end: Offset,
@@ -131,6 +133,8 @@ impl Reader {
                     && !partition.is_offline()
                     && partition.leads().is_some()
                     && partition.readable_end(self.isolation) == outcome.end
+                    && (self.isolation != Isolation::LogEnd
+                        || partition.log().high_watermark().0 <= outcome.high_watermark)
             }
             Err(_) => true,
         })
@@ -161,6 +165,7 @@ impl Reader {
             last_stable_offset: log.last_stable_offset().0,
             log_start: log.log_start_offset().0,
             diverging: None,
+            is_news: self.isolation == Isolation::LogEnd && position.high_watermark < log.high_watermark().0,
             committed_only,
             end,
             slice: None,
@@ -243,6 +248,7 @@ impl Outcome {
             last_stable_offset: -1,
             log_start: -1,
             diverging: None,
+            is_news: false,
             committed_only: false,
             end: Offset(-1),
             slice: None,
@@ -262,7 +268,7 @@ impl Outcome {
 
     /// Whether the client must hear of it at once. A partition that is not there next to one that is does not count.
     pub fn ends_the_wait(&self) -> bool {
-        (self.is_error() && !self.is_unknown()) || self.is_gone || self.diverging.is_some()
+        (self.is_error() && !self.is_unknown()) || self.is_gone || self.is_news || self.diverging.is_some()
     }
 
     fn is_unknown(&self) -> bool {

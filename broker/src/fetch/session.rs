@@ -27,6 +27,8 @@ pub(crate) struct Position {
     pub last_fetched_epoch: i32,
     /// Where the log of a follower begins.
     pub log_start_offset: i64,
+    /// What a follower knows to be committed (KIP-1166); the largest number where it does not say.
+    pub high_watermark: i64,
     pub max_bytes: i32,
 }
 
@@ -165,6 +167,7 @@ mod tests {
             fetch_offset,
             last_fetched_epoch: -1,
             log_start_offset: -1,
+            high_watermark: i64::MAX,
             max_bytes: 1,
         }
     }

@@ -113,6 +113,7 @@ mod tests {
             fetch_offset: 0,
             last_fetched_epoch: -1,
             log_start_offset: -1,
+            high_watermark: i64::MAX,
             max_bytes: 1,
         };
         let told =

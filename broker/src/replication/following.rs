@@ -56,6 +56,7 @@ impl Partition {
             fetch_offset: log.log_end_offset().0,
             last_fetched_epoch: log.latest_epoch().map_or(-1, |epoch| epoch.0),
             log_start_offset: log.log_start_offset().0,
+            high_watermark: log.high_watermark().0,
             max_bytes,
         }))
     }

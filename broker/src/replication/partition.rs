@@ -134,7 +134,7 @@ impl Partition {
         let raised = self.raise(leading, &|id| live(&image, id));
         drop(state);
         if raised {
-            self.wake_readers();
+            self.wake_all();
             leader.progress.notify_waiters();
         }
     }
@@ -177,7 +177,7 @@ impl Partition {
         let raised = self.raise(leading, &live);
         drop(state);
         if raised {
-            self.wake_readers();
+            self.wake_all();
         }
         leader.progress.notify_waiters();
         if let Some(wish) = wish {

@@ -76,6 +76,7 @@ fn add(topics: &mut Vec<FetchTopic>, (topic_id, index): &Key, position: &Positio
         fetch_offset: position.fetch_offset,
         last_fetched_epoch: position.last_fetched_epoch,
         log_start_offset: position.log_start_offset,
+        high_watermark: position.high_watermark,
         partition_max_bytes: position.max_bytes,
         ..Default::default()
     };
@@ -98,6 +99,7 @@ mod tests {
             fetch_offset: offset,
             last_fetched_epoch: 1,
             log_start_offset: 0,
+            high_watermark: 0,
             max_bytes: 9,
         }
     }

@@ -16,6 +16,7 @@ use crate::peer::Broker;
 use crate::report::Report;
 
 pub use floor::Args as FloorArgs;
+pub use latency::timed;
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -6,6 +6,7 @@
 mod broker;
 mod build;
 mod choice;
+mod cluster;
 mod connect;
 mod measure;
 mod peer;
@@ -20,6 +21,8 @@ use clap::Parser;
 enum Bench {
     /// Throughput, floors, latency and isolation with stock clients, against Apache Kafka.
     Broker(broker::Args),
+    /// Three nodes that replicate: throughput, latency, fail-over, many partitions, against three of Apache Kafka's.
+    Cluster(cluster::Args),
     /// Control plane, throughput and memory of a worker, against the JVM's Connect worker; an idle `aqueduct dev`.
     Connect(connect::Args),
     /// One side of a floor of `broker`.
@@ -34,6 +37,7 @@ enum Bench {
 fn main() -> anyhow::Result<()> {
     match Bench::parse() {
         Bench::Broker(args) => broker::run(&args),
+        Bench::Cluster(args) => cluster::run(&args),
         Bench::Connect(args) => connect::run(&args),
         Bench::Floor(args) => broker::floor(&args),
         Bench::Scale(args) => scale::run(&args),

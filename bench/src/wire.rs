@@ -7,6 +7,7 @@ use aqueduct_protocol::ids::Uuid;
 use aqueduct_protocol::messages::create_topics_request::CreatableTopic;
 use aqueduct_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use aqueduct_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use aqueduct_protocol::messages::metadata_request::MetadataRequestTopic;
 use aqueduct_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use aqueduct_protocol::messages::{
     CreateTopicsRequest, FetchRequest, FindCoordinatorRequest, ListOffsetsRequest, MetadataRequest,
@@ -64,15 +65,29 @@ impl Connection {
         self.receive::<R>(version, id).await
     }
 
-    /// Creates topics of so many partitions each.
+    /// Creates topics of so many partitions each, without other replicas.
     pub async fn create(&mut self, names: &[String], partitions: i32) -> Result<()> {
-        let topic = |name: &String| CreatableTopic {
-            name: name.as_str().into(),
+        self.create_all(names.iter().map(String::as_str), partitions, 1).await
+    }
+
+    /// Creates one topic.
+    pub async fn create_replicated(&mut self, name: &str, partitions: i32, replicas: i16) -> Result<()> {
+        self.create_all([name].into_iter(), partitions, replicas).await
+    }
+
+    async fn create_all(
+        &mut self,
+        names: impl Iterator<Item = &str>,
+        partitions: i32,
+        replicas: i16,
+    ) -> Result<()> {
+        let topic = |name: &str| CreatableTopic {
+            name: name.into(),
             num_partitions: partitions,
-            replication_factor: 1,
+            replication_factor: replicas,
             ..Default::default()
         };
-        let topics = names.iter().map(topic).collect();
+        let topics = names.map(topic).collect();
         let request = CreateTopicsRequest { topics, timeout_ms: 60_000, ..Default::default() };
         let response = self.call(&request, CREATE_TOPICS).await?;
         for topic in response.topics {
@@ -99,6 +114,17 @@ impl Connection {
             .flat_map(|topic| &topic.partitions)
             .filter(|partition| partition.leader_id >= 0)
             .count())
+    }
+
+    /// The port of the broker that leads the first partition of a topic.
+    pub async fn leader_port(&mut self, topic: &str) -> Result<u16> {
+        let topics = vec![MetadataRequestTopic { name: Some(topic.into()), ..Default::default() }];
+        let request = MetadataRequest { topics: Some(topics), ..Default::default() };
+        let answer = self.call(&request, METADATA).await?;
+        let partition = answer.topics.first().and_then(|topic| topic.partitions.first());
+        let leader = partition.context("no such topic")?.leader_id;
+        let broker = answer.brokers.iter().find(|broker| broker.node_id == leader);
+        Ok(u16::try_from(broker.with_context(|| format!("{topic} has no leader"))?.port)?)
     }
 
     /// One record into each of the first partitions of a topic; partitions that are not ready are tried again.

@@ -25,7 +25,7 @@ pub struct Namespace {
 }
 
 /// No card has this address: what is sent to it is lost on the way.
-const NOBODY: &str = "02:00:00:00:00:99";
+pub(crate) const NOBODY: &str = "02:00:00:00:00:99";
 
 impl Namespace {
     /// Makes a namespace and its cable. `number` tells those of one program apart, from 0 to 63.
@@ -105,7 +105,7 @@ impl Drop for Namespace {
     }
 }
 
-fn ip(arguments: &[&str]) -> Result<()> {
+pub(crate) fn ip(arguments: &[&str]) -> Result<()> {
     let output = Command::new("ip").args(arguments).output().context("ip")?;
     if !output.status.success() {
         bail!("ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());

@@ -6,9 +6,9 @@
 //! `FAULT_SEED` repeats a run, `FAULT_SECONDS` makes it longer, `FAULT_EXACTLY_ONCE` (0 or 1) says how sources deliver;
 //! `cargo xtask faults` sets them. What must happen after one certain fault is in [`scenarios`].
 
+mod hanging;
 mod ledger;
 mod log_files;
-mod random;
 mod scenarios;
 mod torment;
 mod watch;
@@ -26,11 +26,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use aqueduct_tests::server::Kind;
 
+use crate::hanging::Mender;
 use crate::ledger::{Line, Stored, ends, sources_ahead};
 use crate::log_files::LogFile;
-use crate::random::{Random, number, seed};
 use crate::watch::{Watch, lines, stored};
 use crate::world::{MARGIN, PAIRS, SESSION, World, written};
+use aqueduct_tests::random::{Random, number, seed};
 
 /// Writes lines to all files until it is told to stop; gives their number.
 struct Writer {
@@ -108,6 +109,7 @@ fn run(kind: Kind, exactly_once: bool) -> Result<()> {
     world.wait_running(Duration::from_secs(60)).with_context(|| world.logs())?;
     let writer = Writer::start((0..PAIRS).map(|pair| world.input(pair)).collect());
     let watch = Watch::start(&world.server.data(), (0..PAIRS).map(|pair| world.output(pair)).collect());
+    let mender = (kind == Kind::ApacheKafka && exactly_once).then(|| Mender::start(world.server.bootstrap()));
     let tormented = world.torment(&mut Random::new(seed), Duration::from_secs(seconds));
     let count = writer.end()?;
     let (counts, healed) = tormented?;
@@ -118,6 +120,7 @@ fn run(kind: Kind, exactly_once: bool) -> Result<()> {
     let left = (SESSION + MARGIN).saturating_sub(healed.elapsed()).max(MARGIN);
     world.wait_line(count - 1, left).with_context(|| told("lines are missing"))?;
     let flowing = healed.elapsed();
+    let aborted = mender.map(Mender::end).transpose()?.unwrap_or_default();
 
     let seen = watch.end()?;
     ensure!(seen.wrong.is_empty(), told(&format!("commits were ahead:\n{}", seen.wrong.join("\n"))));
@@ -138,7 +141,7 @@ fn run(kind: Kind, exactly_once: bool) -> Result<()> {
     println!(
         "{kind:?}: FAULT_SEED={seed}: {counts:?}; {PAIRS} files of {count} lines, {records} records, {delivered} delivered; \
          {offsets} source offsets and {} commits of sinks, none ahead; running {running:?} and flowing {flowing:?} after the \
-         last fault",
+         last fault; {aborted} transactions that the broker left hanging were aborted",
         seen.commits
     );
     Ok(())

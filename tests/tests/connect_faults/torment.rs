@@ -10,8 +10,8 @@ use aqueduct_tests::process::signal;
 use aqueduct_tests::proxy::Network;
 use serde_json::json;
 
-use crate::random::Random;
 use crate::world::{PAIRS, WORKERS, World, names};
+use aqueduct_tests::random::Random;
 
 /// What is broken at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,0 +1,102 @@
+//! Three nodes under idempotent and transactional load with a consumer group, while they are killed, stopped, frozen and cut
+//! off from each other at random: no acknowledged record is lost, none comes twice or out of order, nobody sees part of a
+//! transaction, no end of a partition moves back, and the group skips nothing.
+//!
+//! `FAULT_SEED` repeats a run, `FAULT_SECONDS` makes it longer.
+
+mod ledger;
+mod load;
+mod nodes;
+mod shared;
+mod torment;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use aqueduct_tests::random::{Random, number, seed};
+use aqueduct_tests::server::Kind;
+
+use crate::ledger::{listed, skipped, wrong_records, wrong_transactions};
+use crate::load::{Load, PARTITIONS, create_topics};
+use crate::nodes::Cluster;
+use crate::torment::torment;
+
+/// How long all may take to be in order again after the last fault.
+const HEALING: Duration = Duration::from_secs(60);
+
+fn run(kind: Kind) -> Result<()> {
+    let (seed, seconds) = (seed(), number("FAULT_SECONDS").unwrap_or(30));
+    println!("{kind:?}: FAULT_SEED={seed} FAULT_SECONDS={seconds}");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let mut cluster = Cluster::start(kind)?;
+    let bootstrap = cluster.bootstrap();
+    let result = runtime.block_on(async {
+        create_topics(&bootstrap).await.context("creating the topics")?;
+        let mut load = Load::start(&bootstrap, seed);
+        let (counts, healed) = tokio::task::block_in_place(|| {
+            torment(&mut cluster, &mut Random::new(seed), Duration::from_secs(seconds))
+        })?;
+        // What comes afterwards shows that all goes on.
+        let before = load.seen.acknowledged.lock().len();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        while load.seen.acknowledged.lock().len() <= before {
+            ensure!(healed.elapsed() < HEALING, "nothing is acknowledged {HEALING:?} after the last fault");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        tokio::time::timeout(HEALING, load.stop_writing()).await.context("producers do not end")??;
+        let records = load.records().await.context("reading the records")?;
+        load.drain(&records, HEALING).await?;
+        let committed = load.committed().await.context("reading what is committed")?;
+        check(&load, &records, &committed, kind, seed, &counts)
+    });
+    runtime.shutdown_timeout(Duration::from_secs(10));
+    result.with_context(|| format!("{kind:?}, FAULT_SEED={seed}\n{}", cluster.logs()))
+}
+
+fn check(
+    load: &Load,
+    records: &std::collections::BTreeMap<i32, Vec<ledger::Found>>,
+    committed: &[(i32, ledger::Transaction, u32)],
+    kind: Kind,
+    seed: u64,
+    counts: &torment::Counts,
+) -> Result<()> {
+    let acknowledged = load.seen.acknowledged.take();
+    let delivered = load.seen.delivered.take();
+    let transactions = load.seen.transactions.take();
+    let ends = load.seen.ends.take();
+    let mut wrong = ends.wrong;
+    let nothing = Default::default();
+    for partition in 0..PARTITIONS {
+        let log = records.get(&partition).map_or(&[][..], |log| &log[..]);
+        wrong.extend(wrong_records(partition, log, &acknowledged));
+        wrong.extend(skipped(partition, log, delivered.get(&partition).unwrap_or(&nothing)));
+    }
+    wrong.extend(wrong_transactions(committed, &transactions));
+    let sizes = records.values().map(Vec::len).sum::<usize>();
+    let of = |wanted| transactions.values().filter(|(outcome, _)| *outcome == wanted).count();
+    println!(
+        "{kind:?}: FAULT_SEED={seed}: {counts:?}; {} records acknowledged, {sizes} in the logs, {} delivered; {} transactions \
+         committed, {} aborted, {} of unknown outcome; {} looks at ends; longest time without an acknowledgement {:?}",
+        acknowledged.len(),
+        delivered.values().map(std::collections::BTreeSet::len).sum::<usize>(),
+        of(ledger::Outcome::Committed),
+        of(ledger::Outcome::Aborted),
+        of(ledger::Outcome::Unknown),
+        ends.looks,
+        load.seen.pauses.lock().longest,
+    );
+    ensure!(wrong.is_empty(), "{}", listed(&wrong));
+    Ok(())
+}
+
+#[test]
+fn on_ours() -> Result<()> {
+    run(Kind::Aqueduct)
+}
+
+/// The checks are right where Apache Kafka passes them.
+#[test]
+fn on_apache_kafka() -> Result<()> {
+    run(Kind::ApacheKafka)
+}

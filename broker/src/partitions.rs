@@ -385,9 +385,12 @@ fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
         return items.iter().for_each(work);
     }
     let next = AtomicUsize::new(0);
+    // What comes of the work may be tasks.
+    let runtime = tokio::runtime::Handle::try_current().ok();
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE.min(items.len()) {
             scope.spawn(|| {
+                let _inside = runtime.as_ref().map(|runtime| runtime.enter());
                 while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
                     work(item);
                 }

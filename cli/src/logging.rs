@@ -29,7 +29,9 @@ impl Levels {
 
 /// Starts logging; `RUST_LOG` overrides `default_level`.
 pub fn start(format: Format, default_level: &str) -> Levels {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
+    // The quorum's library tells each of its steps; what comes of them is told by whoever uses it.
+    let default = || EnvFilter::new(format!("{default_level},openraft=error"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default());
     let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
     let lines = fmt::layer().with_writer(std::io::stderr);

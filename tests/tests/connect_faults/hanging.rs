@@ -12,8 +12,24 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use aqueduct_tests::kafka::tool;
 
-/// Topic, partition and first offset.
-type Hanging = (String, String, String);
+/// An open transaction in one partition. The order is that in which they are aborted: lines come before offsets, where a source
+/// that begins again looks first; it must not commit what is left over of the lines together with its own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Hanging {
+    producer: String,
+    is_offsets: bool,
+    topic: String,
+    partition: String,
+    start: String,
+}
+
+/// Those of transactions of which both parts are there, the lines and the offsets.
+fn whole(found: &BTreeSet<Hanging>) -> BTreeSet<Hanging> {
+    let has = |producer: &str, is_offsets| {
+        found.iter().any(|other| other.producer == producer && other.is_offsets == is_offsets)
+    };
+    found.iter().filter(|hanging| has(&hanging.producer, !hanging.is_offsets)).cloned().collect()
+}
 
 /// Looks for such transactions until it is told to stop.
 pub struct Mender {
@@ -32,10 +48,14 @@ impl Mender {
             while !told.load(Ordering::Relaxed) {
                 std::thread::sleep(BETWEEN);
                 // One that is being completed may seem to hang, but not twice.
-                let found = find(&bootstrap).unwrap_or_default();
+                let found = whole(&find(&bootstrap).unwrap_or_default());
                 for hanging in found.intersection(&before) {
                     println!("a transaction hangs: {hanging:?}");
-                    aborted += usize::from(abort(&bootstrap, hanging).is_ok());
+                    if abort(&bootstrap, hanging).is_err() {
+                        // What comes after it has to wait.
+                        break;
+                    }
+                    aborted += 1;
                 }
                 before = found;
             }
@@ -65,14 +85,21 @@ fn find(bootstrap: &str) -> Result<BTreeSet<Hanging>> {
     // Topic, partition, producer's id and epoch, coordinator's epoch, start offset, last time, minutes.
     let hanging = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let [topic, partition, _, _, _, start, ..] = words[..] else { return None };
+        let [topic, partition, producer, _, _, start, ..] = words[..] else { return None };
         start.parse::<i64>().ok()?;
-        Some((topic.to_owned(), partition.to_owned(), start.to_owned()))
+        let owned = str::to_owned;
+        Some(Hanging {
+            producer: owned(producer),
+            is_offsets: topic == "connect-offsets",
+            topic: owned(topic),
+            partition: owned(partition),
+            start: owned(start),
+        })
     };
     Ok(said.lines().filter_map(hanging).collect())
 }
 
-fn abort(bootstrap: &str, (topic, partition, start): &Hanging) -> Result<String> {
+fn abort(bootstrap: &str, Hanging { topic, partition, start, .. }: &Hanging) -> Result<String> {
     let args = ["--bootstrap-server", bootstrap, "abort", "--topic", topic, "--partition", partition];
     tool("org.apache.kafka.tools.TransactionsCommand", &[&args[..], &["--start-offset", start]].concat())
 }

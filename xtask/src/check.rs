@@ -46,8 +46,11 @@ pub struct FaultsArgs {
     #[arg(long, value_enum, default_value_t)]
     broker: FaultsBroker,
     /// Sources deliver exactly once.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "cluster")]
     exactly_once: bool,
+    /// Three nodes of the broker that replicate are tormented, in the place of workers.
+    #[arg(long)]
+    cluster: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
@@ -125,7 +128,8 @@ pub fn faults(args: &FaultsArgs) -> Result<()> {
         FaultsBroker::Kafka => "on_apache_kafka",
     };
     let mut command = Command::new("cargo");
-    command.args(["test", "--package", "aqueduct-tests", "--test", "connect_faults", "--", "--exact", test]);
+    let tests = if args.cluster { "cluster_faults" } else { "connect_faults" };
+    command.args(["test", "--package", "aqueduct-tests", "--test", tests, "--", "--exact", test]);
     command.arg("--nocapture").current_dir(workspace());
     command.env("FAULT_SECONDS", args.seconds.to_string());
     command.env("FAULT_EXACTLY_ONCE", u8::from(args.exactly_once).to_string());

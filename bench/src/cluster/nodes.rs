@@ -42,7 +42,11 @@ impl Cluster {
             let folder = dir.path().join(node.to_string());
             fs::create_dir(&folder)?;
             let config = folder.join("server.properties");
-            fs::write(&config, lines(node, ports[node], controllers[node], &voters.join(","), &folder))?;
+            let mut settings = lines(node, ports[node], controllers[node], &voters.join(","), &folder);
+            if peer == OURS {
+                settings.push_str(&format!("aqueduct.cluster.id={CLUSTER}\n"));
+            }
+            fs::write(&config, settings)?;
             if peer != OURS {
                 let config = config.to_string_lossy();
                 tool("kafka.tools.StorageTool", &["format", "-t", CLUSTER, "-c", &config])?;

@@ -2,7 +2,7 @@
 //! off from each other at random: no acknowledged record is lost, none comes twice or out of order, nobody sees part of a
 //! transaction, no end of a partition moves back, and the group skips nothing.
 //!
-//! `FAULT_SEED` repeats a run, `FAULT_SECONDS` makes it longer.
+//! `FAULT_SEED` repeats a run, `FAULT_SECONDS` makes it longer; `cargo xtask faults --cluster` sets them.
 
 mod ledger;
 mod load;
@@ -25,7 +25,7 @@ use crate::torment::torment;
 const HEALING: Duration = Duration::from_secs(60);
 
 fn run(kind: Kind) -> Result<()> {
-    let (seed, seconds) = (seed(), number("FAULT_SECONDS").unwrap_or(30));
+    let (seed, seconds) = (seed(), number("FAULT_SECONDS").unwrap_or(20));
     println!("{kind:?}: FAULT_SEED={seed} FAULT_SECONDS={seconds}");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut cluster = Cluster::start(kind)?;

@@ -34,14 +34,14 @@ impl Cluster {
             let folder = dir.path().join(node.to_string());
             fs::create_dir(&folder)?;
             let config = folder.join("server.properties");
-            fs::write(&config, lines(&switch, node, &folder))?;
+            let mut settings = lines(&switch, node, &folder);
+            if kind == Kind::Aqueduct {
+                settings.push_str(&format!("aqueduct.cluster.id={CLUSTER}\n"));
+            }
+            fs::write(&config, settings)?;
             if kind == Kind::ApacheKafka {
                 let config = config.to_string_lossy().into_owned();
                 kafka::tool("kafka.tools.StorageTool", &["format", "-t", CLUSTER, "-c", &config])?;
-            } else {
-                fs::create_dir_all(folder.join("data"))?;
-                let text = format!("version=1\ncluster.id={CLUSTER}\nnode.id={}\n", node + 1);
-                fs::write(folder.join("data/meta.properties"), text)?;
             }
             processes.push(launch(kind, &switch, node, &folder)?);
         }

@@ -15,6 +15,10 @@
 //! - `partitions`, `partition`, `fetch`: logs that are open, and who reads or waits for them; `replication`: who leads and who
 //!   follows.
 
+// Helpers that tests of this crate share with those beside it name it as the latter do.
+#[cfg(test)]
+extern crate self as aqueduct_broker;
+
 mod api;
 mod broker;
 mod cleaner;

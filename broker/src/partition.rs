@@ -143,6 +143,14 @@ impl Partition {
         self.role.load().leads()
     }
 
+    /// The epoch in which this node leads it or follows its leader.
+    pub fn serves(&self) -> Option<LeaderEpoch> {
+        match &**self.role.load() {
+            Role::Idle(_) => None,
+            role => Some(role.epoch()),
+        }
+    }
+
     /// Its name.
     pub fn name(&self) -> &TopicPartition {
         &self.name

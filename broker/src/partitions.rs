@@ -167,6 +167,18 @@ impl Partitions {
         }
     }
 
+    /// A partition that this node leads or follows the leader of; as [`Partitions::get`].
+    pub async fn readable(
+        &self,
+        topic: &TopicImage,
+        index: PartitionIndex,
+    ) -> Result<Arc<Partition>, ErrorCode> {
+        if let Some(partition) = self.opened(topic.id, index).filter(|found| found.serves().is_some()) {
+            return Ok(partition);
+        }
+        self.get(topic, index).await
+    }
+
     /// A partition that this node has a replica of, in whatever role, its log opened if it was not yet.
     pub async fn hosted(
         &self,

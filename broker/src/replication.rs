@@ -12,6 +12,8 @@ mod fetcher;
 mod fetchers;
 mod following;
 mod history;
+#[cfg(test)]
+mod lag_tests;
 mod leading;
 #[cfg(test)]
 mod model;

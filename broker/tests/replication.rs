@@ -7,10 +7,16 @@ use std::time::Duration;
 
 use aqueduct_broker::metadata::{MetadataImage, PartitionImage};
 use aqueduct_protocol::ErrorCode;
-use aqueduct_protocol::ids::Uuid;
+use aqueduct_protocol::ids::{BrokerId, Uuid};
+use aqueduct_protocol::messages::alter_partition_reassignments_request::{
+    ReassignablePartition, ReassignableTopic,
+};
 use aqueduct_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use aqueduct_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use aqueduct_protocol::messages::delete_topics_request::DeleteTopicState;
-use aqueduct_protocol::messages::{CreateTopicsRequest, DeleteTopicsRequest};
+use aqueduct_protocol::messages::{
+    AlterPartitionReassignmentsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
+};
 
 use common::cluster::{Cluster, Plan};
 use common::{Client, batch, fetch_request, produce_request, values};
@@ -144,9 +150,28 @@ async fn too_few_replicas_refuse_and_a_wiped_one_comes_back() {
     let leads = leader(&cluster, "t").await;
     let follower = cluster.ids().into_iter().find(|id| *id != leads).unwrap();
 
-    // Whoever does not lead says who does.
+    // Whoever does not lead says who does, or serves consumers of the present epoch itself.
     let mut client = cluster.client(follower).await;
-    let response = client.call(&fetch_request("", first_id, 0, 0), 17).await;
+    let mut known = 0;
+    for _ in 0..300 {
+        let response = client.call(&fetch_request("", first_id, 0, 0), 17).await;
+        let found = &response.responses[0].partitions[0];
+        assert_eq!(found.error_code, 0);
+        known = values(found.records.clone()).len();
+        if known == 10 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(known, 10, "the follower hears of what is committed");
+    let mut request = fetch_request("", first_id, 0, 0);
+    request.topics[0].partitions[0].current_leader_epoch = 1_000;
+    let response = client.call(&request, 17).await;
+    let found = &response.responses[0].partitions[0];
+    assert_eq!(ErrorCode::from_code(found.error_code), ErrorCode::UnknownLeaderEpoch);
+    (request.replica_state.replica_id, request.replica_state.replica_epoch) = (follower, -1);
+    request.topics[0].partitions[0].current_leader_epoch = -1;
+    let response = client.call(&request, 17).await;
     let found = &response.responses[0].partitions[0];
     assert_eq!(ErrorCode::from_code(found.error_code), ErrorCode::NotLeaderOrFollower);
     assert_eq!(found.current_leader.leader_id, leads);
@@ -231,4 +256,47 @@ async fn create_with_two(cluster: &Cluster, topic: &str) {
     let request = CreateTopicsRequest { topics: vec![wanted], timeout_ms: 30_000, ..Default::default() };
     let response = cluster.client(cluster.ids()[0]).await.call(&request, 7).await;
     assert_eq!(response.topics[0].error_code, 0, "{:?}", response.topics[0].error_message);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_move_to_other_brokers() {
+    let cluster = Cluster::start(Plan::combined(3).brokers(1)).await;
+    create(&cluster, "t", 1).await;
+    for value in numbered(0..10) {
+        produce(&cluster, "t", &value).await;
+    }
+    let from = partition(&cluster.image(1), "t").unwrap().replicas.clone();
+    let newcomer = (1..=4).map(BrokerId).find(|id| !from.contains(id)).unwrap();
+    let to = vec![newcomer, from[1], from[2]];
+    let wanted =
+        ReassignablePartition { partition_index: 0, replicas: Some(to.iter().map(|id| id.0).collect()) };
+    let topic = ReassignableTopic { name: "t".into(), partitions: vec![wanted] };
+    let request =
+        AlterPartitionReassignmentsRequest { timeout_ms: 30_000, topics: vec![topic], ..Default::default() };
+    let response = cluster.client(1).await.call(&request, 0).await;
+    assert_eq!(response.responses[0].partitions[0].error_code, 0, "{response:?}");
+    let what = "the new set of replicas, all in sync";
+    let moved = |p: &PartitionImage| p.replicas == to && p.isr.len() == 3 && p.leader != from[0];
+    cluster.until_all(what, |image| partition(image, "t").is_some_and(moved)).await;
+    produce(&cluster, "t", "moved").await;
+    let mut all = numbered(0..10);
+    all.push("moved".to_owned());
+    assert_eq!(read(&cluster, "t", all.len()).await, all);
+    let old = cluster.dir_of(from[0].0).join("t-0");
+    for _ in 0..300 {
+        if !old.exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(!old.exists(), "the replica that moved away is removed");
+
+    // DeleteRecords answers when the followers have let go of the records, too.
+    let wanted = DeleteRecordsPartition { partition_index: 0, offset: 4 };
+    let topic = DeleteRecordsTopic { name: "t".into(), partitions: vec![wanted] };
+    let request = DeleteRecordsRequest { topics: vec![topic], timeout_ms: 30_000 };
+    let response = cluster.client(leader(&cluster, "t").await).await.call(&request, 2).await;
+    let deleted = &response.topics[0].partitions[0];
+    assert_eq!((ErrorCode::from_code(deleted.error_code), deleted.low_watermark), (ErrorCode::None, 4));
+    cluster.stop_all().await;
 }

@@ -1,4 +1,4 @@
-//! Fetch (KIP-74, KIP-98, KIP-227, KIP-320, KIP-516, KIP-903, KIP-951, KIP-1166), versions 4 to 18.
+//! Fetch (KIP-74, KIP-98, KIP-227, KIP-320, KIP-392, KIP-516, KIP-903, KIP-951, KIP-1166), versions 4 to 18.
 //!
 //! Records go from the log's files to the socket; this file decides which, and waits for them where there are none.
 
@@ -32,6 +32,8 @@ use crate::security::Operation;
 const IDS_SINCE: i16 = 13;
 /// Versions from which the answer has a code of its own.
 const CODE_SINCE: i16 = 7;
+/// Versions in which a consumer may read from a follower.
+const RACKS_SINCE: i16 = 11;
 /// Versions from which the answer says who leads instead.
 const LEADERS_SINCE: i16 = 16;
 const READ_UNCOMMITTED: i8 = 0;
@@ -121,7 +123,8 @@ async fn handle(context: &Context, request: FetchRequest) -> Handled {
         };
     let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(node.settings.fetch_max_bytes);
     let max_bytes = if is_follower { max_bytes } else { max_bytes.min(context.most_fetched_at_once()) };
-    let mut targets = targets(context, session.positions(), is_follower).await;
+    let from_followers = !is_follower && context.version >= RACKS_SINCE;
+    let mut targets = targets(context, session.positions(), is_follower, from_followers).await;
     // Matters where there is something to read.
     if !is_known && targets.iter().any(|target| target.partition.is_ok()) {
         if context.version >= CODE_SINCE {
@@ -135,7 +138,10 @@ async fn handle(context: &Context, request: FetchRequest) -> Handled {
         READ_COMMITTED => Isolation::Committed,
         _ => Isolation::Uncommitted,
     };
-    let mut reader = Reader { targets, max_bytes, isolation, version: context.version, replica };
+    let wants_rack = from_followers && node.settings.replication.rack_aware_reads;
+    let rack = wants_rack.then(|| own(&request.rack_id)).filter(|rack| !rack.is_empty());
+    let version = context.version;
+    let mut reader = Reader { targets, max_bytes, isolation, version, replica, rack, from_followers };
     reader.acknowledge();
     let max_wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes);
@@ -220,6 +226,7 @@ async fn targets(
     context: &Context,
     positions: Vec<(PartitionKey, Position)>,
     is_follower: bool,
+    from_followers: bool,
 ) -> Vec<Target> {
     let image = context.node.metadata.image();
     let mut targets = Vec::with_capacity(positions.len());
@@ -230,7 +237,7 @@ async fn targets(
     for (key, position) in positions {
         let topic = find(&image, &key);
         let denied = access.is_denied(&key.topic, topic.map(|topic| &*topic.name));
-        targets.push(target(context, topic, key, position, denied).await);
+        targets.push(target(context, topic, key, position, denied, from_followers).await);
     }
     targets
 }
@@ -285,6 +292,7 @@ async fn target(
     key: PartitionKey,
     position: Position,
     denied: bool,
+    from_followers: bool,
 ) -> Target {
     let unknown = match &key.topic {
         TopicKey::Name(_) => ErrorCode::UnknownTopicOrPartition,
@@ -294,6 +302,9 @@ async fn target(
     let partition = match topic {
         _ if denied => Err(ErrorCode::TopicAuthorizationFailed),
         None => Err(unknown),
+        Some(topic) if from_followers => {
+            context.node.partitions.readable(topic, PartitionIndex(key.index)).await
+        }
         Some(topic) => context.node.partitions.get(topic, PartitionIndex(key.index)).await,
     };
     let leader = topic.and_then(|topic| topic.partition(PartitionIndex(key.index)));

@@ -109,6 +109,7 @@ pub const KEYS: &[Key] = &[
     fixed("replica.fetch.max.bytes", Int, "1048576", AtLeast(0), "Bytes of one partition that a follower fetches at once; a larger first batch comes whole."),
     fixed("replica.fetch.response.max.bytes", Int, "10485760", AtLeast(0), "Bytes that a follower fetches at once."),
     fixed("replica.fetch.backoff.ms", Int, "1000", AtLeast(0), "Longest time until a follower tries again after an error."),
+    unset("replica.selector.class", Text, Any, "RackAwareReplicaSelector sends consumers to an in-sync replica in their client.rack. By default they read from the leader."),
     fixed("replica.socket.timeout.ms", Int, "30000", AtLeast(1), "Time for a leader's answer to a follower, beyond replica.fetch.wait.max.ms."),
     live("log.message.timestamp.type", Text, "CreateTime", OneOf(TIMESTAMPS), "Whether a record keeps the producer's timestamp or gets the broker's."),
     live("log.message.timestamp.before.max.ms", Long, MAX_LONG, AtLeast(0), "How far a record's timestamp may lie before the broker's clock."),

@@ -130,7 +130,6 @@ pub(super) const KEYS: &[Key] = &[
     key("remote.log.storage.manager.class.path", Text, None),
     key("remote.log.storage.manager.impl.prefix", Text, Some("rsm.config.")),
     key("remote.log.storage.system.enable", Boolean, Some("false")),
-    key("replica.selector.class", Text, None),
     key("replica.socket.receive.buffer.bytes", Int, Some("65536")),
     key("replication.quota.window.num", Int, Some("11")),
     key("replication.quota.window.size.seconds", Int, Some("1")),

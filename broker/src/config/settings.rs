@@ -88,6 +88,8 @@ pub struct ReplicationSettings {
     pub backoff: Duration,
     /// For an answer, beyond what the leader may wait.
     pub socket_timeout: Duration,
+    /// Whether consumers are sent to an in-sync replica in their rack.
+    pub rack_aware_reads: bool,
 }
 
 /// What the transaction coordinator reads.
@@ -289,10 +291,26 @@ impl Settings {
                 response_max_bytes: read.int("replica.fetch.response.max.bytes"),
                 backoff: Duration::from_millis(read.int("replica.fetch.backoff.ms") as u64),
                 socket_timeout: Duration::from_millis(read.int("replica.socket.timeout.ms") as u64),
+                rack_aware_reads: rack_aware_reads(&properties)?,
             },
             in_force: properties.clone(),
             properties,
         })
+    }
+}
+
+/// `replica.selector.class`: of Kafka's own classes one is rack-aware, the other always chooses the leader.
+fn rack_aware_reads(properties: &Properties) -> Result<bool, ConfigError> {
+    const KEY: &str = "replica.selector.class";
+    let class = properties.get(KEY).map(str::trim).unwrap_or_default();
+    match class.rsplit('.').next() {
+        None | Some("" | "LeaderSelector") => Ok(false),
+        Some("RackAwareReplicaSelector") => Ok(true),
+        Some(_) => Err(ConfigError::Invalid {
+            key: KEY.into(),
+            value: class.into(),
+            allowed: "must be RackAwareReplicaSelector, LeaderSelector or nothing".into(),
+        }),
     }
 }
 

@@ -43,6 +43,10 @@ pub(crate) struct Outcome {
     last_stable_offset: i64,
     log_start: i64,
     diverging: Option<(LeaderEpoch, Offset)>,
+    /// The role in which it was read.
+    role_epoch: Option<LeaderEpoch>,
+    /// Who the consumer is to read from instead.
+    preferred: Option<BrokerId>,
     /// More is committed than the follower knows.
     is_news: bool,
     committed_only: bool,
@@ -61,6 +65,10 @@ pub(crate) struct Reader {
     pub version: i16,
     /// The follower whose fetch is still to be taken note of.
     pub replica: Option<Replica>,
+    /// The rack of a consumer that would rather read from a replica there.
+    pub rack: Option<ByteString>,
+    /// Whether followers may be read from, too.
+    pub from_followers: bool,
 }
 
 impl Reader {
@@ -96,7 +104,7 @@ impl Reader {
         for target in &mut self.targets {
             let Ok(partition) = &target.partition else { continue };
             let position = &target.position;
-            if check_epoch(partition, position.current_leader_epoch).is_err() {
+            if check_epoch(partition.leads(), position.current_leader_epoch).is_err() {
                 continue;
             }
             if !partition.has_follower(follower) {
@@ -131,13 +139,21 @@ impl Reader {
             Ok(partition) => {
                 !partition.is_deleted()
                     && !partition.is_offline()
-                    && partition.leads().is_some()
+                    && self.role_epoch(partition) == outcome.role_epoch
                     && partition.readable_end(self.isolation) == outcome.end
                     && (self.isolation != Isolation::LogEnd
                         || partition.log().high_watermark().0 <= outcome.high_watermark)
             }
             Err(_) => true,
         })
+    }
+
+    /// The epoch in which a partition may be read here.
+    fn role_epoch(&self, partition: &Partition) -> Option<LeaderEpoch> {
+        match self.from_followers {
+            true => partition.serves(),
+            false => partition.leads(),
+        }
     }
 
     fn partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
@@ -152,7 +168,7 @@ impl Reader {
             };
             return Some(Outcome { is_gone: true, ..Outcome::failed(code) });
         }
-        if let Err(code) = check_epoch(partition, position.current_leader_epoch) {
+        if let Err(code) = check_epoch(self.role_epoch(partition), position.current_leader_epoch) {
             return Some(Outcome::failed(code));
         }
         let log = partition.log();
@@ -165,6 +181,8 @@ impl Reader {
             last_stable_offset: log.last_stable_offset().0,
             log_start: log.log_start_offset().0,
             diverging: None,
+            role_epoch: self.role_epoch(partition),
+            preferred: None,
             is_news: self.isolation == Isolation::LogEnd && position.high_watermark < log.high_watermark().0,
             committed_only,
             end,
@@ -175,6 +193,12 @@ impl Reader {
             Ok(None) => {}
             Ok(found) => return Some(Outcome { diverging: found, ..outcome }),
             Err(UnknownEpoch) => return Some(Outcome::failed(ErrorCode::OffsetOutOfRange)),
+        }
+        let rack = self.rack.as_deref();
+        outcome.preferred =
+            rack.and_then(|rack| partition.preferred_replica(rack, Offset(position.fetch_offset)));
+        if outcome.preferred.is_some() {
+            return Some(outcome);
         }
         let left = self.max_bytes.saturating_sub(bytes_so_far);
         let limit = usize::try_from(position.max_bytes).unwrap_or(0).min(left);
@@ -204,9 +228,9 @@ fn wire(aborted: &aqueduct_storage::AbortedTransaction) -> AbortedTransaction {
     AbortedTransaction { producer_id: aborted.producer_id.0, first_offset: aborted.first_offset.0 }
 }
 
-/// Compares the leader epoch that a reader believes in with that of this node's reign; a negative one is not compared.
-fn check_epoch(partition: &Partition, believed: i32) -> Result<(), ErrorCode> {
-    let Some(epoch) = partition.leads() else { return Err(ErrorCode::NotLeaderOrFollower) };
+/// Compares the leader epoch that a reader believes in with that in which a partition is read here; a negative one is not compared.
+fn check_epoch(epoch: Option<LeaderEpoch>, believed: i32) -> Result<(), ErrorCode> {
+    let Some(epoch) = epoch else { return Err(ErrorCode::NotLeaderOrFollower) };
     match believed {
         ..0 => Ok(()),
         _ if believed < epoch.0 => Err(ErrorCode::FencedLeaderEpoch),
@@ -248,6 +272,8 @@ impl Outcome {
             last_stable_offset: -1,
             log_start: -1,
             diverging: None,
+            role_epoch: None,
+            preferred: None,
             is_news: false,
             committed_only: false,
             end: Offset(-1),
@@ -268,7 +294,11 @@ impl Outcome {
 
     /// Whether the client must hear of it at once. A partition that is not there next to one that is does not count.
     pub fn ends_the_wait(&self) -> bool {
-        (self.is_error() && !self.is_unknown()) || self.is_gone || self.is_news || self.diverging.is_some()
+        (self.is_error() && !self.is_unknown()) || self.is_gone || self.is_news || self.is_redirected()
+    }
+
+    fn is_redirected(&self) -> bool {
+        self.diverging.is_some() || self.preferred.is_some()
     }
 
     fn is_unknown(&self) -> bool {
@@ -285,7 +315,7 @@ impl Outcome {
         Told {
             error: self.is_error(),
             has_records: self.slice.is_some(),
-            redirected: self.diverging.is_some(),
+            redirected: self.is_redirected(),
             high_watermark: self.high_watermark,
             log_start: self.log_start,
         }
@@ -300,6 +330,7 @@ impl Outcome {
             high_watermark: self.high_watermark,
             last_stable_offset: self.last_stable_offset,
             log_start_offset: self.log_start,
+            preferred_read_replica: self.preferred.map_or(-1, |id| id.0),
             // Where nothing is known of the partition, Kafka's answer is empty rather than null.
             aborted_transactions: (self.committed_only || self.is_unknown()).then_some(self.aborted),
             ..Default::default()

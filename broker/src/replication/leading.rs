@@ -290,6 +290,15 @@ impl Leading {
         starts.map(|(_, known)| known.start.unwrap_or(Offset(-1))).fold(own_start, Offset::min)
     }
 
+    /// The followers in sync that hold `offset`, for consumers that would rather read from one of them.
+    pub fn holders(&self, offset: Offset) -> impl Iterator<Item = BrokerId> {
+        let holds = move |known: &Progress| {
+            known.end.is_some_and(|end| offset <= end) && known.start.is_some_and(|start| start <= offset)
+        };
+        let in_sync = self.followers.iter().filter(|(id, _)| self.partition.isr.contains(id));
+        in_sync.filter(move |(_, known)| holds(known)).map(|(id, _)| *id)
+    }
+
     /// Whether a broker has another replica.
     pub fn has_follower(&self, id: BrokerId) -> bool {
         self.followers.contains_key(&id)

@@ -150,6 +150,21 @@ impl Partition {
         !matches!(&**self.role.load(), Role::Alone(_))
     }
 
+    /// A follower in `rack` that a consumer at `offset` may read from instead (KIP-392), where this node leads in another
+    /// one.
+    pub fn preferred_replica(&self, rack: &str, offset: Offset) -> Option<BrokerId> {
+        let role = self.role.load();
+        let Role::Leader(leader) = &**role else { return None };
+        let image = self.around.metadata.image();
+        let rack_of = |id: BrokerId| image.brokers.get(&id).and_then(|broker| broker.rack.as_deref());
+        if rack_of(self.around.me) == Some(rack) || offset > self.log().high_watermark() {
+            return None;
+        }
+        let state = leader.state.lock();
+        let mut holders = state.as_ref()?.holders(offset);
+        holders.find(|id| rack_of(*id) == Some(rack) && image.is_live(*id))
+    }
+
     /// Whether a broker has another replica of what this node leads.
     pub fn has_follower(&self, id: BrokerId) -> bool {
         let role = self.role.load();

@@ -14,6 +14,7 @@ mod properties;
 mod roles;
 mod security_keys;
 mod settings;
+mod throttled;
 pub mod topic_keys;
 
 pub use cleaner::CleanerSettings;
@@ -23,4 +24,5 @@ pub use live::{LiveSettings, Reconfigurable};
 pub use properties::Properties;
 pub use roles::{Address, ClusterSettings};
 pub use settings::{GroupSettings, ReplicationSettings, Settings, TransactionSettings};
+pub use throttled::Throttled;
 pub use topic_keys::TopicConfig;

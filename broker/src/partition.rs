@@ -20,7 +20,7 @@ use crate::fetch::waiters::{Seat, Waiter, Waiters};
 use crate::metrics::{self, Traffic};
 use crate::partitions::Health;
 use crate::recompress::Target;
-use crate::replication::{Around, Isolation, Reign, Role, UnknownEpoch};
+use crate::replication::{Around, Isolation, Reign, Role, Sides, UnknownEpoch};
 use crate::state_log::StateLog;
 
 /// For how long a coordinator waits until its records are committed (`offsets.commit.timeout.ms`).
@@ -41,6 +41,7 @@ pub(crate) struct Partition {
     pub(crate) around: Arc<Around>,
     /// `min.insync.replicas`.
     pub(crate) min_isr: AtomicUsize,
+    pub(crate) throttled: RwLock<Sides>,
     /// Where the log was cut since the cleaner asked last.
     pub(crate) truncated: AtomicI64,
     waiters: Waiters,
@@ -93,6 +94,7 @@ impl Partition {
             stints: AtomicU64::new(0),
             around,
             min_isr: AtomicUsize::new(1),
+            throttled: RwLock::default(),
             truncated: AtomicI64::new(i64::MAX),
             tail_waiters: Waiters::default(),
             name: log.partition().clone(),

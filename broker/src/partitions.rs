@@ -273,6 +273,7 @@ impl Partitions {
             }
             partition.set_compression(opening::compression(topic));
             partition.set_min_isr(topic.min_insync_replicas);
+            partition.set_throttled(topic);
         }
     }
 

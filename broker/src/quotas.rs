@@ -16,6 +16,7 @@ pub(crate) use entity::KINDS;
 pub use entity::{Entity, Name};
 pub use key::{QuotaKey, QuotaValue};
 pub(crate) use metrics::QuotaMetrics;
+pub(crate) use rate::Rate;
 pub use rate::Windows;
 pub use set::{Applied, QuotaSet};
 pub use usage::QuotaExceeded;

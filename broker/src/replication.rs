@@ -20,13 +20,13 @@ mod model;
 mod partition;
 mod role;
 mod session;
+mod throttle;
 mod watch;
 
 pub(crate) use history::{Reign, UnknownEpoch};
 pub(crate) use leading::Acknowledged;
 pub(crate) use role::{Around, Role};
-#[allow(unused_imports, reason = "for coordinators, which follow the leadership of their partitions")]
-pub(crate) use role::{RoleChange, RoleObserver};
+pub(crate) use throttle::Sides;
 pub(crate) use watch::start;
 
 /// Up to where a reader sees records.

@@ -84,6 +84,9 @@ impl Handled {
         }
         for (target, outcome) in targets.iter().zip(&outcomes) {
             if let Ok(partition) = &target.partition {
+                if is_follower {
+                    partition.sent(outcome.length());
+                }
                 partition.traffic.fetched(outcome.length() as u64, outcome.is_error());
             }
             node.metrics.bytes_out.inc_by(outcome.length() as u64);
@@ -141,7 +144,9 @@ async fn handle(context: &Context, request: FetchRequest) -> Handled {
     let wants_rack = from_followers && node.settings.replication.rack_aware_reads;
     let rack = wants_rack.then(|| own(&request.rack_id)).filter(|rack| !rack.is_empty());
     let version = context.version;
-    let mut reader = Reader { targets, max_bytes, isolation, version, replica, rack, from_followers };
+    let follower = replica.map(|(id, _)| id);
+    let mut reader =
+        Reader { targets, max_bytes, isolation, version, replica, follower, rack, from_followers };
     reader.acknowledge();
     let max_wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes);

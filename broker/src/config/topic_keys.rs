@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 
+use super::Throttled;
 use super::definition::{Check, ConfigError, Key, Kind, Scope, list};
 use Check::{Any, AtLeast, Between, Fraction, OneOf};
 use Kind::{Boolean, Double, Int, List, Long, String as Text};
@@ -143,6 +144,8 @@ pub struct TopicConfig {
     pub timestamp_before_max_ms: i64,
     pub timestamp_after_max_ms: i64,
     pub min_insync_replicas: i32,
+    pub leader_throttled: Throttled,
+    pub follower_throttled: Throttled,
     pub preallocate: bool,
     pub retention_bytes: i64,
     pub retention_ms: i64,
@@ -193,6 +196,8 @@ impl TopicConfig {
             timestamp_before_max_ms: long("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: long("message.timestamp.after.max.ms"),
             min_insync_replicas: int("min.insync.replicas"),
+            leader_throttled: Throttled::parse(&text("leader.replication.throttled.replicas")),
+            follower_throttled: Throttled::parse(&text("follower.replication.throttled.replicas")),
             preallocate: text("preallocate").trim().eq_ignore_ascii_case("true"),
             retention_bytes: long("retention.bytes"),
             retention_ms: long("retention.ms"),

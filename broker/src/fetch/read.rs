@@ -65,6 +65,8 @@ pub(crate) struct Reader {
     pub version: i16,
     /// The follower whose fetch is still to be taken note of.
     pub replica: Option<Replica>,
+    /// The follower that reads.
+    pub follower: Option<BrokerId>,
     /// The rack of a consumer that would rather read from a replica there.
     pub rack: Option<ByteString>,
     /// Whether followers may be read from, too.
@@ -198,6 +200,9 @@ impl Reader {
         outcome.preferred =
             rack.and_then(|rack| partition.preferred_replica(rack, Offset(position.fetch_offset)));
         if outcome.preferred.is_some() {
+            return Some(outcome);
+        }
+        if self.follower.is_some_and(|follower| partition.holds_back(follower)) {
             return Some(outcome);
         }
         let left = self.max_bytes.saturating_sub(bytes_so_far);

@@ -76,6 +76,7 @@ impl Partitions {
             let partition = Partition::new(topic_id, log, directory, health, clock, around);
             partition.set_compression(target);
             partition.set_min_isr(min_isr);
+            partition.set_throttled(&settings);
             let partition = Arc::new(partition);
             if let Some(wanted) = &wanted {
                 partition.assume(wanted);

@@ -80,6 +80,25 @@ impl Partitions {
         }
     }
 
+    /// Opens the replicas that others need and that are not open.
+    pub async fn open_missing(&self, image: &MetadataImage) {
+        let me = self.settings.node_id;
+        let mut missing = Vec::new();
+        for topic in image.topics() {
+            for (index, partition) in topic.partitions.iter().enumerate() {
+                let index = PartitionIndex(index as i32);
+                if partition.replicas.contains(&me)
+                    && is_eager(image, topic, partition.replicas.len())
+                    && !image.directories.is_offline(topic.id, index, me)
+                    && self.opened(topic.id, index).is_none()
+                {
+                    missing.push((topic.clone(), index));
+                }
+            }
+        }
+        self.open_all_of(missing).await;
+    }
+
     fn has_on_disk(&self, topic: &TopicImage, index: PartitionIndex) -> bool {
         let found = self.directories.find(&super::name(topic, index));
         found.is_some_and(|found| found.topic_id == Some(topic.id))

@@ -20,10 +20,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// For an answer of the controller.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A leader's wish for a partition of a topic.
+type Wish = (Arc<Partition>, Proposal);
+
 /// Wishes that have not been sent yet.
 #[derive(Debug, Default)]
 pub(crate) struct Alters {
-    waiting: Mutex<HashMap<(Uuid, i32), (Arc<Partition>, Proposal)>>,
+    waiting: Mutex<HashMap<(Uuid, i32), Wish>>,
     news: Notify,
 }
 
@@ -49,7 +52,7 @@ pub(super) async fn run(node: Arc<Node>) {
             continue;
         }
         let epoch = around.metadata.broker_epoch();
-        let request = |(partition, proposal): &(Arc<Partition>, Proposal)| {
+        let request = |(partition, proposal): &Wish| {
             Request::AlterPartition(AlterPartition {
                 broker: around.me,
                 epoch,

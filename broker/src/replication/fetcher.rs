@@ -11,11 +11,13 @@ use aqueduct_protocol::messages::fetch_request::ReplicaState;
 use aqueduct_protocol::messages::fetch_response::PartitionData;
 use aqueduct_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use aqueduct_protocol::messages::{FetchRequest, FetchResponse, ListOffsetsRequest};
+use aqueduct_storage::Error;
 use tokio::time::Instant;
 
 use super::fetchers::{Feed, Fetchers, Wanted};
 use super::following::{Fetched, Followed};
 use super::session::{FetchSession, Key};
+use crate::api::own;
 use crate::fetch::session::Position;
 use crate::node::Node;
 use crate::peers::PeerError;
@@ -53,6 +55,8 @@ enum Outcome {
     /// Tried again after a pause.
     Later(&'static str),
     OutOfRange,
+    /// Its log has to be opened anew.
+    Broken,
 }
 
 pub(super) async fn run(node: Arc<Node>, fetchers: Arc<Fetchers>, feed: Arc<Feed>) {
@@ -199,6 +203,10 @@ impl Fetcher {
                     self.held.remove(&key);
                 }
                 Outcome::Later(why) => self.hold(key, why),
+                Outcome::Broken => {
+                    self.node.partitions.reopen(&wanted.partition);
+                    self.hold(key, "its log is to be recovered");
+                }
                 Outcome::OutOfRange => match self.repair(&wanted).await {
                     Ok(()) => {}
                     Err(error) => {
@@ -254,8 +262,7 @@ impl Fetcher {
             current_leader_epoch: epoch.0,
             timestamp,
         };
-        let topics =
-            vec![ListOffsetsTopic { name: (&*partition.topic).to_owned().into(), partitions: vec![asked] }];
+        let topics = vec![ListOffsetsTopic { name: own(&partition.topic), partitions: vec![asked] }];
         let replica_id = self.node.settings.node_id.0;
         let request = move |_| ListOffsetsRequest { replica_id, topics, ..Default::default() };
         let limit = self.node.settings.replication.socket_timeout;
@@ -293,6 +300,7 @@ fn apply(wanted: &Wanted, position: &Position, data: PartitionData) -> Outcome {
     };
     match followed {
         Followed::Done | Followed::Void => Outcome::Fine,
+        Followed::Failed(Error::Closed { .. }) => Outcome::Broken,
         Followed::Failed(error) => {
             tracing::error!(partition = %partition.name(), %error, "log cannot follow its leader");
             Outcome::Later("its log cannot be written to")

@@ -33,14 +33,21 @@ pub(super) enum Followed {
     Failed(Error),
 }
 
-impl From<Result<(), Error>> for Followed {
-    fn from(done: Result<(), Error>) -> Self {
+impl From<Result<Worked, Error>> for Followed {
+    fn from(done: Result<Worked, Error>) -> Self {
         match done {
-            Ok(()) => Self::Done,
-            Err(Error::FencedLeaderEpoch { .. } | Error::Closed { .. }) => Self::Void,
+            Ok(Worked::Done) => Self::Done,
+            Ok(Worked::Stale) | Err(Error::FencedLeaderEpoch { .. }) => Self::Void,
             Err(error) => Self::Failed(error),
         }
     }
+}
+
+/// What became of work on a log.
+enum Worked {
+    Done,
+    /// The log does not end any more where it did when the leader was asked.
+    Stale,
 }
 
 impl Partition {
@@ -48,7 +55,7 @@ impl Partition {
     pub(super) fn fetch_position(&self, epoch: LeaderEpoch, max_bytes: i32) -> Option<Position> {
         let role = self.role.load();
         let Role::Follower(follower) = &**role else { return None };
-        if follower.epoch != epoch || self.is_deleted() || self.is_offline() {
+        if follower.epoch != epoch || self.is_deleted() || self.is_offline() || self.is_held_back() {
             return None;
         }
         Some(self.on_log(|log| Position {
@@ -65,7 +72,7 @@ impl Partition {
     fn as_follower(
         self: &Arc<Self>,
         epoch: LeaderEpoch,
-        mut work: impl FnMut(&Log) -> Result<(), Error>,
+        mut work: impl FnMut(&Log) -> Result<Worked, Error>,
     ) -> Followed {
         let role = self.role.load_full();
         let Role::Follower(follower) = &*role else { return Followed::Void };
@@ -92,10 +99,13 @@ impl Partition {
         let mut rolled = false;
         let followed = self.as_follower(epoch, |log| {
             if log.log_end_offset() != fetched.offset {
-                return Err(Error::Closed { partition: self.name().clone() });
+                return Ok(Worked::Stale);
             }
             let (segments, before) = (log.segments(), log.high_watermark());
             if !fetched.records.is_empty() {
+                if self.throttled.read().as_follower {
+                    self.around.fetched.record(self.around.now_ms(), fetched.records.len());
+                }
                 append(log, &fetched.records, epoch, now_ms)?;
             }
             rolled = log.segments() > segments;
@@ -107,7 +117,7 @@ impl Partition {
             if mark > before {
                 self.wake_readers();
             }
-            Ok(())
+            Ok(Worked::Done)
         });
         if rolled {
             self.flush_closed();
@@ -124,7 +134,7 @@ impl Partition {
     ) -> Followed {
         self.as_follower(epoch, |log| {
             if log.log_end_offset() != asked {
-                return Err(Error::Closed { partition: self.name().clone() });
+                return Ok(Worked::Stale);
             }
             self.truncate(log, cut(log, at))
         })
@@ -142,13 +152,14 @@ impl Partition {
             Repair::StartAt(offset) => {
                 tracing::info!(partition = %self.name(), %offset, "log begins anew where the leader's does");
                 self.note_truncation(Offset(0));
-                log.truncate_fully_and_start_at(offset, self.clock().now_ms())
+                log.truncate_fully_and_start_at(offset, self.clock().now_ms())?;
+                Ok(Worked::Done)
             }
-            Repair::FetchAgain => Ok(()),
+            Repair::FetchAgain => Ok(Worked::Done),
         })
     }
 
-    fn truncate(&self, log: &Log, to: Offset) -> Result<(), Error> {
+    fn truncate(&self, log: &Log, to: Offset) -> Result<Worked, Error> {
         let (end, mark) = (log.log_end_offset(), log.high_watermark());
         if to < mark {
             tracing::warn!(partition = %self.name(), %to, %end, high_watermark = %mark,
@@ -157,7 +168,8 @@ impl Partition {
             tracing::info!(partition = %self.name(), %to, %end, "log is cut where the leader's history is another");
         }
         self.note_truncation(to);
-        log.truncate_to(to, self.clock().now_ms())
+        log.truncate_to(to, self.clock().now_ms())?;
+        Ok(Worked::Done)
     }
 
     fn note_truncation(&self, to: Offset) {

@@ -305,7 +305,6 @@ impl Leading {
     }
 
     /// Whether a follower is in the agreed set.
-    #[cfg(test)]
     pub fn is_in_sync(&self, id: BrokerId) -> bool {
         self.partition.isr.contains(&id)
     }
@@ -372,7 +371,7 @@ mod tests {
         assert!(alone.expand(BrokerId(2), Offset(10), BrokerEpoch(1), LIVE).is_some());
         assert!(alone.has_enough(two), "who joins counts");
         assert_eq!(mark(&alone, 12, two, 0), None, "but not before it is agreed on");
-        assert!(leading(&[1, 2]).may_append(Rules { min_isr: 9, ..RULES }) == false);
+        assert!(!leading(&[1, 2]).may_append(Rules { min_isr: 9, ..RULES }));
         assert!(leading(&[1, 2, 3]).may_append(Rules { min_isr: 9, ..RULES }), "no more than there are");
     }
 

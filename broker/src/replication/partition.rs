@@ -12,6 +12,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::leading::{Acknowledged, Answer, Leading, Proposal, Rules, Then};
 use super::role::{Follower, Leader, Role, RoleChange, RoleObserver, live};
+use super::throttle::Sides;
+use crate::config::TopicConfig;
 use crate::metadata::PartitionImage;
 use crate::partition::Partition;
 
@@ -143,6 +145,43 @@ impl Partition {
         let (end, before) = self.on_log(|log| (log.log_end_offset(), log.high_watermark()));
         let mark = leading.high_watermark(end, self.rules(), live, self.around.now_ms());
         mark.is_some_and(|mark| mark > before && self.on_log(|log| log.raise_high_watermark(mark)) > before)
+    }
+
+    /// Says which replicas are throttled.
+    pub fn set_throttled(&self, topic: &TopicConfig) {
+        let (index, me) = (self.name().partition.0, self.around.me.0);
+        *self.throttled.write() = Sides {
+            as_leader: topic.leader_throttled.names(index, me),
+            as_follower: topic.follower_throttled.names(index, me),
+        };
+    }
+
+    /// Whether a follower gets nothing now: it is not in sync, and copying is limited.
+    pub fn holds_back(&self, follower: BrokerId) -> bool {
+        if !self.throttled.read().as_leader || !self.around.sent.is_exceeded(self.around.now_ms()) {
+            return false;
+        }
+        let role = self.role.load();
+        let Role::Leader(leader) = &**role else { return false };
+        leader.state.lock().as_ref().is_some_and(|leading| !leading.is_in_sync(follower))
+    }
+
+    /// Takes note of what a follower was sent.
+    pub fn sent(&self, bytes: usize) {
+        if self.throttled.read().as_leader {
+            self.around.sent.record(self.around.now_ms(), bytes);
+        }
+    }
+
+    /// Whether this follower is not to fetch now.
+    pub(super) fn is_held_back(&self) -> bool {
+        if !self.throttled.read().as_follower || !self.around.fetched.is_exceeded(self.around.now_ms()) {
+            return false;
+        }
+        let image = self.around.metadata.image();
+        let topic = image.topic_by_id(self.topic_id);
+        let partition = topic.and_then(|topic| topic.partition(self.name().partition));
+        partition.is_some_and(|partition| !partition.isr.contains(&self.around.me))
     }
 
     /// Whether there are other replicas of what this node leads.

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::alter::Alters;
 use super::leading::{Leading, Rules};
+use super::throttle::Throttle;
 use crate::metadata::{BrokerEpoch, MetadataBackend, MetadataImage};
 use crate::partition::Partition;
 
@@ -95,6 +96,9 @@ pub(crate) struct Around {
     /// `replica.lag.time.max.ms`.
     pub lag_max_ms: i64,
     pub alters: Alters,
+    /// What throttled replicas are sent by the leaders here, and what the followers here fetch.
+    pub sent: Throttle,
+    pub fetched: Throttle,
     started: Instant,
     observers: RwLock<Vec<Arc<dyn RoleObserver>>>,
 }
@@ -107,8 +111,16 @@ impl std::fmt::Debug for Around {
 
 impl Around {
     pub fn new(me: BrokerId, metadata: Arc<dyn MetadataBackend>, lag_max_ms: i64) -> Arc<Self> {
-        let (started, observers) = (Instant::now(), RwLock::default());
-        Arc::new(Self { me, metadata, lag_max_ms, alters: Alters::default(), started, observers })
+        Arc::new(Self {
+            me,
+            metadata,
+            lag_max_ms,
+            alters: Alters::default(),
+            sent: Throttle::default(),
+            fetched: Throttle::default(),
+            started: Instant::now(),
+            observers: RwLock::default(),
+        })
     }
 
     /// Milliseconds of a clock that is never set.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::Uuid;
@@ -29,6 +30,9 @@ use crate::tasks::Tasks;
 pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// The topic that holds the state of transactions.
 pub(crate) const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+
+/// How long a request waits for the topics that are created for it; its client asks again.
+const CREATION: Duration = Duration::from_secs(5);
 
 /// One running node. Services are cheap handles; a component takes clones of those that it needs.
 pub(crate) struct Node {
@@ -78,7 +82,12 @@ impl Node {
     /// settings. What fails is logged: the client finds the topic missing still, and asks again.
     pub async fn create_missing_topics(&self, names: &[&str]) {
         let commands = names.iter().map(|name| self.creation(name)).collect();
-        for (name, outcome) in names.iter().zip(self.metadata.submit(commands).await) {
+        let submitted = tokio::time::timeout(CREATION, self.metadata.submit(commands));
+        let Ok(outcomes) = submitted.await else {
+            tracing::warn!(topics = ?names, "nobody has decided on topics that are missing");
+            return;
+        };
+        for (name, outcome) in names.iter().zip(outcomes) {
             match outcome {
                 Ok(_) => tracing::info!(topic = name, "topic created on demand"),
                 // Another client asked for it at the same moment.

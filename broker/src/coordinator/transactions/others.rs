@@ -39,12 +39,27 @@ pub(crate) trait Others: Send + Sync + 'static {
     ) -> Result<AddPartitionsToTxnResponse, PeerError>;
 }
 
-/// What a connection is for. A broker answers the requests of one in order, and both wait for replicas: neither is to wait
-/// for the other, as the one may be what the other waits for.
+/// Connections to a broker for each purpose.
+const WIDTH: u64 = 4;
+
+/// What a connection is for. A broker answers the requests of one in order, and all of these wait for replicas: transactions
+/// share few connections, but not one, and markers never wait for questions, as they may be what these wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Line {
-    Markers,
-    Partitions,
+    Markers(u64),
+    Partitions(u64),
+}
+
+impl Line {
+    fn of_markers(request: &WriteTxnMarkersRequest) -> Self {
+        let producer = request.markers.first().map_or(0, |marker| marker.producer_id);
+        Self::Markers(producer.unsigned_abs() % WIDTH)
+    }
+
+    fn of_partitions(request: &AddPartitionsToTxnRequest) -> Self {
+        let producer = request.transactions.first().map_or(0, |transaction| transaction.producer_id);
+        Self::Partitions(producer.unsigned_abs() % WIDTH)
+    }
 }
 
 /// Connections of their own to the brokers that are asked.
@@ -86,7 +101,7 @@ impl Others for Lines {
         to: BrokerId,
         request: WriteTxnMarkersRequest,
     ) -> Result<WriteTxnMarkersResponse, PeerError> {
-        self.call(to, Line::Markers, MARKERS_VERSION, request).await
+        self.call(to, Line::of_markers(&request), MARKERS_VERSION, request).await
     }
 
     async fn add_partitions(
@@ -94,6 +109,6 @@ impl Others for Lines {
         to: BrokerId,
         request: AddPartitionsToTxnRequest,
     ) -> Result<AddPartitionsToTxnResponse, PeerError> {
-        self.call(to, Line::Partitions, PARTITIONS_VERSION, request).await
+        self.call(to, Line::of_partitions(&request), PARTITIONS_VERSION, request).await
     }
 }

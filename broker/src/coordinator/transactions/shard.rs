@@ -181,7 +181,8 @@ async fn serve(
                     }
                 }
             }
-            Err(why) if why.is_passing() => backoff.tell(&why),
+            // A log that was lost while it was read may have been cut under the reader.
+            Err(why) if why.is_passing() || open().await.is_err() => backoff.tell(&why),
             Err(why) => {
                 error!(
                     %why,

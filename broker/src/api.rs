@@ -110,6 +110,7 @@ macro_rules! row {
 mod acls;
 mod add_offsets_to_txn;
 mod add_partitions_to_txn;
+mod add_raft_voter;
 mod alter_client_quotas;
 mod alter_configs;
 mod alter_partition_reassignments;
@@ -158,6 +159,8 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod raft_voters;
+mod remove_raft_voter;
 mod sasl_authenticate;
 mod sasl_handshake;
 mod shared;
@@ -169,6 +172,7 @@ mod update_features;
 mod view;
 mod write_txn_markers;
 
+use raft_voters::{AddRaftVoterRequest, RemoveRaftVoterRequest};
 pub(crate) use shared::own;
 pub(crate) use throttle::Throttle;
 use throttle::Work;
@@ -256,7 +260,40 @@ const MEMBER_APIS: &[Row] = &[
     },
 ];
 
-/// Which of them a listener of controllers serves.
+/// What only a member of a metadata quorum can do, by key.
+const QUORUM_APIS: &[Row] = &[
+    Row {
+        key: ApiKey::ADD_RAFT_VOTER,
+        name: "AddRaftVoter",
+        min: 0,
+        served: 0,
+        max: 1,
+        handle: |context, body| {
+            answer::<AddRaftVoterRequest, _, _>(context, body, add_raft_voter::handle, |response, pause| {
+                response.throttle_time_ms = pause;
+            })
+        },
+    },
+    Row {
+        key: ApiKey::REMOVE_RAFT_VOTER,
+        name: "RemoveRaftVoter",
+        min: 0,
+        served: 0,
+        max: 0,
+        handle: |context, body| {
+            answer::<RemoveRaftVoterRequest, _, _>(
+                context,
+                body,
+                remove_raft_voter::handle,
+                |response, pause| {
+                    response.throttle_time_ms = pause;
+                },
+            )
+        },
+    },
+];
+
+/// Which of those for clients a listener of controllers serves.
 const ON_CONTROLLERS: &[i16] = &[
     ApiKey::SASL_HANDSHAKE,
     ApiKey::API_VERSIONS,
@@ -288,10 +325,18 @@ pub(crate) fn find(key: i16) -> Option<&'static Row> {
     APIS.iter().find(|row| row.key == key)
 }
 
+/// What a listener of this node serves and advertises.
+pub(crate) fn served_on(node: &Node, listener: &str) -> impl Iterator<Item = &'static Row> {
+    APIS.iter().chain(QUORUM_APIS).filter(move |row| find_on(node, listener, row.key).is_some())
+}
+
 /// The row of an API on a listener of this node.
 pub(crate) fn find_on(node: &Node, listener: &str, key: i16) -> Option<&'static Row> {
     if key >= ApiKey::FIRST_PRIVATE {
         return MEMBER_APIS.iter().find(|row| row.key == key && node.is_of_members(listener));
+    }
+    if let Some(row) = QUORUM_APIS.iter().find(|row| row.key == key) {
+        return node.member.as_ref().map(|_| row);
     }
     if node.is_of_controllers(listener) && !ON_CONTROLLERS.contains(&key) {
         return None;

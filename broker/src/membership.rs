@@ -55,6 +55,8 @@ use transport::{Dialers, Wires};
 const DECIDE: Duration = Duration::from_secs(9);
 /// How long a change of members may take.
 const CHANGE: Duration = Duration::from_secs(9);
+/// A voter that lags by no more than this is taken to be running.
+const SMALL_LAG: u64 = 100;
 /// Between two attempts to join.
 const RETRY: Duration = Duration::from_millis(250);
 /// Between two looks whether this node is still a member.
@@ -213,7 +215,12 @@ impl Member {
                 () = tokio::time::sleep(LOOK) => {}
                 () = self.tasks.stopping() => return,
             }
-            if self.is_member(&self.status.borrow()) {
+            // Whoever was removed hears of no leader, and perhaps not of that.
+            let is_in_touch = {
+                let status = self.status.borrow();
+                self.is_member(&status) && status.leader.is_some()
+            };
+            if is_in_touch {
                 continue;
             }
             tokio::select! {
@@ -453,14 +460,19 @@ impl Member {
     }
 
     async fn remove_voter(&self, node: NodeId, directory: DirectoryId) -> Result<(), Failed> {
-        let (known, voters) = {
+        let (known, voters, last) = {
             let status = self.status.borrow();
-            (status.members.iter().find(|member| member.id == node).cloned(), status.voters().len())
+            let known = status.members.iter().find(|member| member.id == node).cloned();
+            (known, status.voters().len(), status.last)
         };
+        let end = known.as_ref().and_then(|known| known.replicated).unwrap_or(0);
+        let is_there = last.saturating_sub(end) <= SMALL_LAG;
         let refused = |code, why: String| Err(Failed::Refused(Rejection::new(code, why)));
         match known {
             Some(known) if known.votes && known.peer.directory == directory => match voters {
                 1 => refused(ErrorCode::InvalidRequest, "The last voter cannot be removed.".into()),
+                // One that is there goes on following, one that is gone is forgotten.
+                _ if is_there => changed(timeout(CHANGE, self.quorum.demote(node)).await),
                 _ => changed(timeout(CHANGE, self.quorum.remove(node)).await),
             },
             _ => refused(
@@ -517,11 +529,16 @@ fn configured(cluster: &ClusterSettings) -> Vec<(BrokerId, Peer)> {
 
 fn timing(cluster: &ClusterSettings) -> Timing {
     match cluster.fetch_timeout {
-        None => Timing::default(),
+        // A leader that is gone has been replaced after 800 ms: its lease of the longest time, then an election.
+        None => Timing {
+            election_min: Duration::from_millis(200),
+            election_max: Duration::from_millis(400),
+            ..Timing::default()
+        },
         Some(patience) => Timing {
-            heartbeat: (patience / 8).max(Duration::from_millis(2)),
-            election_min: (patience / 2).max(Duration::from_millis(5)),
-            election_max: patience.max(Duration::from_millis(10)),
+            heartbeat: (patience / 10).clamp(Duration::from_millis(1), Duration::from_millis(500)),
+            election_min: (patience / 4).max(Duration::from_millis(4)),
+            election_max: (patience / 2).max(Duration::from_millis(8)),
             ..Timing::default()
         },
     }

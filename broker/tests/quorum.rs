@@ -3,10 +3,15 @@
 
 mod common;
 
-use aqueduct_protocol::ids::BrokerId;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_protocol::ids::{BrokerId, Uuid};
 use aqueduct_protocol::messages::create_topics_request::CreatableTopic;
 use aqueduct_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
 use aqueduct_protocol::messages::{CreateTopicsRequest, DescribeQuorumRequest};
+use aqueduct_protocol::{ApiKey, Decode, DecodeError, Encode, EncodeError, Request};
+use bytes::{BufMut, Bytes, BytesMut};
 use common::Client;
 use common::cluster::{CLUSTER_ID, Cluster, Plan, format, refusal};
 
@@ -131,5 +136,139 @@ async fn nodes_that_do_not_belong_are_told_why() {
     format(&cluster.dir_of(wiped), wiped, CLUSTER_ID);
     let error = refusal(cluster.options(wiped)).await.to_string();
     assert!(error.contains("was it wiped"), "{error}");
+    cluster.stop_all().await;
+}
+
+/// A request of any API as bytes, and its answer.
+struct Raw<const KEY: i16>(Bytes);
+
+impl<const KEY: i16> Encode for Raw<KEY> {
+    fn encode(&self, out: &mut BytesMut, _: i16) -> Result<(), EncodeError> {
+        out.put_slice(&self.0);
+        Ok(())
+    }
+}
+
+impl<const KEY: i16> Decode for Raw<KEY> {
+    fn decode(bytes: &mut Bytes, _: i16) -> Result<Self, DecodeError> {
+        Ok(Self(std::mem::take(bytes)))
+    }
+}
+
+impl<const KEY: i16> Request for Raw<KEY> {
+    type Response = Self;
+    const API_KEY: i16 = KEY;
+    const NAME: &'static str = "Raw";
+    const MIN_VERSION: i16 = 0;
+    const MAX_VERSION: i16 = 0;
+    const FIRST_FLEXIBLE: i16 = if KEY < ApiKey::FIRST_PRIVATE { 0 } else { i16::MAX };
+}
+
+/// Voters with their directories, and observers, as the leader says.
+async fn described(client: &mut Client) -> (Vec<(i32, Uuid)>, Vec<i32>) {
+    let request = DescribeQuorumRequest {
+        topics: vec![TopicData {
+            topic_name: "__cluster_metadata".into(),
+            partitions: vec![PartitionData { partition_index: 0 }],
+        }],
+    };
+    let response = client.call(&request, 2).await;
+    let Some(topic) = response.topics.first() else { return Default::default() };
+    let quorum = &topic.partitions[0];
+    let voters = quorum.current_voters.iter().map(|voter| (voter.replica_id, voter.replica_directory_id));
+    (voters.collect(), quorum.observers.iter().map(|observer| observer.replica_id).collect())
+}
+
+/// Error code and text of a change of voters.
+fn changed(answer: &Bytes) -> (i16, String) {
+    (i16::from_be_bytes([answer[4], answer[5]]), String::from_utf8_lossy(&answer[6..]).into_owned())
+}
+
+async fn add_voter(client: &mut Client, id: i32, directory: Uuid) -> (i16, String) {
+    let mut body = BytesMut::new();
+    body.put_u8(0);
+    body.put_i32(30_000);
+    body.put_i32(id);
+    body.put_slice(&directory.0);
+    body.put_slice(&[1, 0]);
+    changed(&client.call(&Raw::<{ ApiKey::ADD_RAFT_VOTER }>(body.freeze()), 0).await.0)
+}
+
+async fn remove_voter(client: &mut Client, id: i32, directory: Uuid) -> (i16, String) {
+    let mut body = BytesMut::new();
+    body.put_u8(0);
+    body.put_i32(id);
+    body.put_slice(&directory.0);
+    body.put_u8(0);
+    changed(&client.call(&Raw::<{ ApiKey::REMOVE_RAFT_VOTER }>(body.freeze()), 0).await.0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn voters_come_and_go_while_the_cluster_runs() {
+    let cluster = Cluster::start(Plan::combined(3)).await;
+    let leader = cluster.controller().await;
+    let (other, gone) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    let mut client = cluster.client(other).await;
+    let (voters, _) = described(&mut client).await;
+    let directory = voters.iter().find(|(id, _)| *id == gone).unwrap().1;
+
+    assert_eq!(add_voter(&mut client, gone, directory).await.0, 126, "it votes already");
+    assert_eq!(remove_voter(&mut client, gone, Uuid([9; 16])).await.0, 127, "another directory");
+    let removed = remove_voter(&mut client, gone, directory).await;
+    assert_eq!(removed.0, 0, "{removed:?}");
+    let (voters, observers) = described(&mut client).await;
+    assert!(voters.len() == 2 && observers == [gone], "{voters:?} {observers:?}");
+    create(&mut cluster.client(gone).await, "t", 3).await;
+    cluster.until_all("the topic", |image| image.topic("t").is_some()).await;
+
+    let added = add_voter(&mut client, gone, Uuid([9; 16])).await;
+    assert_eq!(added.0, 125, "{added:?}");
+    let added = add_voter(&mut client, gone, directory).await;
+    assert_eq!(added.0, 0, "{added:?}");
+    assert_eq!(described(&mut client).await.0.len(), 3);
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_authenticate_and_only_they_speak_to_controllers() {
+    let jaas = "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"node\" \
+                password=\"n\" user_node=\"n\" user_other=\"o\";";
+    let plan = Plan::controllers(1)
+        .brokers(2)
+        .set("listener.security.protocol.map", "PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT");
+    let plan = ["sasl.mechanism.inter.broker.protocol", "sasl.mechanism.controller.protocol"]
+        .into_iter()
+        .fold(plan, |plan, key| plan.set(key, "PLAIN"))
+        .set("sasl.enabled.mechanisms", "PLAIN")
+        .set("listener.name.plaintext.plain.sasl.jaas.config", jaas)
+        .set("listener.name.controller.plain.sasl.jaas.config", jaas)
+        .set("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer")
+        .set("super.users", "User:node");
+    let cluster = Cluster::start(plan).await;
+    cluster.until_all("two live brokers", |image| (2..=3).all(|id| image.is_live(BrokerId(id)))).await;
+
+    let address = cluster.node(1).address().to_string();
+    let user = |name: &str, password: &str| {
+        let jaas = format!(
+            "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"{name}\" password=\"{password}\";"
+        );
+        let properties = [
+            ("bootstrap.servers", address.as_str()),
+            ("security.protocol", "SASL_PLAINTEXT"),
+            ("sasl.mechanism", "PLAIN"),
+            ("sasl.jaas.config", &jaas),
+        ];
+        Arc::new(aqueduct_client::ClientConfig::from_properties(properties).unwrap().0)
+    };
+    let limit = Duration::from_secs(30);
+    let ask = || Raw::<{ ApiKey::ASK_CONTROLLER }>(Bytes::from_static(b"nonsense"));
+    let message = || Raw::<{ ApiKey::QUORUM_MESSAGE }>(Bytes::from_static(b"nonsense"));
+    let code = |answer: &Bytes| i16::from_be_bytes([answer[0], answer[1]]);
+    let other = aqueduct_client::Connection::open(address.clone(), user("other", "o")).await.unwrap();
+    assert_eq!(code(&other.call(0, |_| ask(), limit).await.unwrap().0), 31);
+    assert_eq!(code(&other.call(0, |_| message(), limit).await.unwrap().0), 31);
+    let node = aqueduct_client::Connection::open(address.clone(), user("node", "n")).await.unwrap();
+    assert_eq!(code(&node.call(0, |_| ask(), limit).await.unwrap().0), 42, "what it asks cannot be read");
+    assert!(aqueduct_client::Connection::open(address.clone(), user("other", "wrong")).await.is_err());
     cluster.stop_all().await;
 }

@@ -86,6 +86,9 @@ pub trait MetadataQuorum: Send + Sync {
     /// Gives an observer a vote. Refused while it lags: the quorum would have to wait for it.
     async fn add_voter(&self, id: NodeId) -> Result<(), ChangeError>;
 
+    /// Takes a voter's vote away; it goes on following.
+    async fn demote(&self, id: NodeId) -> Result<(), ChangeError>;
+
     /// Removes a member, voter or not.
     async fn remove(&self, id: NodeId) -> Result<(), ChangeError>;
 
@@ -307,6 +310,10 @@ impl MetadataQuorum for Quorum {
             )));
         }
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true).await
+    }
+
+    async fn demote(&self, id: NodeId) -> Result<(), ChangeError> {
+        self.change(ChangeMembers::RemoveVoters(BTreeSet::from([id])), true).await
     }
 
     async fn remove(&self, id: NodeId) -> Result<(), ChangeError> {

@@ -8,7 +8,7 @@ use aqueduct_protocol::messages::api_versions_response::{
 use aqueduct_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{APIS, Context, find_on};
+use super::{Context, served_on};
 use crate::metadata::MetadataImage;
 use crate::metadata::features::{FEATURES, Feature};
 
@@ -62,8 +62,7 @@ pub(crate) async fn handle(context: Context, request: ApiVersionsRequest) -> Api
 fn advertised(context: &Context) -> Vec<ApiVersion> {
     let version =
         |row: &super::Row| ApiVersion { api_key: row.key, min_version: row.min, max_version: row.max };
-    let served = |row: &&super::Row| find_on(&context.node, &context.client.listener, row.key).is_some();
-    APIS.iter().filter(served).map(version).collect()
+    served_on(&context.node, &context.client.listener).map(version).collect()
 }
 
 /// Versions from which a level of 0 may be named; older clients take it for damage.

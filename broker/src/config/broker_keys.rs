@@ -48,7 +48,7 @@ pub const KEYS: &[Key] = &[
     unset("inter.broker.listener.name", Text, Any, "Listener that brokers use among themselves."),
     fixed("controller.quorum.voters", List, "", Any, "The first members of the metadata quorum, ID@HOST:PORT with commas between them. With this node alone the node is a cluster by itself."),
     fixed("controller.quorum.bootstrap.servers", List, "", Any, "Controllers to ask who leads the quorum, HOST:PORT with commas between them; for nodes that join one that is there."),
-    fixed("controller.quorum.fetch.timeout.ms", Int, "2000", AtLeast(10), "A controller that has not heard of the leader for so long stands for election. Where it is not set 400 to 800 ms."),
+    fixed("controller.quorum.fetch.timeout.ms", Int, "2000", AtLeast(10), "A controller that has not heard of the leader for so long stands for election. Where it is not set 600 to 800 ms."),
     fixed("broker.heartbeat.interval.ms", Int, "2000", AtLeast(1), "Time between two heartbeats of a broker to the controller."),
     fixed("broker.session.timeout.ms", Int, "9000", AtLeast(1), "A broker that was not heard of for so long is fenced."),
     fixed("initial.broker.registration.timeout.ms", Int, "60000", AtLeast(1), "How long the controller may turn down a starting broker before it gives up."),

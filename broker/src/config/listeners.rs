@@ -55,8 +55,9 @@ pub struct Listeners {
     pub bound: Vec<Listener>,
     /// What clients are told; the port is 0 where the bound port is to be told. May lack some of `bound`.
     pub advertised: Vec<Listener>,
-    /// Name of the one that brokers use among themselves; empty where this node has none for clients.
+    /// Name of the one that brokers use among themselves, and what it speaks.
     pub inter_broker: String,
+    pub inter_broker_protocol: SecurityProtocol,
     /// Those of the controller, in the order of the file. Opened by members of a quorum only.
     pub controllers: Vec<Listener>,
     /// What the listeners of controllers speak, wherever they are: that of the first name.
@@ -78,7 +79,8 @@ impl Listeners {
             Some(name) => reader.controller_protocol(name)?,
             None => SecurityProtocol::Plaintext,
         };
-        Ok(Self { bound, advertised, inter_broker, controllers, controller_protocol })
+        let inter_broker_protocol = reader.protocol(&inter_broker)?.unwrap_or(SecurityProtocol::Plaintext);
+        Ok(Self { bound, advertised, inter_broker, inter_broker_protocol, controllers, controller_protocol })
     }
 }
 
@@ -217,7 +219,9 @@ impl Reader<'_> {
     fn inter_broker(&self, advertised: &[Listener]) -> Result<String, ConfigError> {
         const KEY: &str = "inter.broker.listener.name";
         if advertised.is_empty() {
-            return Ok(String::new());
+            // A controller, which sends to brokers that follow the quorum by this listener of theirs.
+            let named = self.0.get(KEY).or_else(|| self.0.get("security.inter.broker.protocol"));
+            return Ok(named.map_or("PLAINTEXT", str::trim).to_ascii_uppercase());
         }
         let protocol = self.0.get("security.inter.broker.protocol").map(str::trim);
         let named = |name: &str| advertised.iter().find(|listener| listener.name.eq_ignore_ascii_case(name));

@@ -26,9 +26,10 @@ pub(super) struct Dialers {
 impl Dialers {
     pub fn new(live: &Arc<LiveSettings>, settings: &ClusterSettings) -> Self {
         let listeners = &live.current().listeners;
-        let inter_broker = listeners.bound.iter().find(|listener| listener.name == listeners.inter_broker);
-        let inter_broker =
-            inter_broker.cloned().unwrap_or_else(|| Listener::unbound(&listeners.inter_broker));
+        let inter_broker = Listener {
+            protocol: listeners.inter_broker_protocol,
+            ..Listener::unbound(&listeners.inter_broker)
+        };
         let controller = settings.controller_listener.clone();
         Self {
             controller_listener: controller.name.clone(),

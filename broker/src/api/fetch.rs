@@ -36,6 +36,9 @@ const CODE_SINCE: i16 = 7;
 const RACKS_SINCE: i16 = 11;
 /// Versions from which the answer says who leads instead.
 const LEADERS_SINCE: i16 = 16;
+/// What is committed a follower hears of so soon without a record to go with it. Where records keep coming that is for
+/// nothing.
+const NEWS_WITHIN: Duration = Duration::from_millis(20);
 const READ_UNCOMMITTED: i8 = 0;
 const READ_COMMITTED: i8 = 1;
 
@@ -183,6 +186,7 @@ async fn read_or_wait(
     max_wait: Duration,
 ) -> (Reader, Vec<Outcome>) {
     let deadline = Instant::now() + max_wait;
+    let mut news_by = None;
     loop {
         let (outcomes, bytes);
         (reader, outcomes, bytes) = read(reader).await;
@@ -190,7 +194,11 @@ async fn read_or_wait(
             || bytes >= min_bytes
             || !reader.targets.iter().any(|target| target.partition.is_ok())
             || outcomes.iter().any(Outcome::ends_the_wait);
-        if at_once || Instant::now() >= deadline {
+        if news_by.is_none() && outcomes.iter().any(Outcome::is_news) {
+            news_by = Some(Instant::now() + NEWS_WITHIN);
+        }
+        let until = news_by.map_or(deadline, |by| deadline.min(by));
+        if at_once || Instant::now() >= until {
             return (reader, outcomes);
         }
         let waiter = Waiter::new((min_bytes - bytes) as i64);
@@ -201,7 +209,7 @@ async fn read_or_wait(
         }
         let parked = context.node.metrics.fetches_parked.park();
         let woken = tokio::select! {
-            woken = timeout_at(deadline, waiter.woken()) => woken.is_ok(),
+            woken = timeout_at(until, waiter.woken()) => woken.is_ok(),
             () = context.node.tasks.stopping() => false,
         };
         drop((waiting, parked));

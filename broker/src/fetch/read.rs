@@ -299,7 +299,12 @@ impl Outcome {
 
     /// Whether the client must hear of it at once. A partition that is not there next to one that is does not count.
     pub fn ends_the_wait(&self) -> bool {
-        (self.is_error() && !self.is_unknown()) || self.is_gone || self.is_news || self.is_redirected()
+        (self.is_error() && !self.is_unknown()) || self.is_gone || self.is_redirected()
+    }
+
+    /// Whether more is committed than the follower that reads knows.
+    pub fn is_news(&self) -> bool {
+        self.is_news
     }
 
     fn is_redirected(&self) -> bool {

@@ -69,7 +69,7 @@ fn replicas(node: &Node, text: &mut Text) {
     let effective = node.effective(&image);
     let id = node.settings.node_id;
     let (mut leaders, mut replicas, mut under_replicated) = (0, 0, 0);
-    let (mut under_min, mut at_min, mut offline) = (0, 0, 0);
+    let (mut under_min, mut at_min, mut offline, mut reassigning) = (0, 0, 0, 0);
     let row = crate::config::topic_keys::find("min.insync.replicas").expect("a key of the table");
     for topic in image.topics() {
         let min = effective.topic_value(&topic.name, row).0.trim().parse::<usize>().unwrap_or(1);
@@ -91,6 +91,7 @@ fn replicas(node: &Node, text: &mut Text) {
             under_replicated += u64::from(partition.isr.len() < partition.replicas.len());
             under_min += u64::from(partition.isr.len() < min);
             at_min += u64::from(partition.isr.len() == min);
+            reassigning += u64::from(image.partition_state(topic.id, index).is_reassigning());
         }
     }
     let mut gauge = |name: &str, doc: &str, value: u64| {
@@ -111,7 +112,17 @@ fn replicas(node: &Node, text: &mut Text) {
         under_min,
     );
     gauge("AtMinIsrPartitionCount", "Partitions with just min.insync.replicas in-sync replicas", at_min);
-    gauge("ReassigningPartitions", "Partitions that are being moved between brokers", 0);
+    gauge("ReassigningPartitions", "Partitions that are being moved between brokers", reassigning);
+    let around = node.partitions.around();
+    for (name, doc, count) in [
+        ("IsrShrinks", "Times that a leader asked for a smaller in-sync set", &around.shrinks),
+        ("IsrExpands", "Times that a leader asked for a larger in-sync set", &around.expands),
+    ] {
+        let help = format!("kafka.server:type=ReplicaManager,name={name}PerSec. {doc}");
+        let family = format!("kafka_server_replicamanager_{}", name.to_ascii_lowercase());
+        text.family(&family, "counter", &help);
+        text.sample("", &[], count.load(std::sync::atomic::Ordering::Relaxed) as f64);
+    }
     let all = node.partitions.directories().len();
     // What is not told yet is not known to have failed.
     let online = image.directories.online(id).map_or(all, |online| online.len());

@@ -235,6 +235,7 @@ impl Partition {
         }
         leader.progress.notify_waiters();
         if let Some(wish) = wish {
+            self.around.expands.fetch_add(1, AcqRel);
             tracing::info!(partition = %self.name(), follower = %ack.follower, "follower has caught up and is to be in sync");
             self.around.alters.push(self, wish);
         }
@@ -252,6 +253,7 @@ impl Partition {
             None => return,
         };
         if let Some(wish) = wish {
+            self.around.shrinks.fetch_add(1, AcqRel);
             tracing::info!(partition = %self.name(), isr = ?wish.isr, "followers lag behind and are not to be in sync");
             self.around.alters.push(self, wish);
         }

@@ -1,6 +1,7 @@
 //! What this node is to a partition, and who wants to hear of it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, Offset};
@@ -99,6 +100,9 @@ pub(crate) struct Around {
     /// What throttled replicas are sent by the leaders here, and what the followers here fetch.
     pub sent: Throttle,
     pub fetched: Throttle,
+    /// How often leaders here have asked for smaller and for larger in-sync sets.
+    pub shrinks: AtomicU64,
+    pub expands: AtomicU64,
     started: Instant,
     observers: RwLock<Vec<Arc<dyn RoleObserver>>>,
 }
@@ -118,6 +122,8 @@ impl Around {
             alters: Alters::default(),
             sent: Throttle::default(),
             fetched: Throttle::default(),
+            shrinks: AtomicU64::new(0),
+            expands: AtomicU64::new(0),
             started: Instant::now(),
             observers: RwLock::default(),
         })

@@ -105,7 +105,9 @@ impl Herder {
         let tasks = status.tasks.iter().map(|task| {
             let id = TaskId::new(name, task.id);
             let counters = running.iter().find(|(other, _)| *other == id).map(|(_, counters)| &**counters);
-            let known = counters.filter(|_| task.state.worker_id == environment.worker_id);
+            // A task says that it runs when it has started; until then its last owner has the last word.
+            let is_here = task.state.worker_id == environment.worker_id || task.state.state == "UNASSIGNED";
+            let known = counters.filter(|_| is_here);
             match (known, task.state.state) {
                 (Some(counters), state) if state != "FAILED" => {
                     here(task.id, state, &environment.worker_id, counters, limit)
@@ -311,9 +313,14 @@ fn causes(trace: &str) -> String {
 fn elsewhere(name: &str, id: u32, state: &'static str, worker: &str, own: &str) -> TaskExplanation {
     let is_here = worker == own || state == "UNASSIGNED";
     let doing = match state {
-        "UNASSIGNED" => "no worker runs it; a rebalance gives it to one, at the latest after scheduled.rebalance.max.delay.ms".to_owned(),
+        "UNASSIGNED" => format!(
+            "no worker has said that it runs it: one may be starting it, which GET /connectors/{name}/explain there tells, or a \
+             rebalance gives it to one, at the latest after scheduled.rebalance.max.delay.ms"
+        ),
         _ if is_here => "about to start or to stop".to_owned(),
-        _ => format!("it runs on the worker {worker}, which knows more: GET /connectors/{name}/explain there"),
+        _ => {
+            format!("it runs on the worker {worker}, which knows more: GET /connectors/{name}/explain there")
+        }
     };
     TaskExplanation {
         id,

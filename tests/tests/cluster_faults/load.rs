@@ -68,11 +68,17 @@ pub struct Pauses {
     pub longest: Duration,
 }
 
+/// A pause that is worth a line.
+const LONG: Duration = Duration::from_secs(5);
+
 impl Pauses {
     fn acknowledged(&mut self) {
         let now = Instant::now();
         if let Some(last) = self.last.replace(now) {
             self.longest = self.longest.max(now - last);
+            if now - last > LONG {
+                println!("nothing was acknowledged for {:?} until now", now - last);
+            }
         }
     }
 }

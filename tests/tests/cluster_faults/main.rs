@@ -2,7 +2,8 @@
 //! off from each other at random: no acknowledged record is lost, none comes twice or out of order, nobody sees part of a
 //! transaction, no end of a partition moves back, and the group skips nothing.
 //!
-//! `FAULT_SEED` repeats a run, `FAULT_SECONDS` makes it longer; `cargo xtask faults --cluster` sets them.
+//! `FAULT_SEED` repeats a run, `FAULT_SECONDS` makes it longer; `cargo xtask faults --cluster` sets them. With
+//! `FAULT_KEEP=1` the files of the nodes are left behind where it fails.
 
 mod ledger;
 mod load;
@@ -50,7 +51,11 @@ fn run(kind: Kind) -> Result<()> {
         check(&load, &records, &committed, kind, seed, &counts)
     });
     runtime.shutdown_timeout(Duration::from_secs(10));
-    result.with_context(|| format!("{kind:?}, FAULT_SEED={seed}\n{}", cluster.logs()))
+    let Err(error) = result else { return Ok(()) };
+    let logs = cluster.logs();
+    let kept =
+        number("FAULT_KEEP").map(|_| format!("\nthe nodes' files are in {}", cluster.keep().display()));
+    Err(error.context(format!("{kind:?}, FAULT_SEED={seed}\n{logs}{}", kept.unwrap_or_default())))
 }
 
 fn check(

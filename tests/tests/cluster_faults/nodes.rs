@@ -91,6 +91,13 @@ impl Cluster {
         self.switch.cut(from, to, is_cut)
     }
 
+    /// Ends the nodes and leaves their files behind.
+    pub fn keep(self) -> PathBuf {
+        let Self { dir, processes, .. } = self;
+        drop(processes);
+        dir.keep()
+    }
+
     /// The end of each node's log.
     pub fn logs(&self) -> String {
         let tail =

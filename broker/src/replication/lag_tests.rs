@@ -39,7 +39,9 @@ async fn hold_still(cluster: &Cluster, id: i32, topic: Uuid) -> mpsc::Sender<()>
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn who_lags_leaves_the_in_sync_set_and_comes_back() {
-    let cluster = Cluster::start(Plan::combined(3).set("replica.lag.time.max.ms", "1500")).await;
+    // Nobody is to be taken for dead on a busy machine.
+    let plan = Plan::combined(3).set("broker.session.timeout.ms", "60000");
+    let cluster = Cluster::start(plan.set("replica.lag.time.max.ms", "1500")).await;
     let wanted =
         CreatableTopic { name: "t".into(), num_partitions: 1, replication_factor: 3, ..Default::default() };
     let request = CreateTopicsRequest { topics: vec![wanted], timeout_ms: 30_000, ..Default::default() };

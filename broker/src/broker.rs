@@ -110,9 +110,8 @@ impl Broker {
             tokio::task::spawn_blocking(move || open(&opening)).await.map_err(|_| Error::Interrupted)??;
         let metadata: Arc<dyn MetadataBackend> = Arc::new(metadata);
         let broker = broker_image(&settings, &doors);
-        match metadata.submit(vec![Command::RegisterBroker(broker)]).await.pop() {
-            Some(Err(error)) => return Err(error.into()),
-            _ => {}
+        if let Some(Err(error)) = metadata.submit(vec![Command::RegisterBroker(broker)]).await.pop() {
+            return Err(error.into());
         }
         let live = Arc::new(LiveSettings::new(settings.clone()));
         live.refresh(&metadata.image());
@@ -190,10 +189,8 @@ impl Broker {
         node.tasks.spawn(network::watch(ways, node.clone()));
         node.tasks.spawn(member.clone().stay());
         start_services(&node);
-        if cluster.is_broker
-            && let Err(error) = member.take_part().await
-        {
-            return Err(error);
+        if cluster.is_broker {
+            member.take_part().await?;
         }
         Ok(Handle { addresses, node })
     }
@@ -394,9 +391,15 @@ impl Handle {
         self.node.tasks.stopping().await;
     }
 
-    /// Resolves when the node cannot go on: no log directory is left.
+    /// Resolves when the node cannot go on: no log directory is left, or its part of the metadata quorum has failed.
     pub async fn failed(&self) {
-        self.node.partitions.lost().await;
+        match &self.node.member {
+            Some(member) => tokio::select! {
+                () = self.node.partitions.lost() => {}
+                () = member.failed() => {}
+            },
+            None => self.node.partitions.lost().await,
+        }
     }
 
     /// Stops: requests in progress are answered, connections closed, logs flushed and closed. Returns when all is on

@@ -13,9 +13,12 @@
 //! - `wire`, `message`: what nodes say to each other, as bounded bytes.
 //! - `transport`: messages of the quorum; `controllers`: who is the active controller.
 //! - `backend`: the metadata as handlers see it; `lifecycle`: the broker's registration.
+//! - `changes`: members that come and go; `addresses`: where they are reached.
 //! - `describe`: the quorum as DescribeQuorum shows it.
 
+mod addresses;
 mod backend;
+mod changes;
 mod controllers;
 pub(crate) mod describe;
 mod lifecycle;
@@ -23,21 +26,18 @@ pub(crate) mod message;
 mod transport;
 mod wire;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aqueduct_protocol::error_code::ErrorCode;
-use aqueduct_protocol::ids::{BrokerId, Uuid};
+use aqueduct_protocol::ids::Uuid;
 use aqueduct_protocol::messages::DescribeQuorumResponse;
-use aqueduct_quorum::{
-    ChangeError, Directory, DirectoryId, MetadataQuorum, NodeId, Options, Peer, Quorum, Status, Timing,
-};
+use aqueduct_quorum::{Directory, DirectoryId, MetadataQuorum, NodeId, Options, Peer, Quorum, Status};
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use crate::config::{Address, ClusterSettings, LiveSettings, Settings};
+use crate::config::{ClusterSettings, LiveSettings, Settings};
 use crate::controller::{ControllerSettings, Registration};
 use crate::error::Error;
 use crate::metadata::{LocalMetadata, MetadataBackend, MetadataError, MetadataImage, Rejection};
@@ -45,7 +45,9 @@ use crate::network::Door;
 use crate::node::random_uuid;
 use crate::replicated::{ImageCell, ImageMachine, QuorumMetadata};
 use crate::tasks::Tasks;
+use addresses::{configured, own_peer, timing, voters};
 use backend::MemberMetadata;
+use changes::Failed;
 use controllers::Controllers;
 use lifecycle::{Lifecycle, REPEAT};
 use message::{Answer, Answered, Asked, Leader, Sender, Wish};
@@ -53,10 +55,6 @@ use transport::{Dialers, Wires};
 
 /// How long the controller of this node is given to decide on what another node asks.
 const DECIDE: Duration = Duration::from_secs(9);
-/// How long a change of members may take.
-const CHANGE: Duration = Duration::from_secs(9);
-/// A voter that lags by no more than this is taken to be running.
-const SMALL_LAG: u64 = 100;
 /// Between two attempts to join.
 const RETRY: Duration = Duration::from_millis(250);
 /// Between two looks whether this node is still a member.
@@ -270,6 +268,16 @@ impl Member {
         }
     }
 
+    /// Resolves when this node's part of the quorum has failed, because its disk did or holds what it does not understand.
+    pub async fn failed(&self) {
+        let mut status = self.status.clone();
+        let why = match status.wait_for(|now| now.failure.is_some()).await {
+            Ok(now) if !self.tasks.is_stopping() => now.failure.clone().unwrap_or_default(),
+            _ => std::future::pending().await,
+        };
+        tracing::error!(why, "this node's part of the metadata quorum has failed: the node stops");
+    }
+
     /// Answers a message of another member's quorum.
     pub async fn serve(&self, request: Bytes) -> Bytes {
         self.quorum.serve(request).await
@@ -312,14 +320,25 @@ impl Member {
         if self.status.borrow().active_epoch.is_none() {
             return Answered::NotController(self.leader());
         }
-        let node = asked.sender.node;
-        let changed = match asked.wish {
-            Wish::Decide(requests) => return self.decide(requests).await,
-            Wish::Describe => return self.described(),
-            Wish::Observe(peer) => self.observe(node, peer).await,
+        match asked.wish {
+            Wish::Decide(requests) => self.decide(requests).await,
+            Wish::Describe => self.described(),
+            Wish::Observe(peer) => self.answered(self.observe(asked.sender.node, peer).await),
+            change => self.change_here(change).await,
+        }
+    }
+
+    /// Changes who votes.
+    async fn change_here(&self, wish: Wish) -> Answered {
+        let changed = match wish {
             Wish::AddVoter { node, directory } => self.add_voter(node, directory).await,
             Wish::RemoveVoter { node, directory } => self.remove_voter(node, directory).await,
+            _ => Err(Failed::NotLeader),
         };
+        self.answered(changed)
+    }
+
+    fn answered(&self, changed: Result<(), Failed>) -> Answered {
         match changed {
             Ok(()) => Answered::Done,
             Err(Failed::NotLeader) => Answered::NotController(self.leader()),
@@ -386,21 +405,10 @@ impl Member {
         let none = |why: String| Rejection::new(ErrorCode::RequestTimedOut, why);
         let asked = async {
             loop {
-                let answered = match self.status.borrow().active_epoch.is_some() {
-                    true => None,
-                    false => Some(()),
-                };
-                let answered = match answered {
-                    None => {
-                        let status = self.status.borrow().id;
-                        let sender = Sender {
-                            cluster_id: self.cluster_id.clone(),
-                            node: status,
-                            directory: self.own.directory,
-                        };
-                        Ok(self.carry_out(Asked { sender, wish: wish.clone() }).await)
-                    }
-                    Some(()) => self.metadata.controllers.ask(&wish).await,
+                let is_here = self.status.borrow().active_epoch.is_some();
+                let answered = match is_here {
+                    true => Ok(self.change_here(wish.clone()).await),
+                    false => self.metadata.controllers.ask(&wish).await,
                 };
                 match answered {
                     Ok(Answered::Done) => return Ok(()),
@@ -415,154 +423,4 @@ impl Member {
             .await
             .unwrap_or_else(|_| Err(none("no leader has changed the voters in time".into())))
     }
-
-    /// Lets a node follow; one that comes back with another address or disk takes the place of what it was.
-    async fn observe(&self, node: NodeId, peer: Peer) -> Result<(), Failed> {
-        let known = self.status.borrow().members.iter().find(|member| member.id == node).cloned();
-        if let Some(known) = known {
-            if known.peer == peer || known.votes {
-                return Ok(());
-            }
-            changed(timeout(CHANGE, self.quorum.remove(node)).await)?;
-        }
-        tracing::info!(node, host = peer.host, port = peer.port, "a node follows the metadata quorum");
-        changed(timeout(CHANGE, self.quorum.add_observer(node, peer)).await)
-    }
-
-    async fn add_voter(&self, node: NodeId, directory: DirectoryId) -> Result<(), Failed> {
-        let known = self.status.borrow().members.iter().find(|member| member.id == node).cloned();
-        let refused = |code, why: String| Err(Failed::Refused(Rejection::new(code, why)));
-        match known {
-            Some(known) if known.votes => refused(
-                ErrorCode::DuplicateVoter,
-                format!("The voter id for node {node} is already part of the set of voters."),
-            ),
-            None => refused(
-                ErrorCode::InvalidRequest,
-                format!(
-                    "Node {node} does not follow the quorum yet: start it with the role controller first"
-                ),
-            ),
-            Some(known) if known.peer.directory != directory => refused(
-                ErrorCode::InvalidVoterKey,
-                format!(
-                    "Node {node} follows with the directory {}, not {}",
-                    Uuid(known.peer.directory.0),
-                    Uuid(directory.0)
-                ),
-            ),
-            Some(known) if known.peer.listener != self.settings.controller_listener.name => refused(
-                ErrorCode::InvalidRequest,
-                format!("Node {node} is no controller: its process.roles has no controller"),
-            ),
-            Some(_) => changed(timeout(CHANGE, self.quorum.add_voter(node)).await),
-        }
-    }
-
-    async fn remove_voter(&self, node: NodeId, directory: DirectoryId) -> Result<(), Failed> {
-        let (known, voters, last) = {
-            let status = self.status.borrow();
-            let known = status.members.iter().find(|member| member.id == node).cloned();
-            (known, status.voters().len(), status.last)
-        };
-        let end = known.as_ref().and_then(|known| known.replicated).unwrap_or(0);
-        let is_there = last.saturating_sub(end) <= SMALL_LAG;
-        let refused = |code, why: String| Err(Failed::Refused(Rejection::new(code, why)));
-        match known {
-            Some(known) if known.votes && known.peer.directory == directory => match voters {
-                1 => refused(ErrorCode::InvalidRequest, "The last voter cannot be removed.".into()),
-                // One that is there goes on following, one that is gone is forgotten.
-                _ if is_there => changed(timeout(CHANGE, self.quorum.demote(node)).await),
-                _ => changed(timeout(CHANGE, self.quorum.remove(node)).await),
-            },
-            _ => refused(
-                ErrorCode::VoterNotFound,
-                format!("No voter {node} with the directory {} is part of the quorum.", Uuid(directory.0)),
-            ),
-        }
-    }
-}
-
-/// Why the members stayed as they were.
-enum Failed {
-    NotLeader,
-    Refused(Rejection),
-}
-
-fn changed(done: Result<Result<(), ChangeError>, tokio::time::error::Elapsed>) -> Result<(), Failed> {
-    match done {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(ChangeError::NotLeader { .. })) => Err(Failed::NotLeader),
-        Ok(Err(error @ ChangeError::InProgress)) => {
-            Err(Failed::Refused(Rejection::new(ErrorCode::RequestTimedOut, error.to_string())))
-        }
-        Ok(Err(error)) => Err(Failed::Refused(Rejection::new(ErrorCode::InvalidRequest, error.to_string()))),
-        Err(_) => {
-            let why = "the change of members was not agreed on in time";
-            Err(Failed::Refused(Rejection::new(ErrorCode::RequestTimedOut, why)))
-        }
-    }
-}
-
-fn peer_at(cluster: &ClusterSettings, address: &Address) -> Peer {
-    Peer {
-        directory: DirectoryId::UNKNOWN,
-        listener: cluster.controller_listener.name.clone(),
-        host: address.host.clone(),
-        port: address.port,
-    }
-}
-
-fn voters(cluster: &ClusterSettings) -> BTreeMap<NodeId, Peer> {
-    let voters = cluster.voters.iter();
-    voters
-        .filter_map(|(id, address)| Some((NodeId::try_from(*id).ok()?, peer_at(cluster, address))))
-        .collect()
-}
-
-/// The controllers that the configuration names.
-fn configured(cluster: &ClusterSettings) -> Vec<(BrokerId, Peer)> {
-    let voters = cluster.voters.iter().map(|(id, address)| (BrokerId(*id), peer_at(cluster, address)));
-    let servers = cluster.bootstrap.iter().zip(1..);
-    voters.chain(servers.map(|(address, n)| (BrokerId(-n), peer_at(cluster, address)))).collect()
-}
-
-fn timing(cluster: &ClusterSettings) -> Timing {
-    match cluster.fetch_timeout {
-        // A leader that is gone has been replaced after 800 ms: its lease of the longest time, then an election.
-        None => Timing {
-            election_min: Duration::from_millis(200),
-            election_max: Duration::from_millis(400),
-            ..Timing::default()
-        },
-        Some(patience) => Timing {
-            heartbeat: (patience / 10).clamp(Duration::from_millis(1), Duration::from_millis(500)),
-            election_min: (patience / 4).max(Duration::from_millis(4)),
-            election_max: (patience / 2).max(Duration::from_millis(8)),
-            ..Timing::default()
-        },
-    }
-}
-
-/// Where others reach this node.
-fn own_peer(settings: &Settings, cluster: &ClusterSettings, doors: &[&Door], directory: DirectoryId) -> Peer {
-    let bound = |name: &str| {
-        doors.iter().find(|door| door.listener.name == name).map_or(0, |door| door.address.port())
-    };
-    if let Some(address) = cluster.voters.get(&settings.node_id.0) {
-        return Peer { directory, ..peer_at(cluster, address) };
-    }
-    let listeners = &settings.listeners;
-    let listener = match cluster.is_controller {
-        true => cluster.controller_listener.reachable(),
-        false => {
-            let advertised = listeners.advertised.iter().find(|one| one.name == listeners.inter_broker);
-            advertised.cloned().unwrap_or_else(|| cluster.controller_listener.reachable())
-        }
-    };
-    let port = match listener.port {
-        0 => bound(&listener.name),
-        port => port,
-    };
-    Peer { directory, listener: listener.name, host: listener.host, port }
 }

@@ -1,13 +1,11 @@
-//! Calls to the other brokers of the cluster, by their listener for brokers (`inter.broker.listener.name` or
+//! Connections to the other brokers of the cluster, by their listener for brokers (`inter.broker.listener.name` or
 //! `security.inter.broker.protocol`), with TLS and SASL as that listener has them.
 
 mod dialer;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use aqueduct_client::{Connection, Lane};
-use aqueduct_protocol::Request;
+use aqueduct_client::Connection;
 use aqueduct_protocol::ids::BrokerId;
 
 use crate::config::{ConfigError, Listener, LiveSettings};
@@ -29,7 +27,7 @@ pub(crate) enum PeerError {
     Client(#[from] aqueduct_client::Error),
 }
 
-/// How to reach the other brokers; clones share the connections.
+/// How to reach the other brokers; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Peers {
     inner: Arc<Inner>,
@@ -59,32 +57,8 @@ impl Peers {
         self.inner.dialer.pool().map(drop).map_err(|error| ConfigError::Conflict(error.to_string()))
     }
 
-    /// Sends a request in the newest version that both speak, `max_version` at most, and waits for its answer.
-    ///
-    /// All calls to a broker share one connection, on which it answers one after the other: nothing that waits at the
-    /// other end may go this way. Gives up after 30 s, or when the caller drops the future.
-    pub async fn call<Q: Request>(
-        &self,
-        to: BrokerId,
-        max_version: i16,
-        request: Q,
-    ) -> Result<Q::Response, PeerError> {
-        self.call_within(to, max_version, request, dialer::REQUEST_TIMEOUT).await
-    }
-
-    /// The same, with a time limit of the caller's, which begins when the request is written.
-    pub async fn call_within<Q: Request>(
-        &self,
-        to: BrokerId,
-        max_version: i16,
-        request: Q,
-        limit: Duration,
-    ) -> Result<Q::Response, PeerError> {
-        let connection = self.inner.dialer.connection(Lane::SHARED, to, &self.address(to)?).await?;
-        Ok(connection.call(max_version, |_| request, limit).await?)
-    }
-
-    /// A connection of its own, for requests that wait at the other end. It is closed when its last clone is dropped.
+    /// A connection to a broker that nobody else has: it answers one request after the other, some of which wait there.
+    /// Closed when its last clone is dropped.
     pub async fn dedicated(&self, to: BrokerId) -> Result<Connection, PeerError> {
         self.inner.dialer.dedicated(&self.address(to)?).await
     }

@@ -43,7 +43,7 @@ pub async fn run(args: Args, levels: Levels) -> Result<()> {
     if let Some(http) = http {
         let _ = http.await;
     }
-    anyhow::ensure!(!failed, "no log directory is left; the lines above say why each of them failed");
+    anyhow::ensure!(!failed, "the node cannot go on; the lines above say why");
     Ok(())
 }
 

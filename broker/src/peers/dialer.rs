@@ -13,8 +13,6 @@ use super::PeerError;
 use crate::config::{Listener, LiveSettings, Settings, broker_keys};
 use crate::security::ListenerSettings;
 
-/// For an answer.
-pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// For a connection, the handshakes included.
 const CONNECT_TIMEOUT_MS: &str = "5000";
 /// Longest pause between two attempts to connect: whoever waits for a node that comes back waits no longer.

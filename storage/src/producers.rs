@@ -18,6 +18,15 @@ pub(crate) struct AppendedBatch {
 }
 
 impl AppendedBatch {
+    fn of(header: &BatchHeader) -> Self {
+        Self {
+            last_sequence: header.last_sequence(),
+            last_offset: header.last_offset(),
+            offset_delta: header.last_offset_delta,
+            timestamp: header.max_timestamp,
+        }
+    }
+
     fn first_sequence(&self) -> i32 {
         ((self.last_sequence as i64 - self.offset_delta as i64) & i32::MAX as i64) as i32
     }
@@ -170,12 +179,7 @@ impl Producers {
     pub(crate) fn append(&mut self, header: &BatchHeader) {
         let state = self.state(header);
         state.timestamp = header.max_timestamp;
-        state.batches.push(AppendedBatch {
-            last_sequence: header.last_sequence(),
-            last_offset: header.last_offset(),
-            offset_delta: header.last_offset_delta,
-            timestamp: header.max_timestamp,
-        });
+        state.batches.push(AppendedBatch::of(header));
         if state.batches.len() > REMEMBERED {
             state.batches.remove(0);
         }
@@ -185,6 +189,33 @@ impl Producers {
                 self.open.insert(header.base_offset, header.producer_id);
             }
             self.verifying.remove(&header.producer_id);
+        }
+    }
+
+    /// Whether nothing is known of any producer.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.states.is_empty()
+    }
+
+    /// Adds older batches, which are in the log and not in a snapshot, to what is remembered; in the order of the log.
+    pub(crate) fn recall(&mut self, headers: impl IntoIterator<Item = BatchHeader>) {
+        let mut found: HashMap<ProducerId, Vec<AppendedBatch>> = HashMap::new();
+        for header in headers {
+            let Some(state) = self.states.get(&header.producer_id) else { continue };
+            let is_older =
+                state.batches.first().is_some_and(|first| header.last_offset() < first.first_offset());
+            if is_older && header.producer_epoch == state.epoch && !header.attributes.is_control() {
+                let batches = found.entry(header.producer_id).or_default();
+                batches.push(AppendedBatch::of(&header));
+                if batches.len() + state.batches.len() > REMEMBERED {
+                    batches.remove(0);
+                }
+            }
+        }
+        for (id, batches) in found {
+            if let Some(state) = self.states.get_mut(&id) {
+                state.batches.splice(0..0, batches);
+            }
         }
     }
 
@@ -362,6 +393,20 @@ mod tests {
         assert_eq!(producers.check(&batch(0, 10, 10, 0)), out_of_order, "too old");
         assert_eq!(producers.check(&batch(0, 60, 5, 0)), out_of_order, "a part of the last");
         assert_eq!(producers.check(&batch(0, 71, 1, 0)), out_of_order, "a gap");
+    }
+
+    #[test]
+    fn what_a_snapshot_left_out_is_recalled_from_the_log() {
+        let all: Vec<_> = (0..7).map(|i| batch(0, i * 10, 10, i64::from(i) * 10)).collect();
+        let mut whole = Producers::default();
+        all.iter().for_each(|header| whole.append(header));
+        let mut restored = whole.clone();
+        restored.states.get_mut(&ProducerId(1)).unwrap().batches.drain(..4);
+        restored.recall([batch(9, 0, 10, 0)].into_iter().chain(all));
+        assert_eq!(restored, whole, "an earlier epoch and what is known already are passed over");
+        let mut other = Producers::default();
+        other.recall([batch(0, 0, 1, 0)]);
+        assert!(other.is_empty(), "who is not in the snapshot has expired");
     }
 
     #[test]

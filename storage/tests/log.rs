@@ -347,6 +347,26 @@ fn an_epoch_that_is_over_writes_no_more() {
 }
 
 #[test]
+fn batches_sent_again_after_a_clean_stop_are_recognised() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = create(dir.path(), LogConfig::default());
+    let sent: Vec<_> = (0..7).map(|i| idempotent(1, 0, i * 10, 0..10, NOW)).collect();
+    for batch in &sent {
+        append(&log, batch.clone()).unwrap();
+    }
+    log.close().unwrap();
+    drop(log);
+    let log = reopen(dir.path(), LogConfig::default(), true);
+    for (i, batch) in (0..7).zip(sent) {
+        match append(&log, batch) {
+            Ok(info) => assert_eq!((info.duplicate, info.first_offset), (true, Offset(i * 10))),
+            Err(error) => assert!(i < 2 && error.code() == 45, "batch {i}: {error}"),
+        }
+    }
+    assert_eq!(log.log_end_offset(), Offset(70));
+}
+
+#[test]
 fn an_open_transaction_holds_back_the_last_stable_offset() {
     let dir = tempfile::tempdir().unwrap();
     let log = create(dir.path(), LogConfig::default());

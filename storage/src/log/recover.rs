@@ -7,7 +7,7 @@ use aqueduct_protocol::ids::Offset;
 use aqueduct_protocol::records::{BatchHeader, RecordError};
 
 use super::read::read_batch;
-use super::{Log, Recovery, Writer};
+use super::{Log, Recovery, View, Writer};
 use crate::epochs::LeaderEpochs;
 use crate::producers::Producers;
 use crate::scan::{Scan, Step};
@@ -266,6 +266,9 @@ impl Log {
         let (found, producers) = self.newest_snapshot(newest, view.end, names)?;
         writer.producers = producers;
         writer.snapshot_at = found;
+        if let Some(at) = found {
+            self.recall_batches(writer, &view, at)?;
+        }
         let mut from = found.unwrap_or(Offset(0));
         from = from.max(view.segments[0].base_offset);
         for index in view.segment_of(from)..view.segments.len() {
@@ -289,6 +292,35 @@ impl Log {
         writer.producers.on_high_watermark(view.high_watermark);
         let first_unstable = writer.producers.first_unstable();
         self.publish(|view| view.first_unstable = first_unstable);
+        Ok(())
+    }
+
+    /// A snapshot has the last batch of each producer, as Kafka's do; a client may send those before it again, too. They are looked
+    /// for where they are likely to be: in the last part of the segment before the snapshot.
+    fn recall_batches(&self, writer: &mut Writer, view: &View, at: Offset) -> Result<(), Error> {
+        /// More than five batches of several producers of the usual size.
+        const PART: u64 = 4 << 20;
+        if writer.producers.is_empty() || at <= view.segments[0].base_offset {
+            return Ok(());
+        }
+        let index = view.segment_of(Offset(at.0 - 1));
+        let (segment, (_, end)) = (&view.segments[index], view.segment_end(index));
+        let end = segment.find(at, end)?.map_or(end, |(position, _)| position);
+        let from = match end.checked_sub(PART) {
+            Some(position) => segment.offset_after(position)?,
+            None => Some(segment.base_offset),
+        };
+        let Some((start, _)) = from.and_then(|from| segment.find(from, end).transpose()).transpose()? else {
+            return Ok(());
+        };
+        let mut headers = Vec::new();
+        let mut scan = segment.scan(start, end, Scan::SEQUENTIAL)?;
+        while let Step::Batch { header, .. } = scan.step()? {
+            if header.has_producer() {
+                headers.push(header);
+            }
+        }
+        writer.producers.recall(headers);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use aqueduct_tests::install::{run, workspace};
@@ -123,19 +124,20 @@ pub fn compat(args: &CompatArgs) -> Result<()> {
 pub fn faults(args: &FaultsArgs) -> Result<()> {
     setup::run()?;
     cargo(["build", "--package", "aqueduct-cli"], [])?;
-    let test = match args.broker {
-        FaultsBroker::Aqueduct => "on_ours",
-        FaultsBroker::Kafka => "on_apache_kafka",
+    let kafka = matches!(args.broker, FaultsBroker::Kafka);
+    let (file, test) = match (args.cluster, kafka) {
+        (true, _) => ("cluster_faults", "three_nodes"),
+        (false, true) => ("connect_faults", "on_apache_kafka"),
+        (false, false) => ("connect_faults", "on_ours"),
     };
     let mut command = Command::new("cargo");
-    let tests = if args.cluster { "cluster_faults" } else { "connect_faults" };
-    command.args(["test", "--package", "aqueduct-tests", "--test", tests, "--", "--exact", test]);
+    command.args(["test", "--package", "aqueduct-tests", "--test", file, "--", "--exact", test]);
     command.arg("--nocapture").current_dir(workspace());
+    command.env("FAULT_BROKER", if kafka { "kafka" } else { "aqueduct" });
     command.env("FAULT_SECONDS", args.seconds.to_string());
     command.env("FAULT_EXACTLY_ONCE", u8::from(args.exactly_once).to_string());
-    if let Some(seed) = args.seed {
-        command.env("FAULT_SEED", seed.to_string());
-    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_nanos() as u64);
+    command.env("FAULT_SEED", args.seed.unwrap_or(now).to_string());
     run(&mut command)
 }
 

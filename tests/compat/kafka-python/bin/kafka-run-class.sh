@@ -28,6 +28,8 @@ if [[ -f $config.scram ]]; then
     echo "listeners=$(value listeners | cut -d, -f1),ASIDE://$aside"
     echo "advertised.listeners=$address,ASIDE://$aside"
     echo "listener.security.protocol.map=$(value listener.security.protocol.map),ASIDE:PLAINTEXT"
+    # Its port is the new listener's: the node is a cluster by itself.
+    echo "controller.quorum.bootstrap.servers="
   } >>"$config"
 fi
 "$COMPAT_BINARY" broker --config "$config" &

@@ -313,8 +313,9 @@ impl Log {
         let Some((start, _)) = from.and_then(|from| segment.find(from, end).transpose()).transpose()? else {
             return Ok(());
         };
+        // Only headers count: with batches of the usual size their records are passed over.
         let mut headers = Vec::new();
-        let mut scan = segment.scan(start, end, Scan::SEQUENTIAL)?;
+        let mut scan = segment.scan(start, end, Scan::LOOKUP)?;
         while let Step::Batch { header, .. } = scan.step()? {
             if header.has_producer() {
                 headers.push(header);

@@ -8,6 +8,7 @@ mod build;
 mod choice;
 mod cluster;
 mod connect;
+mod load;
 mod measure;
 mod peer;
 mod report;

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::controller::{ControllerSettings, Reply, Request};
-use crate::metadata::{BrokerEpoch, Command, MetadataBackend, MetadataError, MetadataImage, Outcome};
+use crate::metadata::{BrokerEpoch, MetadataBackend, MetadataError, MetadataImage};
 use crate::tasks::Tasks;
 
 pub use image_machine::{ImageCell, ImageMachine};
@@ -66,16 +66,6 @@ impl MetadataBackend for QuorumMetadata {
 
     fn watch(&self) -> watch::Receiver<Arc<MetadataImage>> {
         self.cell.watch()
-    }
-
-    async fn submit(&self, commands: Vec<Command>) -> Vec<Result<Outcome, MetadataError>> {
-        let replies = self.ask(commands.into_iter().map(Request::Command).collect()).await;
-        let outcome = |reply| match reply {
-            Ok(Reply::Command(outcome)) => Ok(outcome),
-            Ok(_) => Err(MetadataError::Stopping),
-            Err(error) => Err(error),
-        };
-        replies.into_iter().map(outcome).collect()
     }
 
     async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Reply, MetadataError>> {

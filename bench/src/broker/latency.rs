@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use aqueduct_protocol::messages::ProduceRequest;
 use aqueduct_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use aqueduct_protocol::records::{BatchBuilder, Compression};
-use aqueduct_tests::kafka::{text_of, tuned_java};
 use aqueduct_tests::process::Process;
 use tokio::sync::mpsc;
 
 use super::{Args, PEERS, create};
+use crate::load::Load;
 use crate::measure::{Percentiles, cpu_seconds};
 use crate::peer::Broker;
 use crate::report::Report;
@@ -33,8 +33,8 @@ pub fn measure(args: &Args, names: &[&str], report: &mut Report) -> Result<()> {
         create(&broker, "load", 3, &[])?;
         let records = (args.mib() << 20) / RECORD;
         // The first run warms up.
-        load(&broker, records / 4, -1.0)?;
-        let saturation = load(&broker, records, -1.0)?;
+        loading(&broker, records / 4, None).run()?;
+        let saturation = loading(&broker, records, None).run()?;
         report.add("latency: saturation", "MiB/s", broker.name, saturation);
         lowest = lowest.min(saturation);
     }
@@ -46,24 +46,18 @@ pub fn measure(args: &Args, names: &[&str], report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Produces with the Java client, at most so many MiB a second; gives how many it were.
-fn load(broker: &Broker, records: u64, mib_per_second: f64) -> Result<f64> {
-    let output = loading(broker, records, mib_per_second)?.output()?;
-    let text = text_of("ProducerPerformance", &output)?;
-    let last =
-        text.lines().rfind(|l| l.contains("MB/sec")).with_context(|| format!("no result in:\n{text}"))?;
-    let figure = last.split(" MB/sec").next().and_then(|l| l.rsplit('(').next()).context("no figure")?;
-    Ok(figure.trim().parse()?)
-}
-
-fn loading(broker: &Broker, records: u64, mib_per_second: f64) -> Result<std::process::Command> {
-    let mut command = tuned_java("512m", "org.apache.kafka.tools.ProducerPerformance")?;
-    let throughput = if mib_per_second > 0.0 { (mib_per_second * 1024.0) as i64 } else { -1 };
-    command.args(["--topic", "load", "--throughput", &throughput.to_string()]);
-    command.args(["--num-records", &records.to_string(), "--record-size", &RECORD.to_string()]);
-    command.args(["--bootstrap-server", &broker.bootstrap(), "--command-property"]);
-    command.args(["acks=all", "batch.size=65536", "linger.ms=5"]);
-    Ok(command)
+fn loading(broker: &Broker, records: u64, mib_per_second: Option<f64>) -> Load<'static> {
+    let bootstrap = broker.bootstrap();
+    Load {
+        bootstrap,
+        topic: "load",
+        records,
+        record: RECORD,
+        batch_kib: 64,
+        acks: "all",
+        codec: "none",
+        mib_per_second,
+    }
 }
 
 fn one(
@@ -88,8 +82,11 @@ fn one(
     let seconds = args.duration().as_secs_f64() + 6.0;
     let records = (mib_per_second * 1024.0 * seconds) as u64;
     let dir = tempfile::TempDir::with_prefix("bench-latency-")?;
-    let mut loader =
-        Process::start("load", &mut loading(&broker, records, mib_per_second)?, &dir.path().join("log"))?;
+    let mut loader = Process::start(
+        "load",
+        &mut loading(&broker, records, Some(mib_per_second)).command()?,
+        &dir.path().join("log"),
+    )?;
     // The producer starts, and its first seconds are those of its compiler.
     std::thread::sleep(Duration::from_secs(5));
     let cpu = cpu_seconds(broker.id())?;

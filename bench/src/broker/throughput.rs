@@ -7,6 +7,7 @@ use aqueduct_tests::install::{find, workspace};
 use aqueduct_tests::kafka::{text_of, tuned_java};
 
 use super::{Args, create};
+use crate::load::Load;
 use crate::measure::cpu_seconds;
 use crate::peer::Broker;
 use crate::report::Report;
@@ -101,19 +102,9 @@ pub fn measure(broker: &Broker, args: &Args, scenarios: &[Scenario], report: &mu
 
 /// MiB a second that the Java producer reached.
 fn produce(broker: &Broker, topic: &str, records: u64, scenario: &Scenario) -> Result<f64> {
-    let mut command = tuned_java("512m", "org.apache.kafka.tools.ProducerPerformance")?;
-    command.args(["--topic", topic, "--throughput", "-1"]);
-    command.arg("--num-records").arg(records.to_string());
-    command.arg("--record-size").arg(scenario.record.to_string());
-    command.arg("--bootstrap-server").arg(broker.bootstrap()).arg("--command-property");
-    command.arg(format!("acks={}", scenario.acks)).arg(format!("batch.size={}", scenario.batch_kib << 10));
-    command.arg("linger.ms=5").arg(format!("compression.type={}", scenario.codec));
-    let text = text_of("ProducerPerformance", &command.output()?)?;
-    // The last line: "N records sent, R records/sec (M MB/sec), …"
-    let last =
-        text.lines().rfind(|l| l.contains("MB/sec")).with_context(|| format!("no result in:\n{text}"))?;
-    let figure = last.split(" MB/sec").next().and_then(|l| l.rsplit('(').next()).context("no figure")?;
-    Ok(figure.trim().parse()?)
+    let Scenario { record, acks, codec, batch_kib, .. } = *scenario;
+    let bootstrap = broker.bootstrap();
+    Load { bootstrap, topic, records, record, batch_kib, acks, codec, mib_per_second: None }.run()
 }
 
 /// MiB a second that the Java consumer reached.

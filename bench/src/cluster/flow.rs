@@ -1,16 +1,15 @@
 //! Records through three replicas.
 
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use aqueduct_tests::kafka::{text_of, tuned_java};
+use anyhow::Result;
 use aqueduct_tests::process::Process;
 use tempfile::TempDir;
 
 use super::nodes::{Cluster, PEERS};
 use super::{Args, create};
 use crate::broker::timed;
+use crate::load::Load;
 use crate::measure::Percentiles;
 use crate::report::{Demand, Report};
 use crate::wire::Connection;
@@ -31,9 +30,9 @@ pub fn throughput(args: &Args, report: &mut Report) -> Result<()> {
             create(&cluster, "load", PARTITIONS)?;
             let records = (args.mib() << 20) / RECORD;
             // The first run warms up.
-            load(&cluster, records / 4, batch_kib)?;
+            load(&cluster, records / 4, batch_kib, None).run()?;
             let cpu = cluster.cpu()?;
-            let reached = load(&cluster, records, batch_kib)?;
+            let reached = load(&cluster, records, batch_kib, None).run()?;
             let gib = (records * RECORD) as f64 / f64::from(1 << 30);
             report.add(&name, "client, MiB/s", peer, reached);
             report.add(&name, "brokers' CPU s/GiB", peer, (cluster.cpu()? - cpu) / gib);
@@ -50,8 +49,8 @@ pub fn latency(args: &Args, report: &mut Report) -> Result<()> {
         let cluster = Cluster::start(peer)?;
         create(&cluster, "load", PARTITIONS)?;
         let records = (args.mib() << 20) / RECORD;
-        load(&cluster, records / 4, 64)?;
-        lowest = lowest.min(load(&cluster, records, 64)?);
+        load(&cluster, records / 4, 64, None).run()?;
+        lowest = lowest.min(load(&cluster, records, 64, None).run()?);
     }
     for peer in PEERS {
         let cluster = Cluster::start(peer)?;
@@ -69,7 +68,7 @@ pub fn latency(args: &Args, report: &mut Report) -> Result<()> {
 fn probe(cluster: &Cluster, duration: Duration, mib_per_second: f64) -> Result<Percentiles> {
     let records = (mib_per_second * 1024.0 * (duration.as_secs_f64() + 6.0)) as u64;
     let dir = TempDir::with_prefix("bench-latency-")?;
-    let mut command = producer(cluster, records, 64, mib_per_second)?;
+    let mut command = load(cluster, records, 64, Some(mib_per_second)).command()?;
     let mut loader = Process::start("load", &mut command, &dir.path().join("log"))?;
     // The producer starts, and its first seconds are those of its compiler.
     std::thread::sleep(Duration::from_secs(5));
@@ -82,26 +81,16 @@ fn probe(cluster: &Cluster, duration: Duration, mib_per_second: f64) -> Result<P
     times
 }
 
-fn load(cluster: &Cluster, records: u64, batch_kib: u64) -> Result<f64> {
-    let text = text_of("ProducerPerformance", &producer(cluster, records, batch_kib, -1.0)?.output()?)?;
-    let last =
-        text.lines().rfind(|l| l.contains("MB/sec")).with_context(|| format!("no result in:\n{text}"))?;
-    let figure = last.split(" MB/sec").next().and_then(|l| l.rsplit('(').next()).context("no figure")?;
-    Ok(figure.trim().parse()?)
-}
-
-fn producer(cluster: &Cluster, records: u64, batch_kib: u64, mib_per_second: f64) -> Result<Command> {
-    let mut command = tuned_java("512m", "org.apache.kafka.tools.ProducerPerformance")?;
-    let throughput = if mib_per_second > 0.0 { (mib_per_second * 1024.0) as i64 } else { -1 };
-    command.args(["--topic", "load", "--throughput", &throughput.to_string()]);
-    command.args(["--num-records", &records.to_string(), "--record-size", &RECORD.to_string()]);
-    command.args([
-        "--bootstrap-server",
-        &cluster.bootstrap(),
-        "--command-property",
-        "acks=all",
-        "linger.ms=5",
-    ]);
-    command.arg(format!("batch.size={}", batch_kib << 10));
-    Ok(command)
+fn load(cluster: &Cluster, records: u64, batch_kib: u64, mib_per_second: Option<f64>) -> Load<'static> {
+    let bootstrap = cluster.bootstrap();
+    Load {
+        bootstrap,
+        topic: "load",
+        records,
+        record: RECORD,
+        batch_kib,
+        acks: "all",
+        codec: "none",
+        mib_per_second,
+    }
 }

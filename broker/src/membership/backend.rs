@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::controllers::Controllers;
 use super::message::{Answered, Wish};
 use crate::controller::{Reply, Request};
-use crate::metadata::{BrokerEpoch, Command, MetadataBackend, MetadataError, MetadataImage, Outcome};
+use crate::metadata::{BrokerEpoch, MetadataBackend, MetadataError, MetadataImage};
 use crate::replicated::QuorumMetadata;
 use crate::tasks::Tasks;
 
@@ -89,16 +89,6 @@ impl MetadataBackend for MemberMetadata {
 
     fn watch(&self) -> watch::Receiver<Arc<MetadataImage>> {
         self.local.watch()
-    }
-
-    async fn submit(&self, commands: Vec<Command>) -> Vec<Result<Outcome, MetadataError>> {
-        let replies = self.ask(commands.into_iter().map(Request::Command).collect()).await;
-        let outcome = |reply| match reply {
-            Ok(Reply::Command(outcome)) => Ok(outcome),
-            Ok(_) => Err(MetadataError::Stopping),
-            Err(error) => Err(error),
-        };
-        replies.into_iter().map(outcome).collect()
     }
 
     async fn ask(&self, requests: Vec<Request>) -> Vec<Result<Reply, MetadataError>> {

@@ -52,7 +52,15 @@ pub trait MetadataBackend: Send + Sync + 'static {
 
     /// Carries out commands in order, each on what the ones before it left, and returns once what was accepted is
     /// durable and in [`MetadataBackend::image`]. One that is rejected does not keep back the others.
-    async fn submit(&self, commands: Vec<Command>) -> Vec<Result<Outcome, MetadataError>>;
+    async fn submit(&self, commands: Vec<Command>) -> Vec<Result<Outcome, MetadataError>> {
+        let replies = self.ask(commands.into_iter().map(Request::Command).collect()).await;
+        let outcome = |reply| match reply {
+            Ok(Reply::Command(outcome)) => Ok(outcome),
+            Ok(_) => Err(MetadataError::Stopping),
+            Err(error) => Err(error),
+        };
+        replies.into_iter().map(outcome).collect()
+    }
 
     /// Asks the controller, in order and as [`MetadataBackend::submit`] does: for what brokers ask, not administrators.
     /// A node that decides alone turns down what only several brokers need.

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use super::*;
 use crate::controller::{Heartbeat, Registration};
 use crate::metadata::features::FEATURES;
-use crate::metadata::{BrokerEpoch, BrokerImage, Placement};
+use crate::metadata::{BrokerEpoch, BrokerImage, Command, Placement};
 
 const TOPIC: Uuid = Uuid([7; 16]);
 

@@ -4,6 +4,7 @@
 mod failover;
 mod flow;
 mod many;
+mod moved;
 mod nodes;
 
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use aqueduct_tests::kafka::tool;
 
-use self::nodes::Cluster;
+use self::nodes::{Cluster, PEERS};
 use crate::choice::Choice;
 use crate::report::Report;
 
@@ -19,6 +20,9 @@ use crate::report::Report;
 pub struct Args {
     #[command(flatten)]
     choice: Choice,
+    /// Ours only, without the peer.
+    #[arg(long)]
+    ours: bool,
     /// MiB that each scenario of throughput moves.
     #[arg(long)]
     mib: Option<u64>,
@@ -31,11 +35,29 @@ pub struct Args {
     /// Partitions of the large cluster of the peer, which would take minutes for as many as ours.
     #[arg(long)]
     peer_partitions: Option<i32>,
+    /// MiB that are moved to another broker, and MiB a second that they may be moved with.
+    #[arg(long)]
+    move_mib: Option<u64>,
+    #[arg(long)]
+    throttle_mib: Option<u64>,
 }
 
 impl Args {
+    /// Who is measured, in turn.
+    fn peers(&self) -> &'static [&'static str] {
+        if self.ours { &PEERS[..1] } else { &PEERS }
+    }
+
     fn mib(&self) -> u64 {
         self.mib.unwrap_or(if self.choice.quick { 64 } else { 512 })
+    }
+
+    fn move_mib(&self) -> u64 {
+        self.move_mib.unwrap_or(if self.choice.quick { 512 } else { 10 << 10 })
+    }
+
+    fn throttle_mib(&self) -> u64 {
+        self.throttle_mib.unwrap_or(64)
     }
 
     fn duration(&self) -> Duration {
@@ -46,12 +68,14 @@ impl Args {
 /// A part of the benchmark.
 type Part = fn(&Args, &mut Report) -> Result<()>;
 
-const PARTS: [(&str, Part); 5] = [
-    (flow::THROUGHPUT, flow::throughput),
-    (flow::LATENCY, flow::latency),
+const PARTS: [(&str, Part); 7] = [
     (failover::KILLED, failover::killed),
     (failover::STOPPED, failover::stopped),
+    (failover::CONTROLLER, failover::controller),
     (many::NAME, many::measure),
+    (flow::THROUGHPUT, flow::throughput),
+    (flow::LATENCY, flow::latency),
+    (moved::NAME, moved::measure),
 ];
 
 /// Runs the chosen parts against both peers, in turn, and says how long each took.
@@ -71,6 +95,7 @@ pub fn run(args: &Args) -> Result<()> {
             eprintln!("{name} took {:.0} s", from.elapsed().as_secs_f64());
         }
     }
+    nodes::clear();
     report.finish()
 }
 

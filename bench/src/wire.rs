@@ -1,5 +1,6 @@
 //! A client of few words: one connection, one request at a time.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -114,6 +115,21 @@ impl Connection {
             .flat_map(|topic| &topic.partitions)
             .filter(|partition| partition.leader_id >= 0)
             .count())
+    }
+
+    /// How many brokers take part.
+    pub async fn brokers(&mut self) -> Result<usize> {
+        let request = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
+        Ok(self.call(&request, METADATA).await?.brokers.len())
+    }
+
+    /// Who leads each partition of a topic.
+    pub async fn leaders(&mut self, topic: &str) -> Result<BTreeMap<i32, i32>> {
+        let topics = vec![MetadataRequestTopic { name: Some(topic.into()), ..Default::default() }];
+        let request = MetadataRequest { topics: Some(topics), ..Default::default() };
+        let topics = self.call(&request, METADATA).await?.topics;
+        let partitions = topics.iter().flat_map(|topic| &topic.partitions);
+        Ok(partitions.map(|partition| (partition.partition_index, partition.leader_id)).collect())
     }
 
     /// The port of the broker that leads the first partition of a topic.

@@ -159,7 +159,6 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
-mod raft_voters;
 mod remove_raft_voter;
 mod sasl_authenticate;
 mod sasl_handshake;
@@ -172,7 +171,7 @@ mod update_features;
 mod view;
 mod write_txn_markers;
 
-use raft_voters::{AddRaftVoterRequest, RemoveRaftVoterRequest};
+use aqueduct_protocol::raft_voters::{AddRaftVoterRequest, RemoveRaftVoterRequest};
 pub(crate) use shared::own;
 pub(crate) use throttle::Throttle;
 use throttle::Work;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aqueduct_protocol::ids::{BrokerId, Uuid};
+use aqueduct_quorum::is_of_quorum;
 use aqueduct_storage::MetaProperties;
 
 use crate::api::own;
@@ -85,7 +86,11 @@ impl Broker {
         // Whoever gives a start up, which may wait for other nodes, leaves nothing running.
         let guard = tasks.guard();
         let loggers = Loggers::new(options.log_levels);
-        let started = match settings.cluster.clone() {
+        let cluster = match &settings.cluster {
+            None if is_of_quorum(&settings.metadata_dir) => Some(settings.formatted_part()?),
+            part => part.clone(),
+        };
+        let started = match cluster {
             None => Self::start_alone(settings, loggers, tasks.clone()).await,
             Some(cluster) => Self::start_member(settings, cluster, loggers, tasks.clone()).await,
         };
@@ -106,8 +111,9 @@ impl Broker {
     async fn start_alone(settings: Arc<Settings>, loggers: Loggers, tasks: Tasks) -> Result<Handle, Error> {
         let doors = network::bind(&settings.listeners.bound, &settings).await?;
         let opening = settings.clone();
-        let (directories, metadata) =
-            tokio::task::spawn_blocking(move || open(&opening)).await.map_err(|_| Error::Interrupted)??;
+        let (directories, metadata) = aqueduct_quorum::blocking::spawn(move || open(&opening))
+            .await
+            .map_err(|_| Error::Interrupted)??;
         let metadata: Arc<dyn MetadataBackend> = Arc::new(metadata);
         let broker = broker_image(&settings, &doors);
         if let Some(Err(error)) = metadata.submit(vec![Command::RegisterBroker(broker)]).await.pop() {
@@ -139,7 +145,7 @@ impl Broker {
         let outer = network::bind(&settings.listeners.bound, &settings).await?;
         let (opening, wanted) = (settings.clone(), cluster.cluster_id.clone());
         let (directories, cluster_id) =
-            tokio::task::spawn_blocking(move || open_formatted(&opening, wanted.as_deref()))
+            aqueduct_quorum::blocking::spawn(move || open_formatted(&opening, wanted.as_deref()))
                 .await
                 .map_err(|_| Error::Interrupted)??;
         let live = Arc::new(LiveSettings::new(settings.clone()));
@@ -188,6 +194,7 @@ impl Broker {
         let ways = inner_ways.into_iter().chain(outer_ways).collect();
         node.tasks.spawn(network::watch(ways, node.clone()));
         node.tasks.spawn(member.clone().stay());
+        node.tasks.spawn(member.clone().keep_voting());
         start_services(&node);
         if cluster.is_broker {
             member.take_part().await?;
@@ -414,7 +421,7 @@ impl Handle {
         }
         self.node.tasks.stop().await;
         let partitions = self.node.partitions.clone();
-        if tokio::task::spawn_blocking(move || partitions.shut_down()).await.is_err() {
+        if aqueduct_quorum::blocking::spawn(move || partitions.shut_down()).await.is_err() {
             tracing::error!("logs were not closed: they will be recovered at the next start");
         }
         tracing::info!("broker has stopped");

@@ -42,7 +42,7 @@ pub(crate) fn start(node: &Arc<Node>) {
     node.tasks.clone().spawn(async move {
         let partitions = node.partitions.clone();
         let load = move || Checkpoints::load(partitions.directories());
-        let Ok(checkpoints) = tokio::task::spawn_blocking(load).await else { return };
+        let Ok(checkpoints) = aqueduct_quorum::blocking::spawn(load).await else { return };
         let cleaner = Cleaner {
             node,
             schedule: Arc::default(),
@@ -82,7 +82,7 @@ impl Cleaner {
             let limits = settings.borrow_and_update().cleaner.clone();
             while jobs.len() < limits.threads {
                 let this = self.clone();
-                let taken = tokio::task::spawn_blocking(move || this.take()).await;
+                let taken = aqueduct_quorum::blocking::spawn(move || this.take()).await;
                 let Ok(Some(job)) = taken else { break };
                 let (this, limits) = (self.clone(), limits.clone());
                 jobs.spawn_blocking(move || this.clean(job, &limits));

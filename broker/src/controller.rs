@@ -9,16 +9,22 @@
 //! on the image that the log gives. No clock, no disk and no network are in here.
 //!
 //! - `brokers`: registration, heartbeats, fencing, controlled shutdown.
+//! - `balance`: leaders that go back to the first of their replicas.
 //! - `change`: the one place where a partition gets another leader, in-sync set or replicas.
 //! - `partitions`: what is asked of single partitions: in-sync sets, elections, reassignments.
+//! - `recovery`: partitions of which nobody is known to have everything.
 //! - `topics`: where partitions of new topics go.
+//! - `tally`: counts of what was decided.
 
+mod balance;
 mod brokers;
 mod change;
 mod partitions;
 mod placer;
+mod recovery;
 mod request;
 mod sessions;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -28,9 +34,13 @@ use aqueduct_protocol::ids::{BrokerId, PartitionIndex, Uuid};
 
 use crate::metadata::{Command, MetadataImage, Outcome, Record, Rejection, decide};
 
+use balance::Balance;
+pub(crate) use brokers::still_running;
 pub use change::Election;
-pub use request::{AlterPartition, Heartbeat, Registration, Reply, Request};
+use recovery::Recoveries;
+pub use request::{AlterPartition, Heartbeat, LogEnd, LogEnds, Registration, Reply, Request};
 use sessions::Sessions;
+pub use tally::Tally;
 
 /// What a controller is told by its node's configuration.
 #[derive(Debug, Clone)]
@@ -40,11 +50,22 @@ pub struct ControllerSettings {
     /// `min.insync.replicas` and `unclean.leader.election.enable` where nothing is set in the metadata.
     pub min_insync_replicas: usize,
     pub unclean_leader_election: bool,
+    /// `leader.imbalance.check.interval.seconds` in milliseconds; `None` without `auto.leader.rebalance.enable`.
+    pub balance_interval_ms: Option<i64>,
+    /// For how long all replicas of a partition are waited for when each candidate may have lost the end of its log, from when
+    /// the leader before is back.
+    pub recovery_wait_ms: i64,
 }
 
 impl Default for ControllerSettings {
     fn default() -> Self {
-        Self { session_timeout_ms: 9_000, min_insync_replicas: 1, unclean_leader_election: false }
+        Self {
+            session_timeout_ms: 9_000,
+            min_insync_replicas: 1,
+            unclean_leader_election: false,
+            balance_interval_ms: None,
+            recovery_wait_ms: 60_000,
+        }
     }
 }
 
@@ -56,6 +77,9 @@ pub struct Controller {
     settings: ControllerSettings,
     /// What was decided in this call.
     records: Vec<Record>,
+    balance: Balance,
+    recoveries: Recoveries,
+    tally: Tally,
 }
 
 impl Controller {
@@ -64,8 +88,16 @@ impl Controller {
         let mut sessions = Sessions::new(settings.session_timeout_ms, now_ms);
         let live =
             image.brokers.keys().filter(|id| image.broker_state(**id).is_some_and(|state| !state.fenced));
-        live.for_each(|id| sessions.begin(*id, now_ms));
-        Self { image, sessions, settings, records: Vec::new() }
+        live.for_each(|id| sessions.take_over(*id, now_ms));
+        Self {
+            image,
+            sessions,
+            settings,
+            records: Vec::new(),
+            balance: Balance::default(),
+            recoveries: Recoveries::new(now_ms),
+            tally: Tally::default(),
+        }
     }
 
     /// The image with all that was decided.
@@ -77,42 +109,40 @@ impl Controller {
     ///
     /// `now_ms` is monotonic, and never below that of an earlier call.
     pub fn handle(&mut self, now_ms: i64, request: Request) -> (Vec<Record>, Result<Reply, Rejection>) {
-        self.sessions.advance(now_ms);
+        self.advance(now_ms);
         let reply = match request {
             Request::Register(registration) => self.register(now_ms, &registration),
             Request::Heartbeat(heartbeat) => self.heartbeat(now_ms, &heartbeat),
             Request::AlterPartition(alter) => self.alter_partition(&alter),
             Request::Command(command) => self.command(&command).map(Reply::Command),
+            Request::LogEnds(ends) => self.log_ends(&ends),
         };
         let records = std::mem::take(&mut self.records);
         debug_assert!(reply.is_ok() || records.is_empty(), "a refusal changes nothing");
         (records, reply)
     }
 
-    /// Fences brokers that were not heard of. Call it a few times within a session timeout; time in which it was not
+    /// What was counted since this was asked last.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
+    }
+
+    /// Fences brokers that were not heard of, has partitions led that have waited for their replicas, and gives leaders back
+    /// when it is time to. Call it a few times within a session timeout; time in which it was not
     /// called, because this process stood still, does not count against the brokers.
     pub fn tick(&mut self, now_ms: i64) -> Vec<Record> {
-        self.sessions.advance(now_ms);
+        self.advance(now_ms);
         let expired = self.sessions.expired(now_ms);
+        self.tally.timed_out += expired.len() as u64;
         self.fence_all(&expired);
+        self.recover();
+        self.balance(now_ms);
         std::mem::take(&mut self.records)
     }
 
-    /// Gives partitions back to the first of their replicas, where that is able to lead
-    /// (`auto.leader.rebalance.enable`); at most `limit` of them.
-    pub fn balance_leaders(&mut self, limit: usize) -> Vec<Record> {
-        let mut left = limit;
-        self.change_partitions(
-            |partition, _| partition.replicas.first() != Some(&partition.leader),
-            |change| {
-                change.election = Election::Preferred;
-                let improves = left > 0
-                    && change.build().is_some_and(|(next, _)| Some(&next.leader) == next.replicas.first());
-                left -= usize::from(improves);
-                improves
-            },
-        );
-        std::mem::take(&mut self.records)
+    fn advance(&mut self, now_ms: i64) {
+        self.sessions.advance(now_ms);
+        self.recoveries.advance(now_ms, self.settings.session_timeout_ms / 2);
     }
 
     /// Decides on what an administrator asks for.
@@ -156,6 +186,7 @@ impl Controller {
     }
 
     fn push(&mut self, record: Record) {
+        self.tally.note(&self.image, &record);
         self.image.apply(&record);
         self.records.push(record);
     }

@@ -27,8 +27,8 @@ pub enum Error {
     Quorum(#[from] aqueduct_quorum::StartError),
     /// A node of a cluster must be told which cluster it belongs to.
     #[error(
-        "log directory {path} is not formatted: set aqueduct.cluster.id, to the same on all nodes of the cluster, or format the \
-         directories with Kafka's kafka-storage format"
+        "log directory {path} is not formatted: set aqueduct.cluster.id, to the same on all nodes of the cluster, or format it with aqueduct \
+         storage format"
     )]
     NotFormatted { path: PathBuf },
     /// The directory holds metadata that no other node has.

@@ -107,7 +107,7 @@ async fn round(node: &Arc<Node>, due: &mut Due) {
         node.partitions.open_for_retention(node.clock.now_ms()).await;
     }
     let node = node.clone();
-    let work = tokio::task::spawn_blocking(move || {
+    let work = aqueduct_quorum::blocking::spawn(move || {
         let now_ms = node.clock.now_ms();
         flush(&node, now_ms);
         if producers {

@@ -4,6 +4,7 @@
 //!
 //! - [`config`]: the table of every key, `server.properties`, and the typed [`config::Settings`].
 //! - [`metadata`]: the image of the cluster and the backend that changes it.
+//! - [`format`]: empty directories are made those of a node of a cluster.
 //! - [`controller`]: the pure decisions of a cluster of several brokers.
 //! - [`replicated`]: the metadata of a cluster of several nodes, over a quorum.
 //! - `api`: the table of APIs served, one file each.
@@ -30,6 +31,7 @@ mod coordinator;
 pub mod decoders;
 mod error;
 mod fetch;
+pub mod format;
 mod housekeeping;
 mod loggers;
 mod membership;

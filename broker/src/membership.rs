@@ -13,10 +13,12 @@
 //! - `wire`, `message`: what nodes say to each other, as bounded bytes.
 //! - `transport`: messages of the quorum; `controllers`: who is the active controller.
 //! - `backend`: the metadata as handlers see it; `lifecycle`: the broker's registration.
-//! - `changes`: members that come and go; `addresses`: where they are reached.
+//! - `changes`: members that come and go; `auto_join`: controllers that get themselves a vote;
+//!   `addresses`: where they are reached.
 //! - `describe`: the quorum as DescribeQuorum shows it.
 
 mod addresses;
+mod auto_join;
 mod backend;
 mod changes;
 mod controllers;
@@ -43,7 +45,7 @@ use crate::error::Error;
 use crate::metadata::{LocalMetadata, MetadataBackend, MetadataError, MetadataImage, Rejection};
 use crate::network::Door;
 use crate::node::random_uuid;
-use crate::replicated::{ImageCell, ImageMachine, QuorumMetadata};
+use crate::replicated::{Decided, ImageCell, ImageMachine, QuorumMetadata};
 use crate::tasks::Tasks;
 use addresses::{configured, own_peer, timing, voters};
 use backend::MemberMetadata;
@@ -93,7 +95,7 @@ impl Member {
             .check()
             .map_err(|error| Error::Config(crate::config::ConfigError::Conflict(error.to_string())))?;
         let dir = settings.metadata_dir.clone();
-        let (disk, id) = tokio::task::spawn_blocking(move || {
+        let (disk, id) = aqueduct_quorum::blocking::spawn(move || {
             let id = aqueduct_storage::MetaProperties::read(&dir)?.map(|found| found.directory_id);
             Ok::<_, Error>((Directory::open(&dir)?, id))
         })
@@ -118,6 +120,10 @@ impl Member {
             session_timeout_ms: i64::try_from(cluster.session_timeout.as_millis()).unwrap_or(i64::MAX),
             min_insync_replicas: cluster.min_insync_replicas,
             unclean_leader_election: cluster.unclean_leader_election,
+            balance_interval_ms: cluster
+                .balance_interval
+                .map(|interval| i64::try_from(interval.as_millis()).unwrap_or(i64::MAX)),
+            ..ControllerSettings::default()
         };
         let local = QuorumMetadata::start(cell.clone(), Arc::new(quorum.clone()), decides, tasks);
         let sender = Sender { cluster_id: cluster_id.to_owned(), node, directory: quorum.directory() };
@@ -163,6 +169,11 @@ impl Member {
         self.status.borrow().clone()
     }
 
+    /// What this node has decided as the active controller.
+    pub fn decided(&self) -> &Decided {
+        self.metadata.local.decided()
+    }
+
     /// Waits until this node is a member that hears of a leader, and asks to be one where it is not.
     ///
     /// # Errors
@@ -189,6 +200,15 @@ impl Member {
                 () = self.tasks.stopping() => return Err(Error::Interrupted),
             };
             let why = match asked {
+                Ok(Answered::Stranger(rejection))
+                    if rejection.code == ErrorCode::InvalidVoterKey && self.joins_by_itself() =>
+                {
+                    let replaced = tokio::select! {
+                        replaced = self.ask_for_vote() => replaced,
+                        () = self.tasks.stopping() => return Err(Error::Interrupted),
+                    };
+                    replaced.err().unwrap_or(rejection).message
+                }
                 Ok(Answered::Stranger(rejection)) => return Err(Error::NotRegistered(rejection)),
                 Ok(Answered::Refused(rejection)) => rejection.message,
                 Ok(_) => "the leader has not sent anything yet".to_owned(),
@@ -271,8 +291,9 @@ impl Member {
     /// Resolves when this node's part of the quorum has failed, because its disk did or holds what it does not understand.
     pub async fn failed(&self) {
         let mut status = self.status.clone();
-        let why = match status.wait_for(|now| now.failure.is_some()).await {
-            Ok(now) if !self.tasks.is_stopping() => now.failure.clone().unwrap_or_default(),
+        let found = status.wait_for(|now| now.failure.is_some()).await.map(|now| now.failure.clone());
+        let why = match found {
+            Ok(why) if !self.tasks.is_stopping() => why.unwrap_or_default(),
             _ => std::future::pending().await,
         };
         tracing::error!(why, "this node's part of the metadata quorum has failed: the node stops");
@@ -286,15 +307,20 @@ impl Member {
     /// Answers what another node asks of the controller.
     pub async fn answer(&self, request: Bytes) -> Result<Bytes, ErrorCode> {
         let asked: Asked = message::decode(request).ok_or(ErrorCode::InvalidRequest)?;
-        let answered = match self.stranger(&asked.sender) {
+        let is_open = auto_join::is_open_to_replaced(&asked);
+        let refused = match self.foreigner(&asked.sender) {
+            None if !is_open => self.replaced(&asked.sender),
+            foreign => foreign,
+        };
+        let answered = match refused {
             Some(rejection) => Answered::Stranger(rejection),
             None => self.carry_out(asked).await,
         };
         Ok(message::encode(&answered))
     }
 
-    /// Why a node is none of this cluster's; what follows from its disk only the leader knows.
-    fn stranger(&self, sender: &Sender) -> Option<Rejection> {
+    /// Why a node is none of this cluster's.
+    fn foreigner(&self, sender: &Sender) -> Option<Rejection> {
         if sender.cluster_id != self.cluster_id {
             let why = format!(
                 "node {} belongs to cluster {}, this controller to cluster {}: check log.dirs of the one and controller.quorum.voters or controller.quorum.bootstrap.servers",
@@ -302,13 +328,18 @@ impl Member {
             );
             return Some(Rejection::new(ErrorCode::InconsistentClusterId, why));
         }
+        None
+    }
+
+    /// Why a node is not the voter that it says to be, which only the leader knows: its directory is another.
+    fn replaced(&self, sender: &Sender) -> Option<Rejection> {
         let status = self.status.borrow();
         let known = status.members.iter().find(|member| member.id == sender.node && member.votes)?;
         if status.active_epoch.is_none() || known.peer.directory == sender.directory {
             return None;
         }
         let why = format!(
-            "node {} votes in the metadata quorum with the directory {}, but its metadata.log.dir has {}: was it wiped or replaced? Bring the old one back, or remove the voter (kafka-metadata-quorum remove-controller) and start the node again",
+            "node {} votes in the metadata quorum with the directory {}, but its metadata.log.dir has {}: was it wiped or replaced? Bring the old one back, or remove the voter (aqueduct quorum remove, or kafka-metadata-quorum remove-controller) and start the node again; with controller.quorum.auto.join.enable=true it does that itself",
             sender.node,
             Uuid(known.peer.directory.0),
             Uuid(sender.directory.0)

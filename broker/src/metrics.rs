@@ -1,5 +1,6 @@
 //! What the node counts. Handles are registered once; counting allocates nothing.
 
+mod cluster;
 mod gauges;
 mod histogram;
 mod lag;

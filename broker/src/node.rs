@@ -147,7 +147,7 @@ fn most_replicas(image: &MetadataImage) -> i16 {
 }
 
 /// A new identity, of the kind that Kafka gives topics: random, and its text never begins with a dash.
-pub(crate) fn random_uuid() -> Uuid {
+pub fn random_uuid() -> Uuid {
     loop {
         let mut id: [u8; 16] = rand::random();
         id[6] = id[6] & 0x0f | 0x40;

@@ -261,7 +261,7 @@ impl Partition {
     /// Makes segments durable, in the background, that are not written to any more.
     pub(crate) fn flush_closed(self: &Arc<Self>) {
         let partition = self.clone();
-        tokio::task::spawn_blocking(move || {
+        aqueduct_quorum::blocking::spawn(move || {
             let (place, flushed) = metrics::flushed(|| partition.at_place(Log::flush_closed_segments));
             if let Err(error) = flushed {
                 place.judge(&error);
@@ -434,7 +434,7 @@ impl StateLog for Arc<Partition> {
                 ErrorCode::KafkaStorageError
             })
         };
-        tokio::task::spawn_blocking(read).await.unwrap_or(Err(ErrorCode::CoordinatorNotAvailable))
+        aqueduct_quorum::blocking::spawn(read).await.unwrap_or(Err(ErrorCode::CoordinatorNotAvailable))
     }
 
     fn start_offset(&self) -> Offset {

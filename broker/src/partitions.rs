@@ -217,7 +217,9 @@ impl Partitions {
             partition.delete();
             self.open.write().remove(&(topic.id, index.0));
             let (directories, partition) = (self.directories.clone(), partition.clone());
-            tokio::task::spawn_blocking(move || directories.discard(partition.name(), partition.topic_id));
+            aqueduct_quorum::blocking::spawn(move || {
+                directories.discard(partition.name(), partition.topic_id)
+            });
             return Err(ErrorCode::UnknownTopicOrPartition);
         }
         Ok(partition.clone())
@@ -394,7 +396,7 @@ pub(crate) enum Checkpoint {
 /// Works on all items at once, on a few threads: most of the time goes into waiting for the disk, which takes many writes
 /// as one.
 fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
-    if items.len() < 4 {
+    if items.len() < 4 || aqueduct_quorum::blocking::is_inline() {
         return items.iter().for_each(work);
     }
     let next = AtomicUsize::new(0);

@@ -7,6 +7,7 @@
 //!
 //! To be started in this order: [`ImageMachine::new`], the quorum with it, then [`QuorumMetadata::start`].
 
+mod decided;
 mod image_machine;
 mod service;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use crate::controller::{ControllerSettings, Reply, Request};
 use crate::metadata::{BrokerEpoch, MetadataBackend, MetadataError, MetadataImage};
 use crate::tasks::Tasks;
 
+pub use decided::Decided;
 pub use image_machine::{ImageCell, ImageMachine};
 use service::{Ask, Service};
 
@@ -35,6 +37,7 @@ pub struct QuorumMetadata {
     cell: Arc<ImageCell>,
     asks: mpsc::Sender<Ask>,
     epoch: AtomicI64,
+    decided: Arc<Decided>,
 }
 
 impl QuorumMetadata {
@@ -46,10 +49,16 @@ impl QuorumMetadata {
         tasks: &Tasks,
     ) -> Self {
         let (asks, queue) = mpsc::channel(QUEUE);
-        let service = Service::new(queue, quorum, cell.clone(), settings);
+        let decided = Arc::new(Decided::default());
+        let service = Service::new(queue, quorum, cell.clone(), settings, decided.clone());
         let stopping = tasks.clone();
         tasks.spawn(async move { service.run(&stopping).await });
-        Self { cell, asks, epoch: AtomicI64::new(BrokerEpoch::NONE.0) }
+        Self { cell, asks, epoch: AtomicI64::new(BrokerEpoch::NONE.0), decided }
+    }
+
+    /// What this node has decided while it led the quorum.
+    pub fn decided(&self) -> &Decided {
+        &self.decided
     }
 
     /// Takes note of the registration that this node's broker has from now on.

@@ -15,6 +15,7 @@ mod history;
 #[cfg(test)]
 mod lag_tests;
 mod leading;
+mod log_ends;
 #[cfg(test)]
 mod model;
 mod partition;

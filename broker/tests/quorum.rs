@@ -6,6 +6,9 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aqueduct_broker::format::{
+    FirstControllers, Format, format as format_for, initial_controllers, random_uuid,
+};
 use aqueduct_protocol::ids::{BrokerId, Uuid};
 use aqueduct_protocol::messages::create_topics_request::CreatableTopic;
 use aqueduct_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
@@ -270,5 +273,80 @@ async fn nodes_authenticate_and_only_they_speak_to_controllers() {
     let node = aqueduct_client::Connection::open(address.clone(), user("node", "n")).await.unwrap();
     assert_eq!(code(&node.call(0, |_| ask(), limit).await.unwrap().0), 42, "what it asks cannot be read");
     assert!(aqueduct_client::Connection::open(address.clone(), user("other", "wrong")).await.is_err());
+    cluster.stop_all().await;
+}
+
+/// Formats a node's disk as `aqueduct storage format` does.
+fn storage_format(cluster: &Cluster, id: i32, first: FirstControllers) {
+    let wanted = Format { cluster_id: CLUSTER_ID.into(), first, ignore_formatted: false };
+    format_for(cluster.options(id).properties, &wanted).unwrap();
+}
+
+/// Waits until just these vote; gives their directories, in the same order.
+async fn until_voters(cluster: &Cluster, ids: &[i32]) -> Vec<Uuid> {
+    let began = tokio::time::Instant::now();
+    loop {
+        let mut client = cluster.client(1).await;
+        let (mut voters, _) = described(&mut client).await;
+        voters.sort_by_key(|(id, _)| *id);
+        if voters.iter().map(|(id, _)| *id).eq(ids.iter().copied()) {
+            return voters.into_iter().map(|(_, directory)| directory).collect();
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{voters:?} vote, not {ids:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn controllers_join_the_first_and_come_back_after_their_disk_was_wiped() {
+    let plan = Plan::combined(3).dynamic().set("controller.quorum.auto.join.enable", "true");
+    let mut cluster = Cluster::empty(plan);
+    storage_format(&cluster, 1, FirstControllers::Standalone);
+    (2..=3).for_each(|id| storage_format(&cluster, id, FirstControllers::Join));
+    cluster.start_again(&[1]).await;
+    until_voters(&cluster, &[1]).await;
+    cluster.start_again(&[2, 3]).await;
+    let before = until_voters(&cluster, &[1, 2, 3]).await;
+    create(&mut cluster.client(2).await, "t", 3).await;
+    cluster.until_all("the topic", |image| image.topic("t").is_some()).await;
+
+    cluster.stop(3).await;
+    std::fs::remove_dir_all(cluster.dir_of(3)).unwrap();
+    storage_format(&cluster, 3, FirstControllers::Join);
+    cluster.start_again(&[3]).await;
+    let began = tokio::time::Instant::now();
+    loop {
+        let now = until_voters(&cluster, &[1, 2, 3]).await;
+        if now[2] != before[2] {
+            assert_eq!(now[..2], before[..2]);
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{now:?}");
+    }
+    cluster.until_all("three live brokers", |image| (1..=3).all(|id| image.is_live(BrokerId(id)))).await;
+    // The vote is a real one: the quorum stands without another voter.
+    cluster.stop(2).await;
+    create(&mut cluster.client(1).await, "u", 2).await;
+    cluster.until_all("the topic", |image| image.topic("u").is_some()).await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn controllers_that_were_formatted_together_form_a_quorum() {
+    let mut cluster = Cluster::empty(Plan::combined(2).brokers(1).dynamic());
+    let one = |id| format!("{id}@{}:{}", cluster.controller_at(id), random_uuid());
+    let all = initial_controllers(&format!("{},{}", one(1), one(2))).unwrap();
+    let directories: Vec<_> = all.iter().map(|one| one.directory).collect();
+    (1..=3).for_each(|id| storage_format(&cluster, id, FirstControllers::Initial(all.clone())));
+    cluster.start_again(&[1, 2, 3]).await;
+    assert_eq!(until_voters(&cluster, &[1, 2]).await, directories);
+    create(&mut cluster.client(3).await, "t", 3).await;
+    cluster.until_all("the topic", |image| image.topic("t").is_some()).await;
+    let all = [1, 2, 3];
+    for id in all {
+        cluster.stop(id).await;
+    }
+    cluster.start_again(&all).await;
+    assert!(all.iter().all(|id| cluster.image(*id).topic("t").is_some()));
     cluster.stop_all().await;
 }

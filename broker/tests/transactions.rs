@@ -93,7 +93,8 @@ async fn end(
         let answer = client.call(&request, version).await;
         match ErrorCode::from_code(answer.error_code) {
             ErrorCode::None => return Ok(Producer { id: answer.producer_id, epoch: answer.producer_epoch }),
-            ErrorCode::ConcurrentTransactions => {
+            // The log of a coordinator is read in parts, after a start.
+            ErrorCode::ConcurrentTransactions | ErrorCode::CoordinatorLoadInProgress => {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await
             }
             code => return Err(code),

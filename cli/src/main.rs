@@ -57,6 +57,16 @@ enum Command {
     Acls(tools::acls::Args),
     /// Show the log directories of brokers.
     LogDirs(tools::log_dirs::Args),
+    /// Move replicas between brokers.
+    Reassign(tools::reassign::Args),
+    /// Take all replicas, or only leaders, off a broker.
+    Drain(tools::drain::Args),
+    /// Have leaders of partitions elected.
+    Elect(tools::elect::Args),
+    /// Show the quorum of controllers, and change who votes.
+    Quorum(tools::quorum::Args),
+    /// Format the log directories of a node of a cluster.
+    Storage(tools::storage::Args),
     /// Read the files of a log directory, with nothing running.
     DumpLog(tools::dump_log::Args),
     /// Write lines to a topic.
@@ -104,6 +114,11 @@ fn main() -> ExitCode {
             Command::Groups(args) => tools::groups::run(args).await,
             Command::Acls(args) => tools::acls::run(args).await,
             Command::LogDirs(args) => tools::log_dirs::run(args).await,
+            Command::Reassign(args) => tools::reassign::run(args).await,
+            Command::Drain(args) => tools::drain::run(args).await,
+            Command::Elect(args) => tools::elect::run(args).await,
+            Command::Quorum(args) => tools::quorum::run(args).await,
+            Command::Storage(args) => tools::storage::run(args),
             Command::DumpLog(args) => tools::dump_log::run(args),
             Command::Produce(args) => tools::produce::run(args).await,
             Command::Consume(args) => tools::consume::run(args).await,

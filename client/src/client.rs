@@ -203,10 +203,11 @@ impl Client {
         if image.brokers.is_empty() {
             image = self.refresh(Some(Vec::new())).await?;
         }
-        // One that is connected already if there is one, else a random one.
-        let connected = image.brokers.values().find(|broker| self.live(Lane::SHARED, broker.id).is_some());
-        let any = || image.brokers.values().nth(rand::random_range(0..image.brokers.len().max(1)));
-        let broker = connected.or_else(any).cloned();
+        // One that is connected already if there is one, else a random one of those that did not fail last.
+        let ready = |broker: &&Broker| {
+            (self.inner.pool.readiness(Lane::SHARED, broker.id), rand::random_range(0..u32::MAX))
+        };
+        let broker = image.brokers.values().min_by_key(ready).cloned();
         broker.ok_or(Error::Closed("client"))
     }
 

@@ -31,10 +31,12 @@ mod types;
 
 pub use admin::{
     AclBinding, AclBindingFilter, AclNames, Admin, ClusterDescription, ConfigEntry, ConfigOp, ConfigResource,
-    ConfigSource, ConsumerGroupDescription, ConsumerGroupMember, GroupDescription, GroupListing,
-    GroupMemberDescription, LogDirDescription, NewTopic, PartitionDescription, QuotaEntity, QuotaMatch,
-    ReplicaInfo, ScramMechanism, TopicDescription,
+    ConfigSource, ConsumerGroupDescription, ConsumerGroupMember, ElectionKind, GroupDescription,
+    GroupListing, GroupMemberDescription, LogDirDescription, NewTopic, PartitionDescription,
+    QuorumDescription, QuorumMember, QuotaEntity, QuotaMatch, Reassignment, ReplicaInfo, ScramMechanism,
+    TopicDescription,
 };
+pub use aqueduct_protocol::raft_voters::VoterListener;
 pub use backoff::Backoff;
 pub use client::Client;
 pub use config::{
@@ -46,6 +48,7 @@ pub use group::{
     GroupMember, GroupMemberOptions, Heartbeats, JoinOutcome, JoinedMember, MemberSignal, SyncOutcome,
 };
 pub use metadata::{Broker, Metadata, PartitionMetadata, TopicMetadata};
+pub use net::injected;
 pub use net::{Connection, Lane, PendingResponse, Pool};
 pub use offsets::ListedOffset;
 pub use producer::{Deliveries, Delivery, Producer, Settled};

@@ -2,6 +2,7 @@
 
 mod connection;
 mod handshake;
+pub mod injected;
 mod pool;
 mod renewal;
 mod sasl;

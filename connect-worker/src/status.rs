@@ -164,12 +164,14 @@ impl StatusState {
             return Ok(());
         };
         let status = Status::parse(value)?;
-        // A worker that gives something up may say so after the new owner has said that it runs.
+        // A worker that gives something up may say so after the new owner has said that it runs, which may be itself: what
+        // it said before it was killed can be on its way for long.
         let late = status.state == RunState::Unassigned
             && self.statuses.get(&subject).is_some_and(|known| {
+                let is_other = known.worker_id != status.worker_id;
                 known.state == RunState::Running
-                    && known.generation >= status.generation
-                    && known.worker_id != status.worker_id
+                    && (known.generation > status.generation
+                        || known.generation == status.generation && is_other)
             });
         if !late {
             self.statuses.insert(subject, status);
@@ -242,6 +244,8 @@ mod tests {
         let task = Subject::Task(TaskId::new("c-1", 10));
         put(&mut state, &task, &status(RunState::Running, "new", 5));
         put(&mut state, &task, &status(RunState::Unassigned, "old", 4));
+        assert_eq!(state.task(&TaskId::new("c-1", 10)).map(|s| s.state), Some(RunState::Running));
+        put(&mut state, &task, &status(RunState::Unassigned, "new", 4));
         assert_eq!(state.task(&TaskId::new("c-1", 10)).map(|s| s.state), Some(RunState::Running));
         put(&mut state, &task, &status(RunState::Unassigned, "new", 5));
         assert_eq!(state.tasks("c-1").first().map(|(_, s)| s.state), Some(RunState::Unassigned));

@@ -19,6 +19,7 @@ pub mod frame;
 pub mod header;
 pub mod ids;
 pub mod message;
+pub mod raft_voters;
 pub mod records;
 
 #[path = "generated/mod.rs"]

@@ -82,14 +82,14 @@ pub(crate) fn get_opt_log_id(bytes: &mut Bytes) -> Option<Option<LogId>> {
     Some(some.then_some(id))
 }
 
-fn put_peer(out: &mut BytesMut, peer: &Peer) {
+pub(crate) fn put_peer(out: &mut BytesMut, peer: &Peer) {
     put_directory(out, peer.directory);
     put_text(out, &peer.listener);
     put_text(out, &peer.host);
     out.put_u16(peer.port);
 }
 
-fn get_peer(bytes: &mut Bytes) -> Option<Peer> {
+pub(crate) fn get_peer(bytes: &mut Bytes) -> Option<Peer> {
     let (directory, listener, host) = (get_directory(bytes)?, get_text(bytes)?, get_text(bytes)?);
     Some(Peer { directory, listener, host, port: bytes.try_get_u16().ok()? })
 }

@@ -18,18 +18,20 @@ use crate::error::StartError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FileKind {
     Identity,
+    Voters,
     Vote,
     Log,
     Snapshot,
 }
 
 impl FileKind {
-    pub const ALL: [Self; 4] = [Self::Identity, Self::Vote, Self::Log, Self::Snapshot];
+    pub const ALL: [Self; 5] = [Self::Identity, Self::Voters, Self::Vote, Self::Log, Self::Snapshot];
 
     /// Its name in a directory.
     pub fn name(self) -> &'static str {
         match self {
             Self::Identity => "quorum.identity",
+            Self::Voters => "quorum.voters",
             Self::Vote => "quorum.vote",
             Self::Log => "quorum.log",
             Self::Snapshot => "quorum.snapshot",

@@ -1,6 +1,6 @@
 //! What can go wrong, for callers.
 
-use crate::types::NodeId;
+use crate::types::{DirectoryId, NodeId};
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +21,16 @@ pub enum StartError {
         "the directory belongs to node {found}, this is node {expected}: check the directory and node.id"
     )]
     OtherNode { found: NodeId, expected: NodeId },
+    /// The first voters, which the directory was formatted with, have this node with another directory.
+    #[error(
+        "quorum.voters has this node with the directory {found}, but its directory is {expected}: format the directory again, with the same --initial-controllers on all nodes"
+    )]
+    OtherDirectory { found: DirectoryId, expected: DirectoryId },
+    /// Only an empty directory can be formatted.
+    #[error(
+        "{file} is there already: the directory belongs to a node of a metadata quorum; name an empty one"
+    )]
+    NotEmpty { file: &'static str },
     #[error("the directory is in use by another process")]
     InUse,
     #[error("the quorum's log was not taken up: {0}")]

@@ -4,13 +4,29 @@
 //! and what it acknowledged, so it must not count as a voter. Hence a quorum is formed only when *all* voters of the
 //! configuration say that they are new; the one with the lowest id then writes them down, with the identities of their
 //! directories. From then on a voter is its id and its directory, and a wiped one is nobody until it is added anew.
+//!
+//! Where the administrator formatted the directories of the first voters there is nothing to ask: they are known with their
+//! directories, and a wiped one has another, as long as it is not formatted with the same by hand.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use openraft::error::{InitializeError, RaftError};
+
 use crate::link::Network;
 use crate::message::{Request, Response};
 use crate::types::{NodeId, Peer, Raft};
+
+/// Forms the quorum of the voters that this node's directory was formatted with. Each of them begins the log with the same
+/// entry, and a majority elects; one that hears of the others' first is told of it by them.
+pub(crate) async fn begin(raft: Raft, voters: BTreeMap<NodeId, Peer>) {
+    let ids: Vec<_> = voters.keys().copied().collect();
+    match raft.initialize(voters).await {
+        Ok(()) => tracing::info!(voters = ?ids, "the metadata quorum is formed"),
+        Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
+        Err(error) => tracing::error!(%error, "the metadata quorum was not formed"),
+    }
+}
 
 /// Between two rounds.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -14,11 +14,15 @@
 //! - `log_file`, `snapshot_file`: formats, with checksums; plain and synchronous.
 //! - `store`, `machine`: the two as openraft wants them.
 //! - `message`, `codec`: what travels, as bounded bytes; `link`: one peer.
-//! - `formation`: the first start of a cluster.
+//! - `formation`: the first start of a cluster, `first_voters`: where an administrator says who begins it; `elections`: when a voter stands for election.
+//! - `blocking`: work that waits for a disk, here and in the broker.
 
+pub mod blocking;
 mod codec;
 mod disk;
+mod elections;
 mod error;
+mod first_voters;
 mod formation;
 mod identity;
 mod link;
@@ -35,6 +39,7 @@ mod types;
 
 pub use disk::{Directory, Disk, FileKind};
 pub use error::{ChangeError, ProposeError, StartError};
+pub use first_voters::{format, is_of_quorum};
 pub use link::{Transport, TransportError};
 pub use machine::{StateMachine, Unreadable};
 pub use node::{MetadataQuorum, Options, Quorum, Timing};

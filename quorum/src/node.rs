@@ -7,13 +7,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use openraft::error::{ChangeMembershipError, ClientWriteError, InstallSnapshotError, RaftError};
+use openraft::raft::AppendEntriesResponse;
 use openraft::{ChangeMembers, Config, SnapshotPolicy};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::disk::Disk;
+use crate::elections::Patience;
 use crate::error::{ChangeError, ProposeError, StartError};
+use crate::first_voters;
 use crate::formation;
 use crate::identity::Identity;
 use crate::link::{Network, Transport};
@@ -32,9 +35,10 @@ const MAX_LAG: u64 = 100;
 pub struct Timing {
     /// Between two signs of life of the leader.
     pub heartbeat: Duration,
-    /// A follower that heard nothing for a time between these stands for election.
-    pub election_min: Duration,
+    /// For so long after they heard of a leader, voters elect no other; between nothing and the difference to
+    /// `election_min` later they stand themselves.
     pub election_max: Duration,
+    pub election_min: Duration,
     /// A snapshot is taken after so many entries, and so many of these stay in the log for members that lag a little.
     pub snapshot_every: u64,
     pub keep: u64,
@@ -57,7 +61,8 @@ impl Default for Timing {
 pub struct Options {
     pub cluster_id: String,
     pub node: NodeId,
-    /// The first voters, with unknown directories; used only while there is no quorum. Without this node in it, this node
+    /// The first voters, with unknown directories; used only while there is no quorum, and the directory was not formatted
+    /// with them ([`crate::format`]). Without this node in it, this node
     /// waits to be added.
     pub voters: BTreeMap<NodeId, Peer>,
     /// The identity that an empty disk is formatted with: random.
@@ -108,6 +113,7 @@ struct Inner {
     machine: Machine,
     identity: Identity,
     status: watch::Receiver<Status>,
+    patience: Arc<Patience>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -125,6 +131,12 @@ impl Quorum {
             directory: options.new_directory,
         };
         let identity = Identity::open(&*disk, new)?;
+        let formatted = first_voters::read(&*disk)?;
+        let own = formatted.as_ref().and_then(|voters| voters.get(&options.node));
+        if let Some(own) = own.filter(|own| own.directory != identity.directory) {
+            let (found, expected) = (own.directory, identity.directory);
+            return Err(StartError::OtherDirectory { found, expected });
+        }
         let store = Store::new(LogFile::open(disk.clone())?);
         let machine = Machine::open(disk, machine)?;
         let is_new = store.is_empty();
@@ -134,7 +146,7 @@ impl Quorum {
         let raft = raft.await.map_err(|error| StartError::Raft(error.to_string()))?;
         let mut metrics = raft.metrics();
         let first = Status::of(&metrics.borrow());
-        let is_alone = first.voters() == [options.node];
+        let (is_alone, epoch) = (first.voters() == [options.node], first.epoch);
         let (sender, status) = watch::channel(first);
         let mut tasks = vec![tokio::spawn(async move {
             while metrics.changed().await.is_ok() {
@@ -146,16 +158,22 @@ impl Quorum {
                 });
             }
         })];
-        if is_new && options.voters.contains_key(&options.node) {
+        if let Some(voters) = formatted.filter(|voters| is_new && voters.contains_key(&options.node)) {
+            tasks.push(tokio::spawn(formation::begin(raft.clone(), voters)));
+        } else if is_new && options.voters.contains_key(&options.node) {
             tasks.push(tokio::spawn(formation::run(raft.clone(), network, options.voters)));
         }
         if is_alone {
             // Nobody else can be leader: there is nothing to wait for.
             let _ = raft.trigger().elect().await;
         }
-        Ok(Self {
-            inner: Arc::new(Inner { raft, store, machine, identity, status, tasks: Mutex::new(tasks) }),
-        })
+        let Timing { election_min, election_max, .. } = options.timing;
+        let seed = (options.node, identity.directory, epoch);
+        let patience = Arc::new(Patience::new(election_max, election_max - election_min, seed));
+        let (stands, candidate) = (patience.clone(), raft.clone());
+        tasks.push(tokio::spawn(async move { stands.watch(options.node, &candidate).await }));
+        let tasks = Mutex::new(tasks);
+        Ok(Self { inner: Arc::new(Inner { raft, store, machine, identity, status, patience, tasks }) })
     }
 
     /// The identity of this node's directory.
@@ -197,10 +215,27 @@ impl Quorum {
     async fn answer(&self, request: Request) -> Response {
         let raft = &self.inner.raft;
         match request {
-            Request::Append(append) => raft.append_entries(append).await.map_or_else(fatal, Response::Append),
-            Request::Vote(vote) => raft.vote(vote).await.map_or_else(fatal, Response::Vote),
+            Request::Append(append) => {
+                // Writing it down may take longer than the node has patience.
+                self.inner.patience.heard();
+                let done = raft.append_entries(append).await;
+                if done.as_ref().is_ok_and(|done| !matches!(done, AppendEntriesResponse::HigherVote(_))) {
+                    self.inner.patience.heard();
+                }
+                done.map_or_else(fatal, Response::Append)
+            }
+            Request::Vote(vote) => {
+                let done = raft.vote(vote).await;
+                if done.as_ref().is_ok_and(|done| done.vote_granted) {
+                    self.inner.patience.heard();
+                }
+                done.map_or_else(fatal, Response::Vote)
+            }
             Request::Snapshot(piece) => match raft.install_snapshot(piece).await {
-                Ok(done) => Response::Snapshot(done.vote),
+                Ok(done) => {
+                    self.inner.patience.heard();
+                    Response::Snapshot(done.vote)
+                }
                 Err(RaftError::APIError(InstallSnapshotError::SnapshotMismatch(mismatch))) => {
                     Response::SnapshotMismatch {
                         expected: (mismatch.expect.id, mismatch.expect.offset),
@@ -243,6 +278,7 @@ fn config(options: &Options) -> Result<Config, StartError> {
         heartbeat_interval: ms(timing.heartbeat),
         election_timeout_min: ms(timing.election_min),
         election_timeout_max: ms(timing.election_max),
+        enable_elect: false,
         install_snapshot_timeout: 10_000,
         snapshot_max_chunk_size: 1 << 20,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(timing.snapshot_every),

@@ -4,6 +4,10 @@ use openraft::{RaftMetrics, ServerState};
 
 use crate::types::{NodeId, Peer};
 
+/// A leader that no majority has confirmed for so long does not decide: another may lead by now. As KRaft's, which resigns
+/// after one and a half times its fetch timeout of two seconds.
+const MAJORITY_LOST_MS: u64 = 3_000;
+
 /// What a node is in the quorum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -35,7 +39,8 @@ pub struct Status {
     pub epoch: u64,
     pub leader: Option<NodeId>,
     /// The epoch in which this node leads and has applied everything of the epochs before: who decides on entries begins
-    /// now, with the state as it is, and proposes them for this epoch.
+    /// now, with the state as it is, and proposes them for this epoch. `None` while a leader has no majority, though it may
+    /// have it again in the same epoch: what was proposed and not agreed on then may still be.
     pub active_epoch: Option<u64>,
     /// By id; empty before there is a quorum.
     pub members: Vec<Member>,
@@ -72,6 +77,8 @@ impl Status {
         };
         let leads = metrics.state == ServerState::Leader && metrics.current_leader == Some(metrics.id);
         let caught_up = metrics.last_applied.is_some_and(|id| id.leader_id.term == metrics.current_term);
+        let has_majority = metrics.millis_since_quorum_ack.is_none_or(|ms| ms < MAJORITY_LOST_MS);
+        let decides = leads && caught_up && has_majority;
         let failure = metrics.running_state.as_ref().err().map(ToString::to_string);
         Self {
             id: metrics.id,
@@ -85,7 +92,7 @@ impl Status {
             },
             epoch: metrics.current_term,
             leader: metrics.current_leader,
-            active_epoch: (leads && caught_up && failure.is_none()).then_some(metrics.current_term),
+            active_epoch: (decides && failure.is_none()).then_some(metrics.current_term),
             members: membership.nodes().map(member).collect(),
             last: metrics.last_log_index.unwrap_or(0),
             applied: metrics.last_applied.map_or(0, |id| id.index),

@@ -50,7 +50,7 @@ impl Store {
 pub(crate) async fn blocking<T: Send + 'static>(
     act: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    match tokio::task::spawn_blocking(act).await {
+    match crate::blocking::spawn(act).await {
         Ok(result) => result,
         Err(_) => Err(io::Error::other("the runtime is shutting down")),
     }

@@ -209,3 +209,32 @@ async fn disks_and_nodes_of_another_cluster_are_refused() {
     cluster.cluster_id = "c".into();
     assert!(matches!(cluster.start(2).await, Err(StartError::OtherNode { found: 1, expected: 2 })));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn voters_that_were_formatted_form_a_quorum_without_asking() {
+    let mut cluster = Cluster::new([]);
+    // The nth start has the directory n.
+    let directory = |n: u8| DirectoryId([n; 16]);
+    let voters = (1..=3).map(|id| (id, Peer { directory: directory(id as u8), ..peer(id) })).collect();
+    (1..=3).for_each(|id| cluster.format(id, &voters));
+    for id in 1..=2 {
+        cluster.start(id).await.unwrap();
+    }
+    cluster.propose().await;
+    cluster.start(3).await.unwrap();
+    cluster.propose().await;
+    cluster.converge(&[1, 2, 3]).await;
+    cluster.voters_are(&[1, 2, 3], &[1, 2, 3]).await;
+    for id in 1..=3 {
+        cluster.kill(id).await;
+    }
+    for id in 1..=3 {
+        cluster.start(id).await.unwrap();
+    }
+    cluster.propose().await;
+    cluster.converge(&[1, 2, 3]).await;
+    // A disk that is not the one that the voters know.
+    cluster.format(4, &[(4, Peer { directory: directory(99), ..peer(4) })].into());
+    let refused = cluster.start(4).await;
+    assert!(matches!(refused, Err(StartError::OtherDirectory { .. })), "{refused:?}");
+}

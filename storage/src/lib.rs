@@ -11,6 +11,8 @@ mod config;
 mod epochs;
 mod error;
 mod files;
+#[cfg(test)]
+mod guard_tests;
 mod index;
 mod log;
 mod log_dir;

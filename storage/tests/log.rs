@@ -171,6 +171,34 @@ fn a_repeated_batch_is_answered_and_not_written() {
 }
 
 #[test]
+fn the_latest_five_batches_of_a_producer_are_known_after_a_restart() {
+    let small = LogConfig { segment_bytes: 150, ..LogConfig::default() };
+    let of = |clean, others, config: &LogConfig| (clean, others, config.clone());
+    let cases = [true, false].into_iter().flat_map(|clean| {
+        [of(clean, 0, &LogConfig::default()), of(clean, 3, &LogConfig::default()), of(clean, 0, &small)]
+    });
+    for (clean, others, config) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let log = create(dir.path(), config.clone());
+        for sequence in 0..7 {
+            append(&log, idempotent(9, 0, sequence, 0..1, NOW)).unwrap();
+            for other in 0..others {
+                append(&log, idempotent(20 + other, 0, sequence, 0..1, NOW)).unwrap();
+            }
+        }
+        if clean {
+            log.close().unwrap();
+        }
+        let log = reopen(dir.path(), config, clean);
+        for sequence in 2..7 {
+            let again = append(&log, idempotent(9, 0, sequence, 0..1, NOW)).unwrap();
+            assert!(again.duplicate, "{sequence}, clean: {clean}, segments: {}", log.segments());
+        }
+        assert_eq!(append(&log, idempotent(9, 0, 1, 0..1, NOW)).unwrap_err().code(), 45);
+    }
+}
+
+#[test]
 fn segments_roll_by_time_index_and_offset_span() {
     let dir = tempfile::tempdir().unwrap();
     let log = create(dir.path(), LogConfig { segment_ms: 10_000, ..LogConfig::default() });

@@ -74,6 +74,28 @@ fn a_tail_torn_at_any_byte_loses_only_its_batch() {
 }
 
 #[test]
+fn a_base_offset_that_leaps_too_far_ends_the_log_before_its_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    crashed(dir.path());
+    let path = files(dir.path(), ".log").pop().unwrap();
+    let sound = fs::read(&path).unwrap();
+    // The checksum does not cover where a batch says that it stands.
+    let (mut last, mut next) = (0, 0);
+    while next < sound.len() {
+        last = next;
+        next += 12 + u32::from_be_bytes(sound[last + 8..last + 12].try_into().unwrap()) as usize;
+    }
+    for (bits, byte) in [(0x80, 0), (0x7f, 0), (1, 1), (1, 3), (0x80, 4)] {
+        let damaged = tempfile::tempdir().unwrap();
+        copy(dir.path(), damaged.path());
+        let mut bytes = sound.clone();
+        bytes[last + byte] |= bits;
+        fs::write(log_dir(damaged.path()).join(path.file_name().unwrap()), bytes).unwrap();
+        assert_holds(damaged.path(), false, 290);
+    }
+}
+
+#[test]
 fn a_flipped_bit_ends_the_log_before_its_batch_and_later_segments_go() {
     let dir = tempfile::tempdir().unwrap();
     crashed(dir.path());

@@ -1,7 +1,7 @@
 //! Several nodes of ours that are one cluster, each a broker and a voter of the metadata quorum, on loopback.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ const START: Duration = Duration::from_secs(60);
 struct Node {
     process: Process,
     port: u16,
+    controller: u16,
 }
 
 /// Running nodes, numbered from 1.
@@ -28,11 +29,20 @@ pub struct Cluster {
 
 impl Cluster {
     /// Starts `count` nodes with empty directories and waits until all of them listen. Brokers that die are noticed after
-    /// three seconds; `settings` are more lines of each `server.properties`.
+    /// three seconds; `settings` are more lines of each `server.properties`, in which
+    /// `{id}` stands for the node.
     ///
     /// # Errors
     /// With the end of a node's log, where one does not start.
     pub fn start(count: i32, settings: &[(&str, &str)]) -> Result<Self> {
+        Self::start_build(&binary()?, count, settings)
+    }
+
+    /// The same with another build of the binary.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_build(program: &Path, count: i32, settings: &[(&str, &str)]) -> Result<Self> {
         let dir = TempDir::with_prefix("aqueduct-cluster-")?;
         let mut ports = BTreeMap::new();
         for id in 1..=count {
@@ -40,28 +50,15 @@ impl Cluster {
         }
         let voters: Vec<String> =
             ports.iter().map(|(id, (_, controller))| format!("{id}@127.0.0.1:{controller}")).collect();
+        let voters = voters.join(",");
         let mut nodes = BTreeMap::new();
         for (id, (port, controller)) in &ports {
             let home = dir.path().join(id.to_string());
             std::fs::create_dir(&home)?;
-            let mut lines = format!(
-                "process.roles=broker,controller\nnode.id={id}\nlog.dirs={}\ncontroller.quorum.voters={}\n\
-                 controller.listener.names=CONTROLLER\n\
-                 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-                 advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
-                 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
-                 aqueduct.cluster.id=ClusterOfTheSystemTest\n\
-                 broker.session.timeout.ms=3000\nbroker.heartbeat.interval.ms=500\n\
-                 offsets.topic.num.partitions=4\ntransaction.state.log.num.partitions=4\n\
-                 group.initial.rebalance.delay.ms=0\n",
-                home.join("data").display(),
-                voters.join(","),
-            );
-            for (key, value) in settings {
-                lines.push_str(&format!("{key}={value}\n"));
-            }
-            std::fs::write(home.join("server.properties"), lines)?;
-            nodes.insert(*id, Node { process: launch(&home, *id)?, port: *port });
+            let all = [&[("controller.quorum.voters", voters.as_str())], settings].concat();
+            write(&home, *id, (*port, *controller), &all)?;
+            let process = launch(program, &home, *id)?;
+            nodes.insert(*id, Node { process, port: *port, controller: *controller });
         }
         let mut cluster = Self { nodes, dir };
         for id in 1..=count {
@@ -75,8 +72,35 @@ impl Cluster {
     }
 
     fn wait(&mut self, id: i32) -> Result<()> {
-        let Node { process, port } = self.node(id)?;
+        let Node { process, port, .. } = self.node(id)?;
         process.wait_until(START, || accepts(*port))
+    }
+
+    /// Starts one more node, which asks the others to let it follow the quorum, and waits until it listens. It has no vote.
+    ///
+    /// # Errors
+    /// With the end of its log, where it does not start.
+    pub fn join(&mut self, id: i32, settings: &[(&str, &str)]) -> Result<()> {
+        let (port, controller) = (free_port()?, free_port()?);
+        let home = self.dir.path().join(id.to_string());
+        std::fs::create_dir(&home)?;
+        let others: Vec<_> =
+            self.nodes.values().map(|node| format!("127.0.0.1:{}", node.controller)).collect();
+        let others = others.join(",");
+        let bootstrap = [&[("controller.quorum.bootstrap.servers", others.as_str())], settings].concat();
+        write(&home, id, (port, controller), &bootstrap)?;
+        self.nodes.insert(id, Node { process: launch(&binary()?, &home, id)?, port, controller });
+        self.wait(id)
+    }
+
+    /// The numbers of all nodes.
+    pub fn ids(&self) -> Vec<i32> {
+        self.nodes.keys().copied().collect()
+    }
+
+    /// The `server.properties` of a node.
+    pub fn properties(&self, id: i32) -> PathBuf {
+        self.dir.path().join(id.to_string()).join("server.properties")
     }
 
     /// `host:port` of every node, for clients.
@@ -114,8 +138,16 @@ impl Cluster {
     /// # Errors
     /// With the end of its log, where it does not.
     pub fn restart(&mut self, id: i32) -> Result<()> {
+        self.restart_build(&binary()?, id)
+    }
+
+    /// The same with another build of the binary.
+    ///
+    /// # Errors
+    /// As [`Self::restart`].
+    pub fn restart_build(&mut self, program: &Path, id: i32) -> Result<()> {
         self.node(id)?.process.kill();
-        let process = launch(&self.dir.path().join(id.to_string()), id)?;
+        let process = launch(program, &self.dir.path().join(id.to_string()), id)?;
         self.node(id)?.process = process;
         self.wait(id)
     }
@@ -147,8 +179,28 @@ impl Cluster {
     }
 }
 
-fn launch(home: &Path, id: i32) -> Result<Process> {
-    let mut command = Command::new(binary()?);
+/// Writes the `server.properties` of a node with its ports for clients and controllers.
+fn write(home: &Path, id: i32, (port, controller): (u16, u16), settings: &[(&str, &str)]) -> Result<()> {
+    let mut lines = format!(
+        "process.roles=broker,controller\nnode.id={id}\nlog.dirs={}\n\
+         controller.listener.names=CONTROLLER\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         aqueduct.cluster.id=ClusterOfTheSystemTest\n\
+         broker.session.timeout.ms=3000\nbroker.heartbeat.interval.ms=500\n\
+         offsets.topic.num.partitions=4\ntransaction.state.log.num.partitions=4\n\
+         group.initial.rebalance.delay.ms=0\n",
+        home.join("data").display(),
+    );
+    for (key, value) in settings {
+        lines.push_str(&format!("{key}={}\n", value.replace("{id}", &id.to_string())));
+    }
+    Ok(std::fs::write(home.join("server.properties"), lines)?)
+}
+
+fn launch(program: &Path, home: &Path, id: i32) -> Result<Process> {
+    let mut command = Command::new(program);
     command.arg("broker").arg("--config").arg(home.join("server.properties"));
     Process::start(&format!("node {id}"), &mut command, &home.join("log"))
 }

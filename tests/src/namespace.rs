@@ -106,9 +106,14 @@ impl Drop for Namespace {
 }
 
 pub(crate) fn ip(arguments: &[&str]) -> Result<()> {
-    let output = Command::new("ip").args(arguments).output().context("ip")?;
+    run("ip", arguments)
+}
+
+/// `ip` or its companion `tc`.
+pub(crate) fn run(program: &'static str, arguments: &[&str]) -> Result<()> {
+    let output = Command::new(program).args(arguments).output().context(program)?;
     if !output.status.success() {
-        bail!("ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        bail!("{program} {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::namespace::{NOBODY, ip};
+use crate::namespace::{NOBODY, ip, run};
 
 /// A bridge with a namespace for each node. It is taken down when dropped, and with it whatever still runs in there.
 #[derive(Debug)]
@@ -74,6 +74,22 @@ impl Switch {
         }
         // Where there is none, it is asked for with the next packet.
         let _ = ip(&[&neighbour[..], &["del", &address, "dev", &card]].concat());
+        Ok(())
+    }
+}
+
+impl Switch {
+    /// Has all that a node sends and gets go through lines of so many kbit/s, or as fast as they can. What waits for longer
+    /// than two seconds is lost.
+    pub fn slow(&self, node: usize, kbit: Option<u64>) -> Result<()> {
+        let (inside, there, here) = (self.namespace(node), self.card(node), self.cable(node));
+        for (namespace, card) in [(&["-n", &*inside][..], &there), (&[], &here)] {
+            let rate = kbit.map(|kbit| format!("{kbit}kbit"));
+            let limit =
+                ["tbf", "rate", rate.as_deref().unwrap_or_default(), "burst", "16kb", "latency", "2s"];
+            let (verb, limit) = if rate.is_some() { ("replace", &limit[..]) } else { ("del", &limit[..0]) };
+            run("tc", &[namespace, &["qdisc", verb, "dev", card, "root"], limit].concat())?;
+        }
         Ok(())
     }
 }

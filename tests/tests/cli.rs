@@ -279,6 +279,38 @@ fn unknown_keys_are_warnings() -> Result<()> {
 }
 
 #[test]
+fn directories_are_formatted_for_a_quorum() -> Result<()> {
+    let dir = TempDir::with_prefix("aqueduct-cli-")?;
+    let lines = format!(
+        "node.id=1\nprocess.roles=broker,controller\ncontroller.listener.names=CONTROLLER\n\
+         listeners=PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093\n\
+         controller.quorum.bootstrap.servers=127.0.0.1:9093\nlog.dirs={}\n",
+        dir.path().join("data").display()
+    );
+    let config = file(&dir, "server.properties", &lines)?;
+    let id = String::from_utf8(run(&["storage", "random-uuid"])?.stdout)?;
+    let format =
+        |id: &str, more: &[&str]| run(&[&["storage", "format", "-t", id, "-c", &config], more].concat());
+    let (id, list) = (id.trim(), format!("1@127.0.0.1:9093:{}", id.trim()));
+    for (args, code, part) in [
+        (&[][..], 2, "you must specify one of the following"),
+        (&["--standalone", "-N"], 2, "cannot be used with"),
+        (&["-I", "1@127.0.0.1:9093"], 2, "ID@HOST:PORT:DIRECTORY_ID"),
+        (&["-N"], 2, "nobody to join"),
+        (&["-I", &list], 0, "Formatting dynamic metadata voter directory"),
+        (&["-I", &list], 1, "is already formatted"),
+        (&["-I", &list, "--ignore-formatted"], 0, "already formatted"),
+    ] {
+        let output = format(id, args)?;
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), stderr(&output));
+        ensure!(output.status.code() == Some(code) && text.contains(part), "{args:?}: {text}");
+    }
+    let other = format("AnotherClusterAAAAAAAA", &["-s"])?;
+    ensure!(stderr(&other).contains("Expected AnotherClusterAAAAAAAA"), "{}", stderr(&other));
+    Ok(())
+}
+
+#[test]
 fn places_that_belong_to_others_are_refused() -> Result<()> {
     let dir = TempDir::with_prefix("aqueduct-cli-")?;
     let data = dir.path().join("data");

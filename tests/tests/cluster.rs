@@ -1,6 +1,10 @@
 //! Three nodes of ours as one cluster, under Kafka's own tools: topics with three replicas, a group and a transactional
 //! producer that go on when the broker that coordinates them is killed, elections, reassignments, the quorum.
 
+mod cluster {
+    pub mod operations;
+}
+
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -8,20 +12,21 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aqueduct_tests::cluster::Cluster;
 use aqueduct_tests::kafka::{java, text_of};
 use aqueduct_tests::process::Process;
+use aqueduct_tests::rolling::Load;
 use aqueduct_tests::tools::Driver;
 use tempfile::NamedTempFile;
 
 /// For what takes a second or two on an idle machine.
-const LIMIT: Duration = Duration::from_secs(90);
+pub const LIMIT: Duration = Duration::from_secs(90);
 
-const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
+pub const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
 const PRODUCER: &str = "org.apache.kafka.tools.ConsoleProducer";
 const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
 const ELECTION: &str = "org.apache.kafka.tools.LeaderElectionCommand";
-const REASSIGN: &str = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand";
-const QUORUM: &str = "org.apache.kafka.tools.MetadataQuorumCommand";
-const CLUSTER: &str = "org.apache.kafka.tools.ClusterTool";
+pub const REASSIGN: &str = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand";
+pub const QUORUM: &str = "org.apache.kafka.tools.MetadataQuorumCommand";
+pub const CLUSTER: &str = "org.apache.kafka.tools.ClusterTool";
 
 /// Records of the producer that goes through the loss of a node.
 const RECORDS: usize = 1_500;
@@ -38,19 +43,24 @@ fn three_nodes_serve_stock_tools_and_lose_one() -> Result<()> {
     cluster.restart(dead)?;
     all_replicas_are_in_sync_again(&cluster, &mut tools)?;
     preferred_leaders_come_back(&cluster, &mut tools)?;
+    nobody_notices_restarts_in_turn(&mut cluster)?;
     a_partition_moves(&cluster, &mut tools)?;
-    the_quorum_and_the_brokers_are_described(&cluster, &mut tools)
+    the_quorum_and_the_brokers_are_described(&cluster, &mut tools)?;
+    cluster::operations::replicas_move_within_limits(&cluster, &mut tools)?;
+    cluster::operations::leaders_are_elected_and_moved_away(&cluster)?;
+    cluster::operations::replicas_are_found_equal(&cluster)?;
+    cluster::operations::a_fourth_node_takes_over_and_gets_a_vote(&mut cluster, &mut tools)
 }
 
 /// A line of `kafka-topics --describe` for a partition.
 #[derive(Debug, PartialEq)]
-struct Described {
-    leader: String,
-    replicas: Vec<String>,
-    isr: Vec<String>,
+pub struct Described {
+    pub leader: String,
+    pub replicas: Vec<String>,
+    pub isr: Vec<String>,
 }
 
-fn describe(cluster: &Cluster, tools: &mut Driver, topic: &str) -> Result<Vec<Described>> {
+pub fn describe(cluster: &Cluster, tools: &mut Driver, topic: &str) -> Result<Vec<Described>> {
     let printed =
         tools.tool(TOPICS, &["--bootstrap-server", &cluster.bootstrap(), "--describe", "--topic", topic])?;
     let lines = printed.lines().filter(|line| line.contains("\tPartition: "));
@@ -223,6 +233,15 @@ fn preferred_leaders_come_back(cluster: &Cluster, tools: &mut Driver) -> Result<
         ensure!(partitions.iter().all(|p| Some(&p.leader) == p.replicas.first()), "{partitions:?}");
         Ok(())
     })
+}
+
+/// Each node is stopped in order and started again under load: no error, no record lost or doubled.
+fn nobody_notices_restarts_in_turn(cluster: &mut Cluster) -> Result<()> {
+    let load = Load::start(cluster, "rolling", None)?;
+    load.roll(cluster, Cluster::restart)?;
+    let outcome = load.end(cluster)?;
+    ensure!(outcome.acknowledged > 0, "{outcome:?}");
+    Ok(())
 }
 
 fn a_partition_moves(cluster: &Cluster, tools: &mut Driver) -> Result<()> {

@@ -1,10 +1,13 @@
 //! Tests, lints and benchmarks.
 
 use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::PathBuf;
 use std::process::Command;
+use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 use aqueduct_tests::install::{run, workspace};
 use aqueduct_tests::server::{Kind, Server};
 use aqueduct_tests::suites;
@@ -54,6 +57,13 @@ pub struct FaultsArgs {
     cluster: bool,
 }
 
+#[derive(clap::Args)]
+pub struct SimulateArgs {
+    /// `--seed N`, or `--seeds N [--from N] [--jobs N]`.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    rest: Vec<String>,
+}
+
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 enum FaultsBroker {
     #[default]
@@ -61,14 +71,62 @@ enum FaultsBroker {
     Kafka,
 }
 
+/// Simulated clusters that are played beside the tests.
+const SEEDS: &str = "2000";
+
 /// Installs what tests need and runs them, and the fuzzer for a bounded time.
 pub fn test(args: &TestArgs) -> Result<()> {
     setup::run()?;
     // System tests run the binary itself, so it is built first.
     cargo(["build", "--package", "aqueduct-cli"], [])?;
-    cargo(["test", "--workspace", "--no-fail-fast"], args.rest.iter().map(AsRef::as_ref))?;
-    // A choice of tests is not one of the fuzzer.
-    if args.rest.is_empty() { fuzz::run(&fuzz::Args::of_tests()) } else { Ok(()) }
+    let tests = ["test", "--workspace", "--no-fail-fast"];
+    if !args.rest.is_empty() {
+        // A choice of tests is not one of the simulation and the fuzzer.
+        return cargo(tests, args.rest.iter().map(AsRef::as_ref));
+    }
+    let simulated = Beside::start()?;
+    let tested = cargo(tests, []);
+    // What else is wrong is told, too.
+    let simulated = simulated.end();
+    tested.and(simulated)?;
+    fuzz::run(&fuzz::Args::of_tests())
+}
+
+/// What has the processors as far as tests leave them, which wait for servers most of the time: the simulation, then the
+/// build of the fuzzer, which runs later.
+struct Beside {
+    work: JoinHandle<Result<()>>,
+    output: PathBuf,
+}
+
+impl Beside {
+    fn start() -> Result<Self> {
+        let output = workspace().join("target/simulation.log");
+        let file = File::create(&output)?;
+        let work = std::thread::spawn(move || {
+            let mut simulation = patient_cargo();
+            simulation.args(SIMULATION).args(["--seeds", SEEDS]).current_dir(workspace());
+            let status = simulation.stdout(file.try_clone()?).stderr(file).status();
+            let status = status.context("nice cannot be started")?;
+            fuzz::build(patient_cargo())?;
+            ensure!(status.success(), "simulated clusters went wrong, see above");
+            Ok(())
+        });
+        Ok(Self { work, output })
+    }
+
+    fn end(self) -> Result<()> {
+        let done = self.work.join();
+        println!("{SEEDS} simulated clusters:\n{}", fs::read_to_string(&self.output)?);
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+/// Cargo with the least priority.
+fn patient_cargo() -> Command {
+    let mut command = Command::new("nice");
+    command.args(["-n", "19", "cargo"]);
+    command
 }
 
 /// All checks; nothing is written outside `target`.
@@ -118,6 +176,15 @@ pub fn compat(args: &CompatArgs) -> Result<()> {
     }
     println!("{:.0?}", started.elapsed());
     runs.iter().try_for_each(suites::Run::judge)
+}
+
+/// Has a build of its own: a thousand histories take as long unoptimised as building this does.
+const SIMULATION: [&str; 7] =
+    ["run", "--quiet", "--profile", "simulation", "--package", "aqueduct-simulation", "--"];
+
+/// Histories of simulated clusters.
+pub fn simulate(args: &SimulateArgs) -> Result<()> {
+    cargo(SIMULATION, args.rest.iter().map(AsRef::as_ref))
 }
 
 /// One run of faults at random.

@@ -31,7 +31,7 @@ pub struct Args {
 impl Args {
     /// The run among the tests: always the same way through the inputs, so that a change that fails is at fault.
     pub fn of_tests() -> Self {
-        Self { targets: Vec::new(), seconds: 15, seed: Some(1) }
+        Self { targets: Vec::new(), seconds: 10, seed: Some(1) }
     }
 }
 
@@ -42,20 +42,26 @@ pub fn run(args: &Args) -> Result<()> {
         bail!("no fuzz target {unknown}; there are: {}", all.join(", "));
     }
     let chosen = if args.targets.is_empty() { &all } else { &args.targets };
+    let built = build(Command::new("cargo"))?;
+    for name in chosen {
+        fuzz(name, &built.join(name), args)?;
+    }
+    Ok(())
+}
+
+/// Builds the targets by `cargo`, which may be a program that starts it; gives the folder in which they are.
+pub fn build(mut cargo: Command) -> Result<PathBuf> {
     let target_dir = target_dir();
     // Of a target of its own, so that the build's flags are not those of build scripts.
     let host = host()?;
     install::run(
-        Command::new("cargo")
+        cargo
             .args(["build", "--release", "--quiet", "--bins", "--target", &host])
             .current_dir(dir())
             .env("CARGO_TARGET_DIR", &target_dir)
             .env("RUSTFLAGS", COVERAGE),
     )?;
-    for name in chosen {
-        fuzz(name, &target_dir.join(&host).join("release").join(name), args)?;
-    }
-    Ok(())
+    Ok(target_dir.join(host).join("release"))
 }
 
 fn fuzz(name: &str, program: &Path, args: &Args) -> Result<()> {

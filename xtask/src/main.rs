@@ -4,6 +4,7 @@ mod check;
 mod fuzz;
 mod protocol;
 mod setup;
+mod upgrade;
 
 use clap::Parser;
 
@@ -22,10 +23,14 @@ enum Task {
     Bench(check::BenchArgs),
     /// Torment workers, connectors and the broker at random, and check that nothing is lost and no offset is ahead.
     Faults(check::FaultsArgs),
+    /// Play histories of simulated clusters: `--seed N` for one with its trace, `--seeds N --from M` for many.
+    Simulate(check::SimulateArgs),
     /// Feed every decoder of outside bytes with inputs that a coverage-guided fuzzer finds.
     Fuzz(fuzz::Args),
     /// Run the test suites of others' clients in full, on our broker or on Apache Kafka.
     Compat(check::CompatArgs),
+    /// Take three nodes under load from an older build to this one and back, one after another.
+    Upgrade(upgrade::Args),
     /// Regenerate the wire messages from Kafka's schemas.
     Protocol(protocol::Args),
 }
@@ -38,8 +43,10 @@ fn main() -> anyhow::Result<()> {
         Task::Fix => check::fix(),
         Task::Bench(args) => check::bench(&args),
         Task::Faults(args) => check::faults(&args),
+        Task::Simulate(args) => check::simulate(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Compat(args) => check::compat(&args),
+        Task::Upgrade(args) => upgrade::run(&args),
         Task::Protocol(args) => protocol::run(args),
     }
 }

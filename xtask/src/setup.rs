@@ -40,6 +40,7 @@ const PROGRAMS: &[(&[&str], &str)] = &[
     (&["mariadb"], "mariadb-client-core"),
     (&["runuser"], "util-linux"),
     (&["ip"], "iproute2"),
+    (&["tc"], "iproute2"),
 ];
 
 fn system_packages() -> Result<()> {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use aqueduct_tests::process::Process;
 use tempfile::TempDir;
 
-use super::nodes::{Cluster, PEERS};
+use super::nodes::Cluster;
 use super::{Args, create};
 use crate::broker::timed;
 use crate::load::Load;
@@ -25,7 +25,7 @@ pub fn throughput(args: &Args, report: &mut Report) -> Result<()> {
     for batch_kib in [64, 16] {
         let name = format!("{THROUGHPUT}, {batch_kib} KiB batches");
         report.demand(&name, "client, MiB/s", Demand::Times(1.5));
-        for peer in PEERS {
+        for peer in args.peers().iter().copied() {
             let cluster = Cluster::start(peer)?;
             create(&cluster, "load", PARTITIONS)?;
             let records = (args.mib() << 20) / RECORD;
@@ -45,14 +45,14 @@ pub fn throughput(args: &Args, report: &mut Report) -> Result<()> {
 /// From producer to consumer while half of what the slower of the peers can take is written.
 pub fn latency(args: &Args, report: &mut Report) -> Result<()> {
     let mut lowest = f64::MAX;
-    for peer in PEERS {
+    for peer in args.peers().iter().copied() {
         let cluster = Cluster::start(peer)?;
         create(&cluster, "load", PARTITIONS)?;
         let records = (args.mib() << 20) / RECORD;
         load(&cluster, records / 4, 64, None).run()?;
         lowest = lowest.min(load(&cluster, records, 64, None).run()?);
     }
-    for peer in PEERS {
+    for peer in args.peers().iter().copied() {
         let cluster = Cluster::start(peer)?;
         create(&cluster, "load", PARTITIONS)?;
         create(&cluster, "probe", 1)?;
@@ -81,7 +81,8 @@ fn probe(cluster: &Cluster, duration: Duration, mib_per_second: f64) -> Result<P
     times
 }
 
-fn load(cluster: &Cluster, records: u64, batch_kib: u64, mib_per_second: Option<f64>) -> Load<'static> {
+/// What the Java producer writes to the topic `load`.
+pub fn load(cluster: &Cluster, records: u64, batch_kib: u64, mib_per_second: Option<f64>) -> Load<'static> {
     let bootstrap = cluster.bootstrap();
     Load {
         bootstrap,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use super::Args;
-use super::nodes::{Cluster, NODES, PEERS};
+use super::nodes::{Cluster, NODES};
 use crate::report::{Demand, OURS, Report};
 use crate::wire::Connection;
 
@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 pub fn measure(args: &Args, report: &mut Report) -> Result<()> {
     report.demand(NAME, "created and led, s", Demand::Below(15.0));
     report.demand(NAME, "led after a cold start, s", Demand::Below(3.0));
-    for peer in PEERS {
+    for peer in args.peers().iter().copied() {
         let (count, quick) = match peer {
             OURS => (args.partitions.unwrap_or(10_000), 1000),
             _ => (args.peer_partitions.unwrap_or(2000), 500),
@@ -37,6 +37,7 @@ pub fn measure(args: &Args, report: &mut Report) -> Result<()> {
         let from = cluster.restart(&nodes)?;
         runtime.block_on(all_led(&cluster, count))?;
         report.add(NAME, "led after a cold start, s", peer, from.elapsed().as_secs_f64());
+        cluster.end();
     }
     Ok(())
 }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::Uuid;
+use aqueduct_protocol::raft_voters::{AddRaftVoterRequest, RaftVoterResponse};
 use aqueduct_quorum::DirectoryId;
 use bytestring::ByteString;
 
 use super::Context;
-use super::raft_voters::{AddRaftVoterRequest, RaftVoterResponse};
+
 use crate::membership::message::Wish;
 use crate::metadata::Rejection;
 use crate::security::Operation;

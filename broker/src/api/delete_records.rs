@@ -74,7 +74,7 @@ async fn delete(
     let now_ms = context.node.clock.now_ms();
     let node = context.node.clone();
     let (stint, replica) = (partition.stint(), partition.clone());
-    let work = tokio::task::spawn_blocking(move || {
+    let work = aqueduct_quorum::blocking::spawn(move || {
         let done = partition
             .on_log(|log| log.delete_records_before(offset))
             .map_err(|error| partition.code(&error))?;

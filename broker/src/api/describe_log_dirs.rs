@@ -31,7 +31,7 @@ pub(crate) async fn handle(context: Context, request: DescribeLogDirsRequest) ->
     });
     let node = context.node.clone();
     place(&node, wanted.as_ref()).await;
-    match tokio::task::spawn_blocking(move || describe(&node, wanted.as_ref())).await {
+    match aqueduct_quorum::blocking::spawn(move || describe(&node, wanted.as_ref())).await {
         Ok(results) => DescribeLogDirsResponse { results, ..Default::default() },
         Err(_) => failed(ErrorCode::KafkaStorageError),
     }

@@ -87,12 +87,14 @@ impl Handled {
         }
         for (target, outcome) in targets.iter().zip(&outcomes) {
             if let Ok(partition) = &target.partition {
-                if is_follower {
-                    partition.sent(outcome.length());
+                match is_follower {
+                    true => partition.sent(outcome.length()),
+                    false => partition.traffic.fetched(outcome.length() as u64, outcome.is_error()),
                 }
-                partition.traffic.fetched(outcome.length() as u64, outcome.is_error());
             }
-            node.metrics.bytes_out.inc_by(outcome.length() as u64);
+            if !is_follower {
+                node.metrics.bytes_out.inc_by(outcome.length() as u64);
+            }
             if outcome.is_error() {
                 node.metrics.fetch_failures.inc();
             }
@@ -201,6 +203,9 @@ async fn read_or_wait(
         if at_once || Instant::now() >= until {
             return (reader, outcomes);
         }
+        // Nobody is woken when a throttle lets more through.
+        let held_back = outcomes.iter().filter_map(Outcome::held_back).min();
+        let look_again = held_back.map(|pause| Instant::now() + pause).filter(|at| *at < until);
         let waiter = Waiter::new((min_bytes - bytes) as i64);
         let waiting = reader.wait(&waiter);
         // What was appended between reading and registering woke nobody.
@@ -209,7 +214,9 @@ async fn read_or_wait(
         }
         let parked = context.node.metrics.fetches_parked.park();
         let woken = tokio::select! {
-            woken = timeout_at(until, waiter.woken()) => woken.is_ok(),
+            woken = timeout_at(look_again.unwrap_or(until), waiter.woken()) => {
+                woken.is_ok() || look_again.is_some()
+            }
             () = context.node.tasks.stopping() => false,
         };
         drop((waiting, parked));
@@ -224,7 +231,7 @@ async fn read(reader: Reader) -> (Reader, Vec<Outcome>, usize) {
     if let Some((outcomes, bytes)) = reader.read_cached() {
         return (reader, outcomes, bytes);
     }
-    let reading = tokio::task::spawn_blocking(move || {
+    let reading = aqueduct_quorum::blocking::spawn(move || {
         let (outcomes, bytes) = reader.read_waiting();
         (reader, outcomes, bytes)
     });

@@ -155,7 +155,7 @@ async fn search(
     partition: std::sync::Arc<Partition>,
     timestamp: i64,
 ) -> Result<Option<TimestampedOffset>, ErrorCode> {
-    let work = tokio::task::spawn_blocking(move || {
+    let work = aqueduct_quorum::blocking::spawn(move || {
         let found = match timestamp {
             MAX_TIMESTAMP => partition.on_log(|log| log.max_timestamp()),
             _ => partition.on_log(|log| log.offset_for_timestamp(timestamp)),

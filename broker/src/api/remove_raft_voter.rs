@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::Context;
 use super::add_raft_voter::change;
-use super::raft_voters::{RaftVoterResponse, RemoveRaftVoterRequest};
 use crate::membership::message::Wish;
+use aqueduct_protocol::raft_voters::{RaftVoterResponse, RemoveRaftVoterRequest};
 
 /// The request has no time limit of its own.
 const LIMIT: Duration = Duration::from_secs(20);

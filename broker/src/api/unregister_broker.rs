@@ -6,6 +6,7 @@ use aqueduct_protocol::messages::{UnregisterBrokerRequest, UnregisterBrokerRespo
 
 use super::Context;
 use super::shared::failure;
+use crate::controller::still_running;
 use crate::metadata::{Command, Rejection};
 use crate::security::Operation;
 
@@ -21,13 +22,10 @@ async fn unregister(context: &Context, id: BrokerId) -> Result<(), Rejection> {
     if !context.allows_cluster(Operation::Alter) {
         return Err(Rejection::new(ErrorCode::ClusterAuthorizationFailed, "Cluster authorization failed."));
     }
-    let image = context.node.metadata.image();
-    if id == context.node.settings.node_id || image.is_controlled() && image.is_unfenced(id) {
-        let why = format!(
-            "Broker {id} is running, or was until a moment ago: stop it, and wait for broker.session.timeout.ms if it was killed"
-        );
-        return Err(Rejection::new(ErrorCode::InvalidRequest, why));
+    if id == context.node.settings.node_id {
+        return Err(still_running(id));
     }
+    // Whether another one runs the controller knows; this node may not have heard yet that it has stopped.
     match context.node.metadata.submit(vec![Command::UnregisterBroker { id }]).await.pop() {
         Some(Err(error)) => {
             let (code, message) = failure(error);

@@ -16,7 +16,7 @@ impl Cleaner {
             return;
         }
         let (node, this) = (&self.node, self.clone());
-        let due = tokio::task::spawn_blocking(move || this.due()).await.unwrap_or_default();
+        let due = aqueduct_quorum::blocking::spawn(move || this.due()).await.unwrap_or_default();
         for (topic, index) in due {
             let image = node.metadata.image();
             if let Some(topic) = image.topic_by_id(topic) {

@@ -60,6 +60,8 @@ pub struct Listeners {
     pub inter_broker_protocol: SecurityProtocol,
     /// Those of the controller, in the order of the file. Opened by members of a quorum only.
     pub controllers: Vec<Listener>,
+    /// What other nodes are told of those, where `advertised.listeners` names them.
+    pub advertised_controllers: Vec<Listener>,
     /// What the listeners of controllers speak, wherever they are: that of the first name.
     pub controller_protocol: SecurityProtocol,
 }
@@ -80,7 +82,24 @@ impl Listeners {
             None => SecurityProtocol::Plaintext,
         };
         let inter_broker_protocol = reader.protocol(&inter_broker)?.unwrap_or(SecurityProtocol::Plaintext);
-        Ok(Self { bound, advertised, inter_broker, inter_broker_protocol, controllers, controller_protocol })
+        let advertised_controllers = reader.advertised_controllers(&controllers)?;
+        Ok(Self {
+            bound,
+            advertised,
+            inter_broker,
+            inter_broker_protocol,
+            controllers,
+            advertised_controllers,
+            controller_protocol,
+        })
+    }
+}
+
+impl Listeners {
+    /// Where other nodes reach a listener of controllers; with port 0 only once it is bound.
+    pub fn of_controller(&self, listener: &Listener) -> Listener {
+        let told = self.advertised_controllers.iter().find(|told| told.name == listener.name);
+        told.cloned().unwrap_or_else(|| listener.reachable())
     }
 }
 
@@ -183,6 +202,19 @@ impl Reader<'_> {
             return known.map(Some).ok_or_else(|| invalid(KEY, entry, why.into()));
         }
         Ok(None)
+    }
+
+    fn advertised_controllers(&self, controllers: &[Listener]) -> Result<Vec<Listener>, ConfigError> {
+        const KEY: &str = "advertised.listeners";
+        let mut advertised = Vec::new();
+        for entry in list(self.0.get(KEY).unwrap_or_default()) {
+            let (name, host, port) = split(entry).map_err(|why| invalid(KEY, entry, why))?;
+            let bound = controllers.iter().find(|listener| listener.name == name);
+            if let Some(bound) = bound.filter(|_| !is_any(&host)) {
+                advertised.push(Listener { host, port, ..bound.clone() });
+            }
+        }
+        Ok(advertised)
     }
 
     fn advertised(&self, bound: &[Listener]) -> Result<Vec<Listener>, ConfigError> {

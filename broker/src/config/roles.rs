@@ -27,6 +27,8 @@ pub struct ClusterSettings {
     pub voters: BTreeMap<i32, Address>,
     /// `controller.quorum.bootstrap.servers`.
     pub bootstrap: Vec<Address>,
+    /// `controller.quorum.auto.join.enable`: a controller gets itself a vote.
+    pub auto_join: bool,
     /// The first of `controller.listener.names`, by which controllers are reached.
     pub controller_listener: Listener,
     /// Between two heartbeats of the broker.
@@ -38,6 +40,8 @@ pub struct ClusterSettings {
     pub fetch_timeout: Option<Duration>,
     pub min_insync_replicas: usize,
     pub unclean_leader_election: bool,
+    /// How long leaders are not the first of their replicas before that is mended; `None` for never.
+    pub balance_interval: Option<Duration>,
 }
 
 impl ClusterSettings {
@@ -50,9 +54,35 @@ impl ClusterSettings {
         node_id: BrokerId,
         listeners: &Listeners,
     ) -> Result<Option<Self>, ConfigError> {
+        Self::read_part(properties, node_id, listeners, false)
+    }
+
+    /// The same of a node whose directory was formatted for a quorum, which others can join: one by itself has a part too.
+    ///
+    /// # Errors
+    /// As of [`Self::read`], and a configuration without a quorum.
+    pub fn read_formatted(
+        properties: &Properties,
+        node_id: BrokerId,
+        listeners: &Listeners,
+    ) -> Result<Self, ConfigError> {
+        Self::read_part(properties, node_id, listeners, true)?.ok_or_else(|| ConfigError::Missing {
+            key: "controller.quorum.bootstrap.servers".into(),
+            why: "the log directory was formatted for a quorum, which a node of process.roles finds by it"
+                .into(),
+        })
+    }
+
+    fn read_part(
+        properties: &Properties,
+        node_id: BrokerId,
+        listeners: &Listeners,
+        is_formatted: bool,
+    ) -> Result<Option<Self>, ConfigError> {
         const VOTERS: &str = "controller.quorum.voters";
         const BOOTSTRAP: &str = "controller.quorum.bootstrap.servers";
         const CLUSTER_ID: &str = "aqueduct.cluster.id";
+        const AUTO_JOIN: &str = "controller.quorum.auto.join.enable";
         const ROLES: &str = "process.roles";
         const NAMES: &str = "controller.listener.names";
         let text = |key: &str| properties.get(key).unwrap_or_default().trim();
@@ -72,7 +102,12 @@ impl ClusterSettings {
             false => voters.keys().all(|id| *id == node_id.0),
             true => bootstrap.iter().all(is_self),
         };
-        if is_broker && is_controller && alone {
+        let auto_join = text(AUTO_JOIN).eq_ignore_ascii_case("true");
+        if auto_join && !is_controller {
+            let why = format!("{AUTO_JOIN} is only supported when {ROLES} contains the 'controller' role");
+            return Err(ConfigError::Conflict(why));
+        }
+        if is_broker && is_controller && alone && !is_formatted {
             return Ok(None);
         }
         let name = list(text(NAMES)).first().map(|name| name.to_ascii_uppercase());
@@ -128,6 +163,7 @@ impl ClusterSettings {
             cluster_id: (!cluster_id.is_empty()).then(|| cluster_id.to_owned()),
             voters,
             bootstrap,
+            auto_join,
             controller_listener,
             heartbeat_interval,
             session_timeout,
@@ -137,8 +173,19 @@ impl ClusterSettings {
             unclean_leader_election: properties
                 .get("unclean.leader.election.enable")
                 .is_some_and(|value| value.trim().eq_ignore_ascii_case("true")),
+            balance_interval: balance_interval(properties),
         }))
     }
+}
+
+fn balance_interval(properties: &Properties) -> Option<Duration> {
+    let text = |key: &str| {
+        let default = broker_keys::find_known(key).and_then(|row| row.default);
+        properties.get(key).or(default).unwrap_or_default().trim()
+    };
+    let seconds = text("leader.imbalance.check.interval.seconds").parse().ok()?;
+    let is_wanted = text("auto.leader.rebalance.enable").eq_ignore_ascii_case("true");
+    is_wanted.then(|| Duration::from_secs(seconds))
 }
 
 /// Whether an address is that of a listener of this node.
@@ -229,7 +276,7 @@ mod tests {
         ];
         let found = read(&broker).unwrap().unwrap();
         assert_eq!((found.bootstrap.len(), found.is_controller), (2, false));
-        assert!(found.controller_listener.protocol.is_tls());
+        assert!(found.controller_listener.protocol.is_tls() && !found.auto_join);
         let controller =
             [("process.roles", "controller"), NAMES, ("listeners", "CONTROLLER://:9093"), voters];
         assert!(!read(&controller).unwrap().unwrap().is_broker);
@@ -238,6 +285,7 @@ mod tests {
     #[test]
     fn mistakes_say_what_to_change() {
         let voters = ("controller.quorum.voters", "1@a:9093,2@b:9093");
+        let bootstrap = ("controller.quorum.bootstrap.servers", "a:9093");
         for (pairs, part) in [
             (&[BOTH, voters][..], "controller.listener.names"),
             (&[BOTH, NAMES, voters], "CONTROLLER://HOST:PORT"),
@@ -249,6 +297,10 @@ mod tests {
                 "controller.quorum.voters",
             ),
             (&[("process.roles", "controller")], "controller.listener.names"),
+            (
+                &[("process.roles", "broker"), bootstrap, ("controller.quorum.auto.join.enable", "true")],
+                "'controller' role",
+            ),
             (&[BOTH, ("controller.quorum.voters", "a:9093")], "ID@HOST:PORT"),
             (&[BOTH, ("controller.quorum.voters", "1@a:1,1@b:1")], "twice"),
             (&[BOTH, ("controller.quorum.bootstrap.servers", "a")], "HOST:PORT"),

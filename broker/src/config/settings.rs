@@ -150,6 +150,17 @@ impl Settings {
         Self::interpret(properties)
     }
 
+    /// This node's part in a quorum that its directory was formatted for, also where the node is alone in it.
+    ///
+    /// # Errors
+    /// A configuration that names no quorum, or not what a node of one needs.
+    pub fn formatted_part(&self) -> Result<ClusterSettings, ConfigError> {
+        match &self.cluster {
+            Some(cluster) => Ok(cluster.clone()),
+            None => ClusterSettings::read_formatted(&self.properties, self.node_id, &self.listeners),
+        }
+    }
+
     /// The settings with what is set at run time for this broker over what its file says. [`Settings::properties`] stays
     /// the file's.
     ///

@@ -11,6 +11,14 @@ use crate::metadata::{
     BrokerEpoch, BrokerState, ClusterRecord, Command, Outcome, Record, Rejection, decide, without,
 };
 
+/// Why a broker is not forgotten.
+pub(crate) fn still_running(id: BrokerId) -> Rejection {
+    let why = format!(
+        "Broker {id} is running, or was until a moment ago: stop it, and wait for broker.session.timeout.ms if it was killed"
+    );
+    Rejection::new(ErrorCode::InvalidRequest, why)
+}
+
 impl Controller {
     pub(super) fn register(&mut self, now_ms: i64, wanted: &Registration) -> Result<Reply, Rejection> {
         self.check_registration(now_ms, wanted)?;
@@ -93,6 +101,7 @@ impl Controller {
             && old.incarnation != wanted.broker.incarnation
             && !state.shutting_down
             && self.sessions.is_valid(id, now_ms)
+            && !self.is_restart(wanted)
         {
             let why = format!(
                 "Another broker is registered with the ID {id}. If the broker was restarted, this ends with its session"
@@ -100,6 +109,14 @@ impl Controller {
             return Err(Rejection::new(ErrorCode::DuplicateBrokerRegistration, why));
         }
         Ok(())
+    }
+
+    /// Whether a process holds the directories of one that this controller has never heard: as they are locked, that one has
+    /// ended. Had all nodes ended, they would wait for sessions of nobody.
+    fn is_restart(&self, wanted: &Registration) -> bool {
+        let id = wanted.broker.id;
+        let known = self.image.directories.online(id);
+        !self.sessions.was_heard(id) && known.is_some_and(|known| !known.is_disjoint(&wanted.directories))
     }
 
     /// Checks that a request is of the broker's present registration.
@@ -221,7 +238,9 @@ impl Controller {
     pub(super) fn unregister(&mut self, id: BrokerId, command: &Command) -> Result<Outcome, Rejection> {
         // Asked first: what is refused must leave no record behind.
         decide(&self.image, command)?;
-        self.fence(id);
+        if self.image.is_unfenced(id) {
+            return Err(still_running(id));
+        }
         self.sessions.end(id);
         self.decide(command)
     }

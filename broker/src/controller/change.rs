@@ -1,10 +1,12 @@
 //! How a partition changes: one builder, so that every way to another leader follows the same rules.
 //!
 //! The order is that of Kafka's controller: a reassignment that is done is completed, the eligible leader replicas are
-//! settled, then the leader is chosen among the in-sync replicas, or, where these are none, among the eligible ones.
+//! settled, then the leader is chosen among the in-sync replicas, or, where these are none, among the eligible ones. Where these
+//! have all ended without order it is the one with the longest log, whoever led last.
 
 use aqueduct_protocol::ids::{BrokerId, PartitionIndex, Uuid};
 
+use super::recovery::Finding;
 use crate::metadata::{MetadataImage, PartitionImage, PartitionState, without};
 
 /// How a leader is chosen.
@@ -29,6 +31,8 @@ pub(super) struct Change<'a> {
     pub index: PartitionIndex,
     pub partition: &'a PartitionImage,
     pub state: &'a PartitionState,
+    /// Who has told where its log ends, while nobody is known to have everything.
+    pub finding: Finding,
     pub min_isr: usize,
     /// Whether eligible leader replicas are kept (KIP-966).
     pub keeps_elr: bool,
@@ -124,9 +128,15 @@ impl Change<'_> {
             next.isr.retain(|id| image.is_live(*id));
             return;
         }
-        let last = state.last_known_leader.filter(|id| from_elr && state.elr.is_empty() && is_live(id));
-        let any = next.replicas.iter().copied().find(|id| self.election == Election::Unclean && is_live(id));
-        next.leader = last.or(any).unwrap_or(NO_LEADER);
+        let last = state.last_known_leader.filter(|_| from_elr && state.elr.is_empty());
+        let longest = self.finding.ranked.iter().copied().find(is_live);
+        let found = match &*next.replicas {
+            [only] => last.filter(|last| last == only && is_live(last)),
+            _ => last.and(longest).filter(|_| self.finding.is_sure),
+        };
+        let any = longest.or_else(|| next.replicas.iter().copied().find(is_live));
+        let any = any.filter(|_| self.election == Election::Unclean);
+        next.leader = found.or(any).unwrap_or(NO_LEADER);
         if next.leader != NO_LEADER {
             next.isr = vec![next.leader];
             *state = PartitionState {

@@ -19,12 +19,14 @@ impl Controller {
         let unclean = self
             .flag(&found.name, "unclean.leader.election.enable")
             .unwrap_or(self.settings.unclean_leader_election);
+        let (partition, state) = (found.partition(index)?, image.partition_state(topic, index));
         Some(Change {
             image,
             topic,
             index,
-            partition: found.partition(index)?,
-            state: image.partition_state(topic, index),
+            partition,
+            state,
+            finding: self.finding((topic, index), partition, state),
             min_isr: self.min_isr(&found.name),
             keeps_elr: image.level(&ELIGIBLE_LEADER_REPLICAS_VERSION) > 0,
             election: if unclean { Election::Unclean } else { Election::Online },
@@ -51,6 +53,14 @@ impl Controller {
             }
         }
         records.into_iter().for_each(|record| self.push(record));
+    }
+
+    /// Has one partition look whether anybody can lead it.
+    pub(super) fn change_partition(&mut self, topic: Uuid, index: PartitionIndex) {
+        let built = self.change(topic, index).and_then(|change| change.build());
+        if let Some((partition, state)) = built {
+            self.push(record(topic, index, partition, state));
+        }
     }
 
     /// Eligible replicas and automatic elections depend on configurations.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, Uuid};
+use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Uuid};
 use bytestring::ByteString;
 
 use crate::metadata::{BrokerEpoch, BrokerImage, Command, Outcome, PartitionImage};
@@ -14,6 +14,7 @@ pub enum Request {
     Heartbeat(Heartbeat),
     AlterPartition(AlterPartition),
     Command(Command),
+    LogEnds(LogEnds),
 }
 
 /// A broker that starts (Kafka's BrokerRegistration).
@@ -55,6 +56,26 @@ pub struct AlterPartition {
     pub recovering: bool,
 }
 
+/// Where logs of a broker end, of partitions of which nobody is known to have everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEnds {
+    pub broker: BrokerId,
+    pub epoch: BrokerEpoch,
+    pub ends: Vec<LogEnd>,
+}
+
+/// Where one log ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEnd {
+    pub topic: Uuid,
+    pub index: PartitionIndex,
+    /// That of the partition, which nobody leads; nothing from before it is appended any more.
+    pub leader_epoch: LeaderEpoch,
+    /// The epoch of the last record; -1 where there is none.
+    pub last_epoch: LeaderEpoch,
+    pub end: Offset,
+}
+
 /// What came of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
@@ -69,4 +90,6 @@ pub enum Reply {
     /// The partition as it is now, and whether it recovers.
     Partition(PartitionImage, bool),
     Command(Outcome),
+    /// What was told is known now.
+    Noted,
 }

@@ -16,10 +16,18 @@ pub(super) struct Sessions {
 #[derive(Debug, Clone, Copy)]
 struct Session {
     heard_ms: i64,
+    /// Whether this controller has heard the broker itself, or only knows of it from the one before.
+    heard: bool,
     /// Version of the image that the broker said it has.
     applied: u64,
     /// The version that all others must have before the broker may stop.
     leave_at: Option<u64>,
+}
+
+impl Session {
+    fn from(now_ms: i64) -> Self {
+        Self { heard_ms: now_ms, heard: false, applied: 0, leave_at: None }
+    }
 }
 
 impl Sessions {
@@ -36,16 +44,25 @@ impl Sessions {
         self.now_ms = self.now_ms.max(now_ms);
     }
 
-    /// A session from now on.
+    /// A session from now on, of a broker that speaks.
     pub(super) fn begin(&mut self, id: BrokerId, now_ms: i64) {
-        self.brokers.insert(id, Session { heard_ms: now_ms, applied: 0, leave_at: None });
+        self.brokers.insert(id, Session { heard: true, ..Session::from(now_ms) });
+    }
+
+    /// A session of a broker that another controller has heard.
+    pub(super) fn take_over(&mut self, id: BrokerId, now_ms: i64) {
+        self.brokers.insert(id, Session::from(now_ms));
     }
 
     pub(super) fn touch(&mut self, id: BrokerId, now_ms: i64, applied: u64) {
-        let session =
-            self.brokers.entry(id).or_insert(Session { heard_ms: now_ms, applied: 0, leave_at: None });
-        session.heard_ms = now_ms;
+        let session = self.brokers.entry(id).or_insert_with(|| Session::from(now_ms));
+        (session.heard, session.heard_ms) = (true, now_ms);
         session.applied = session.applied.max(applied);
+    }
+
+    /// Whether this controller has heard the broker itself.
+    pub(super) fn was_heard(&self, id: BrokerId) -> bool {
+        self.brokers.get(&id).is_some_and(|session| session.heard)
     }
 
     pub(super) fn end(&mut self, id: BrokerId) {

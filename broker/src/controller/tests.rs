@@ -1,11 +1,12 @@
 //! Single cases of the controller; `model` has the rules under random histories.
 
 mod model;
+mod recovery;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aqueduct_protocol::error_code::ErrorCode;
-use aqueduct_protocol::ids::{BrokerId, PartitionIndex, Uuid};
+use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Uuid};
 
 use super::*;
 use crate::metadata::features::FEATURES;
@@ -150,6 +151,25 @@ fn a_broker_is_fenced_until_it_has_its_own_registration() {
     assert!(next > epoch);
     let old = Heartbeat { broker: BrokerId(1), epoch, applied: 99, want_fence: false, want_shut_down: false };
     assert_eq!(cluster.ask(Request::Heartbeat(old)), Err(ErrorCode::StaleBrokerEpoch));
+}
+
+#[test]
+fn after_all_nodes_ended_nobody_waits_for_sessions() {
+    let mut cluster = Cluster::new(2);
+    let [first, second] = [1, 2].map(|id| cluster.epochs[&id]);
+    let image = cluster.controller.image().clone();
+    cluster.controller = Controller::new(image, ControllerSettings::default(), cluster.now_ms);
+    // Another disk may be that of another process, which lives.
+    let mut other = registration(1, 9, BrokerEpoch::NONE);
+    other.directories = BTreeSet::from([Uuid([77; 16])]);
+    assert_eq!(cluster.ask(Request::Register(other)), Err(ErrorCode::DuplicateBrokerRegistration));
+    assert!(cluster.start(1, 9, BrokerEpoch::NONE).unwrap() > first);
+    cluster.beat(1);
+    // The one that was heard has to be waited for.
+    cluster.beat(2);
+    assert_eq!(cluster.start(2, 9, BrokerEpoch::NONE), Err(ErrorCode::DuplicateBrokerRegistration));
+    assert_eq!(cluster.start(1, 10, BrokerEpoch::NONE), Err(ErrorCode::DuplicateBrokerRegistration));
+    assert_eq!(cluster.epochs[&2], second);
 }
 
 #[test]
@@ -360,6 +380,43 @@ fn a_feature_needs_all_brokers() {
         cluster.command(Command::UnregisterBroker { id: BrokerId(9) }),
         Err(ErrorCode::BrokerIdNotRegistered)
     );
+    let running = cluster.command(Command::UnregisterBroker { id: BrokerId(1) });
+    assert_eq!(running, Err(ErrorCode::InvalidRequest));
     cluster.command(Command::UnregisterBroker { id: BrokerId(2) }).unwrap();
     cluster.command(to(2, UpgradeType::Upgrade)).unwrap();
+}
+
+#[test]
+fn leaders_are_given_back_after_an_interval() {
+    let mut cluster = Cluster::new(3);
+    cluster.controller.settings.balance_interval_ms = Some(5_000);
+    cluster.command(assigned(&[&[1, 2, 3]])).unwrap();
+    cluster.wait(&[2, 3], 10_000);
+    cluster.start(1, 9, BrokerEpoch::NONE).unwrap();
+    cluster.beat(1);
+    cluster.wait(&[1, 2, 3], 20_000);
+    assert_eq!(cluster.partition().leader.0, 2, "the first replica is not in sync");
+    cluster.alter(&[2, 3, 1]).unwrap();
+    cluster.wait(&[1, 2, 3], 10_000);
+    assert_eq!(cluster.partition().leader.0, 1);
+    let tally = cluster.controller.take_tally();
+    assert_eq!(tally, Tally { elections: 2, timed_out: 1, ..Tally::default() });
+    assert_eq!(cluster.controller.take_tally(), Tally::default());
+    cluster.controller.settings.balance_interval_ms = None;
+    cluster.wait(&[2, 3], 10_000);
+    assert_eq!(cluster.partition().leader.0, 2);
+}
+
+#[test]
+fn a_creation_that_comes_again_is_not_refused() {
+    let mut cluster = Cluster::new(3);
+    cluster.command(assigned(&[&[1, 2, 3]])).unwrap();
+    let version = cluster.controller.image().version;
+    assert!(matches!(cluster.command(assigned(&[&[1, 2, 3]])), Ok(Reply::Command(Outcome::Topic(_)))));
+    assert_eq!(cluster.controller.image().version, version, "nothing is decided twice");
+    let Command::CreateTopic { name, partitions, configs, .. } = assigned(&[&[1, 2, 3]]) else {
+        unreachable!()
+    };
+    let other = Command::CreateTopic { name, id: Uuid([9; 16]), partitions, configs };
+    assert_eq!(cluster.command(other), Err(ErrorCode::TopicAlreadyExists));
 }

@@ -17,6 +17,10 @@ impl Controller {
         wanted: &Placement,
         configs: &BTreeMap<ByteString, ByteString>,
     ) -> Result<Outcome, Rejection> {
+        if let Some(there) = self.image.topic(name).filter(|topic| topic.id == id) {
+            // The answer was lost, and the request came again: ids are drawn by who asks.
+            return Ok(Outcome::Topic(there.clone()));
+        }
         let command = |partitions| Command::CreateTopic {
             name: name.clone(),
             id,

@@ -1,6 +1,7 @@
 //! Reading for one Fetch request: partition by partition, within its limits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::fetch_plan::{FetchPartition, Records};
@@ -52,6 +53,8 @@ pub(crate) struct Outcome {
     committed_only: bool,
     /// The end that was in force when it was read.
     end: Offset,
+    /// For how long a follower gets nothing, as it would copy too fast.
+    held_back: Option<Duration>,
     slice: Option<Slice>,
     /// Aborted transactions that the records may belong to.
     aborted: Vec<AbortedTransaction>,
@@ -188,6 +191,7 @@ impl Reader {
             is_news: self.isolation == Isolation::LogEnd && position.high_watermark < log.high_watermark().0,
             committed_only,
             end,
+            held_back: None,
             slice: None,
             aborted: Vec::new(),
         };
@@ -202,7 +206,8 @@ impl Reader {
         if outcome.preferred.is_some() {
             return Some(outcome);
         }
-        if self.follower.is_some_and(|follower| partition.holds_back(follower)) {
+        outcome.held_back = self.follower.and_then(|follower| partition.holds_back(follower));
+        if outcome.held_back.is_some() {
             return Some(outcome);
         }
         let left = self.max_bytes.saturating_sub(bytes_so_far);
@@ -282,6 +287,7 @@ impl Outcome {
             is_news: false,
             committed_only: false,
             end: Offset(-1),
+            held_back: None,
             slice: None,
             aborted: Vec::new(),
         }
@@ -305,6 +311,11 @@ impl Outcome {
     /// Whether more is committed than the follower that reads knows.
     pub fn is_news(&self) -> bool {
         self.is_news
+    }
+
+    /// For how long there is nothing because of a throttle.
+    pub fn held_back(&self) -> Option<Duration> {
+        self.held_back
     }
 
     fn is_redirected(&self) -> bool {

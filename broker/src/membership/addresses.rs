@@ -36,8 +36,8 @@ pub(super) fn timing(cluster: &ClusterSettings) -> Timing {
     match cluster.fetch_timeout {
         // A leader that is gone has been replaced after 800 ms: its lease of the longest time, then an election.
         None => Timing {
-            election_min: Duration::from_millis(200),
-            election_max: Duration::from_millis(400),
+            election_min: Duration::from_millis(300),
+            election_max: Duration::from_millis(500),
             ..Timing::default()
         },
         Some(patience) => Timing {
@@ -64,7 +64,7 @@ pub(super) fn own_peer(
     }
     let listeners = &settings.listeners;
     let listener = match cluster.is_controller {
-        true => cluster.controller_listener.reachable(),
+        true => listeners.of_controller(&cluster.controller_listener),
         false => {
             let advertised = listeners.advertised.iter().find(|one| one.name == listeners.inter_broker);
             advertised.cloned().unwrap_or_else(|| cluster.controller_listener.reachable())

@@ -6,7 +6,7 @@ mod commands;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aqueduct_protocol::error_code::ErrorCode;
-use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, Uuid};
+use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Uuid};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 
@@ -121,7 +121,7 @@ macro_rules! wire_newtype {
 }
 pub(super) use wire_newtype;
 
-wire_newtype!(BrokerId, LeaderEpoch, PartitionIndex, Uuid);
+wire_newtype!(BrokerId, LeaderEpoch, Offset, PartitionIndex, Uuid);
 
 impl Wire for bool {
     fn put(&self, out: &mut BytesMut) {

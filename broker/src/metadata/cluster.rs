@@ -60,6 +60,15 @@ impl PartitionState {
     pub fn is_reassigning(&self) -> bool {
         !self.adding.is_empty() || !self.removing.is_empty()
     }
+
+    /// Whether nobody is known to have everything, so that replicas have to tell where their logs end.
+    pub fn awaits_log_ends(&self, partition: &PartitionImage) -> bool {
+        partition.leader.0 < 0
+            && partition.replicas.len() > 1
+            && partition.isr.is_empty()
+            && self.elr.is_empty()
+            && self.last_known_leader.is_some()
+    }
 }
 
 /// What is said of a partition that has nothing special.
@@ -154,6 +163,15 @@ impl MetadataImage {
     /// Whether brokers register with a controller; a node that decides for itself has no such states.
     pub fn is_controlled(&self) -> bool {
         !self.cluster.brokers.is_empty()
+    }
+
+    /// Partitions whose replicas have to tell where their logs end, by topic and index.
+    pub fn awaiting_log_ends(&self) -> impl Iterator<Item = (Uuid, PartitionIndex, &PartitionImage)> {
+        self.cluster.partitions.iter().filter_map(|((topic, index), state)| {
+            let index = PartitionIndex(*index);
+            let partition = self.topic_by_id(*topic)?.partition(index)?;
+            state.awaits_log_ends(partition).then_some((*topic, index, partition))
+        })
     }
 
     /// What else there is to a partition.

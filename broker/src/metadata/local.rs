@@ -57,7 +57,7 @@ impl MetadataBackend for LocalMetadata {
     async fn submit(&self, commands: Vec<Command>) -> Vec<Result<Outcome, MetadataError>> {
         let shared = self.shared.clone();
         let count = commands.len();
-        match tokio::task::spawn_blocking(move || shared.submit(&commands)).await {
+        match aqueduct_quorum::blocking::spawn(move || shared.submit(&commands)).await {
             Ok(outcomes) => outcomes,
             Err(_) => (0..count).map(|_| Err(MetadataError::Stopping)).collect(),
         }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::histogram::Histogram;
 use super::text::Text;
-use super::{lag, stages, traffic};
+use super::{cluster, lag, stages, traffic};
 use crate::node::Node;
 use crate::partition::Partition;
 
@@ -45,10 +45,10 @@ impl Busy {
 /// Everything, after the counters that are kept in `before`.
 pub(crate) fn write(node: &Node, before: String) -> String {
     let mut text = Text::default();
-    replicas(node, &mut text);
-    controller(node, &mut text);
-    threads(node, &mut text);
     let open = node.partitions.all_open();
+    replicas(node, &mut text);
+    cluster::write(node, &open, &mut text);
+    threads(node, &mut text);
     let of_topic = |partition: &'_ std::sync::Arc<Partition>| partition.name().topic.clone();
     let named: Vec<_> = open.iter().map(|partition| (of_topic(partition), partition)).collect();
     traffic::write(named.iter().map(|(topic, partition)| (&**topic, &partition.traffic)), &mut text);
@@ -87,11 +87,14 @@ fn replicas(node: &Node, text: &mut Text) {
                 continue;
             }
             leaders += 1;
+            let state = image.partition_state(topic.id, index);
             let min = min.min(partition.replicas.len());
-            under_replicated += u64::from(partition.isr.len() < partition.replicas.len());
+            // Replicas that are being added are not missed.
+            let wanted = partition.replicas.len() - state.adding.len();
+            under_replicated += u64::from(partition.isr.len() < wanted);
             under_min += u64::from(partition.isr.len() < min);
             at_min += u64::from(partition.isr.len() == min);
-            reassigning += u64::from(image.partition_state(topic.id, index).is_reassigning());
+            reassigning += u64::from(state.is_reassigning());
         }
     }
     let mut gauge = |name: &str, doc: &str, value: u64| {
@@ -130,46 +133,6 @@ fn replicas(node: &Node, text: &mut Text) {
         "kafka_log_logmanager_offlinelogdirectorycount",
         "kafka.log:type=LogManager,name=OfflineLogDirectoryCount. Log directories that failed",
         all.saturating_sub(online) as f64,
-    );
-}
-
-fn controller(node: &Node, text: &mut Text) {
-    let image = node.metadata.image();
-    let id = node.settings.node_id;
-    let (mut topics, mut partitions, mut offline, mut imbalanced) = (0u64, 0u64, 0u64, 0u64);
-    for topic in image.topics() {
-        topics += 1;
-        for (index, partition) in topic.partitions.iter().enumerate() {
-            partitions += 1;
-            let index = aqueduct_protocol::ids::PartitionIndex(index as i32);
-            let lost = partition.leader == id && image.directories.is_offline(topic.id, index, id);
-            offline += u64::from(partition.leader.0 < 0 || lost);
-            imbalanced += u64::from(partition.replicas.first() != Some(&partition.leader));
-        }
-    }
-    let mut gauge = |name: &str, doc: &str, value: u64| {
-        let help = format!("kafka.controller:type=KafkaController,name={name}. {doc}");
-        text.gauge(
-            &format!("kafka_controller_kafkacontroller_{}", name.to_ascii_lowercase()),
-            &help,
-            value as f64,
-        );
-    };
-    gauge("ActiveControllerCount", "1 on the node that leads the metadata quorum", 1);
-    gauge("ActiveBrokerCount", "Brokers that are registered and not fenced", image.brokers.len() as u64);
-    gauge("FencedBrokerCount", "Brokers that are registered and fenced", 0);
-    gauge("GlobalTopicCount", "Topics of the cluster", topics);
-    gauge("GlobalPartitionCount", "Partitions of the cluster", partitions);
-    gauge("OfflinePartitionsCount", "Partitions without a leader that works", offline);
-    gauge(
-        "PreferredReplicaImbalanceCount",
-        "Partitions that another than their first replica leads",
-        imbalanced,
-    );
-    text.gauge(
-        "kafka_server_kafkaserver_brokerstate",
-        "kafka.server:type=KafkaServer,name=BrokerState. 3 running, 7 shutting down",
-        if node.tasks.is_stopping() { 7.0 } else { 3.0 },
     );
 }
 

@@ -14,7 +14,6 @@ use aqueduct_protocol::messages::{
 use aqueduct_protocol::{Decode, Encode, Request};
 use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
-use tokio::net::TcpStream;
 
 use super::Limits;
 use super::connection::Ended;
@@ -38,7 +37,7 @@ pub(super) struct Session {
 
 /// Brings a new connection to where requests are served.
 pub(super) async fn begin(
-    stream: TcpStream,
+    stream: Stream,
     client: Client,
     setup: &Setup,
     strangers: &Limits,
@@ -46,22 +45,25 @@ pub(super) async fn begin(
 ) -> Result<(Stream, FrameReader, Session), Ended> {
     if setup.tls.is_none() && setup.sasl.is_none() {
         let reader = FrameReader::new(node.settings.request_max_bytes);
-        return Ok((Stream::Plain(stream), reader, Session::plain(Arc::new(client))));
+        return Ok((stream, reader, Session::plain(Arc::new(client))));
     }
     let begun = tokio::time::timeout(LIMIT, secured(stream, client, setup, strangers, node)).await;
     begun.unwrap_or(Err(Ended::TooSlow { limit: LIMIT }))
 }
 
 async fn secured(
-    stream: TcpStream,
+    stream: Stream,
     mut client: Client,
     setup: &Setup,
     strangers: &Limits,
     node: &Arc<Node>,
 ) -> Result<(Stream, FrameReader, Session), Ended> {
     let mut stream = match &setup.tls {
-        None => Stream::Plain(stream),
+        None => stream,
         Some(tls) => {
+            let Stream::Plain(stream) = stream else {
+                return Err(Ended::Tls("this network has no encrypted connections".to_owned()));
+            };
             let stream = tls.acceptor.accept(stream).await.map_err(|error| Ended::Tls(error.to_string()))?;
             if let Some([certificate, ..]) = stream.get_ref().1.peer_certificates()
                 && setup.sasl.is_none()

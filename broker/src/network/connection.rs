@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use aqueduct_protocol::api::ApiKey;
 use aqueduct_protocol::header::RequestHeader;
 use bytes::Bytes;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::authenticate::{self, Session};
@@ -73,7 +72,7 @@ impl Ended {
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(stream: TcpStream, client: Client, entrance: &Entrance, node: Arc<Node>) -> Ended {
+pub(super) async fn serve(stream: Stream, client: Client, entrance: &Entrance, node: Arc<Node>) -> Ended {
     let security = &entrance.security;
     let setup = security.current();
     let begun = tokio::select! {

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aqueduct_client::injected::{self, Acceptor};
 use bytestring::ByteString;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::connection;
 use super::entrance::{Entrance, Places};
+use super::stream::Stream;
 use crate::api::Client;
 use crate::config::{ConfigError, Listener, LiveSettings, Settings};
 use crate::error::Error;
@@ -25,7 +27,37 @@ pub(crate) struct Door {
     pub listener: Listener,
     /// As bound: never with port 0.
     pub address: SocketAddr,
-    socket: TcpListener,
+    socket: Socket,
+}
+
+/// Where connections come in.
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Injected(Box<dyn Acceptor>),
+}
+
+impl Socket {
+    fn address(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr(),
+            Self::Injected(acceptor) => Ok(acceptor.address()),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                let _ = stream.set_nodelay(true);
+                Ok((Stream::Plain(stream), address))
+            }
+            Self::Injected(acceptor) => {
+                let (stream, address) = acceptor.accept().await?;
+                Ok((Stream::Injected(stream), address))
+            }
+        }
+    }
 }
 
 /// Opens the sockets of listeners.
@@ -34,18 +66,22 @@ pub(crate) async fn bind(listeners: &[Listener], settings: &Settings) -> Result<
     for listener in listeners {
         let failed = |source| Error::Bind { address: listener.to_string(), source };
         let socket = bind_one(listener, settings).await.map_err(failed)?;
-        let address = socket.local_addr().map_err(failed)?;
+        let address = socket.address().map_err(failed)?;
         doors.push(Door { listener: listener.clone(), address, socket });
     }
     Ok(doors)
 }
 
-async fn bind_one(listener: &Listener, settings: &Settings) -> io::Result<TcpListener> {
+async fn bind_one(listener: &Listener, settings: &Settings) -> io::Result<Socket> {
     let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
+    if let Some(network) = injected::injected() {
+        let ip = host.parse().map_err(|_| io::Error::other("this network has addresses, not names"))?;
+        return Ok(Socket::Injected(network.listen(SocketAddr::new(ip, listener.port))?));
+    }
     let mut failure = io::Error::new(io::ErrorKind::AddrNotAvailable, "the host has no address");
     for address in tokio::net::lookup_host((host, listener.port)).await? {
         match open(address, settings) {
-            Ok(listener) => return Ok(listener),
+            Ok(listener) => return Ok(Socket::Tcp(listener)),
             Err(error) => failure = error,
         }
     }
@@ -93,7 +129,7 @@ pub(crate) async fn watch(all: Vec<Arc<Entrance>>, node: Arc<Node>) {
             () = node.tasks.stopping() => return,
         };
         let (now, all) = (settings.borrow_and_update().clone(), all.clone());
-        let read = tokio::task::spawn_blocking(move || {
+        let read = aqueduct_quorum::blocking::spawn(move || {
             for entrance in all {
                 if changed {
                     entrance.refresh(&now);
@@ -138,11 +174,7 @@ pub(crate) async fn run(door: Door, entrance: Arc<Entrance>, node: Arc<Node>) {
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    entrance: &Entrance,
-    node: &Node,
-) -> Option<(TcpStream, SocketAddr, Places)> {
+async fn accept(listener: &Socket, entrance: &Entrance, node: &Node) -> Option<(Stream, SocketAddr, Places)> {
     match entrance.wait(&node.limits, listener.accept()).await {
         Ok((stream, address, places)) => {
             let Some(place) = places else {
@@ -160,7 +192,6 @@ async fn accept(
                 });
                 return None;
             }
-            let _ = stream.set_nodelay(true);
             Some((stream, address, place))
         }
         Err(error) => {

@@ -143,14 +143,14 @@ async fn warm(range: &Slice) -> io::Result<()> {
     // Who reads much at once goes on where this ends.
     if range.len >= STEP && !is_cached(range, last + range.len as u64)? {
         let range = range.clone();
-        tokio::task::spawn_blocking(move || advise(&range, end(&range), AHEAD.max(range.len)));
+        aqueduct_quorum::blocking::spawn(move || advise(&range, end(&range), AHEAD.max(range.len)));
     }
     let mut places = (range.position..last).step_by(STEP).chain([last]);
     if places.try_fold(true, |so_far, at| Ok::<_, io::Error>(so_far && is_cached(range, at)?))? {
         return Ok(());
     }
     let range = range.clone();
-    let touched = tokio::task::spawn_blocking(move || -> io::Result<()> {
+    let touched = aqueduct_quorum::blocking::spawn(move || -> io::Result<()> {
         let mut page = [0u8; 1];
         let (first, end) = (range.position, end(&range));
         advise(&range, first, range.len)?;

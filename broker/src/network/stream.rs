@@ -5,10 +5,11 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use aqueduct_client::injected::Socket;
 use aqueduct_protocol::fetch_plan::Chunk;
 use aqueduct_storage::Slice;
 use bytes::Bytes;
-use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -22,6 +23,8 @@ const FILE_PIECE: usize = 64 << 10;
 pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// Of a simulated network; never encrypted.
+    Injected(Box<dyn Socket>),
 }
 
 impl Stream {
@@ -30,6 +33,8 @@ impl Stream {
         match self {
             Self::Plain(stream) => stream.readable().await,
             Self::Tls(stream) => poll_fn(|cx| Pin::new(&mut **stream).poll_fill_buf(cx).map_ok(drop)).await,
+            // Its bytes are read when they are there: what has no bytes yet is no reason to give up room.
+            Self::Injected(_) => Ok(()),
         }
     }
 
@@ -41,33 +46,17 @@ impl Stream {
                 stream.write_all(&bytes).await?;
                 stream.flush().await
             }
+            Self::Injected(stream) => stream.write_all(&bytes).await,
         }
     }
 
     /// Writes the pieces of one answer in order.
     pub async fn chunks(&mut self, chunks: Vec<Chunk<Slice>>) -> io::Result<()> {
-        let stream = match self {
-            Self::Plain(stream) => return send::chunks(stream, chunks).await.map(drop),
-            Self::Tls(stream) => stream,
-        };
-        let mut piece = Vec::new();
-        for chunk in chunks {
-            match chunk {
-                Chunk::Inline(bytes) => stream.write_all(&bytes).await?,
-                Chunk::File(range) if range.is_empty() => {}
-                Chunk::File(range) => {
-                    send::warmed(&range).await?;
-                    let (mut at, mut left) = (range.position, range.len);
-                    while left > 0 {
-                        piece.resize(left.min(FILE_PIECE), 0);
-                        let read = send::read_at(&range, &mut piece, at)?;
-                        stream.write_all(&piece[..read]).await?;
-                        (at, left) = (at + read as u64, left - read);
-                    }
-                }
-            }
+        match self {
+            Self::Plain(stream) => send::chunks(stream, chunks).await.map(drop),
+            Self::Tls(stream) => copied(stream, chunks).await,
+            Self::Injected(stream) => copied(stream, chunks).await,
         }
-        stream.flush().await
     }
 
     /// Says that nothing more will come, where the protocol has a way to say it.
@@ -76,6 +65,28 @@ impl Stream {
             let _ = stream.shutdown().await;
         }
     }
+}
+
+/// Writes pieces, files among them by way of memory.
+async fn copied(stream: &mut (impl AsyncWrite + Unpin), chunks: Vec<Chunk<Slice>>) -> io::Result<()> {
+    let mut piece = Vec::new();
+    for chunk in chunks {
+        match chunk {
+            Chunk::Inline(bytes) => stream.write_all(&bytes).await?,
+            Chunk::File(range) if range.is_empty() => {}
+            Chunk::File(range) => {
+                send::warmed(&range).await?;
+                let (mut at, mut left) = (range.position, range.len);
+                while left > 0 {
+                    piece.resize(left.min(FILE_PIECE), 0);
+                    let read = send::read_at(&range, &mut piece, at)?;
+                    stream.write_all(&piece[..read]).await?;
+                    (at, left) = (at + read as u64, left - read);
+                }
+            }
+        }
+    }
+    stream.flush().await
 }
 
 impl AsyncRead for Stream {
@@ -87,6 +98,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buffer),
+            Self::Injected(stream) => Pin::new(&mut **stream).poll_read(cx, buffer),
         }
     }
 }

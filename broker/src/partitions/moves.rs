@@ -180,7 +180,7 @@ impl Partitions {
     ) -> Result<(), ErrorCode> {
         let _one_at_a_time = self.moves.requests.lock().await;
         let this = self.clone();
-        let work = tokio::task::spawn_blocking(move || this.begin_move(&partition, to));
+        let work = aqueduct_quorum::blocking::spawn(move || this.begin_move(&partition, to));
         work.await.unwrap_or(Err(ErrorCode::KafkaStorageError))
     }
 
@@ -237,7 +237,7 @@ impl Partitions {
     pub async fn go_on(self: &Arc<Self>, known: Arc<Move>, at_most: u64) -> Progress {
         let Some(topic) = self.metadata.image().topic_by_id(known.topic).cloned() else {
             let this = self.clone();
-            let _ = tokio::task::spawn_blocking(move || this.call_off(&known)).await;
+            let _ = aqueduct_quorum::blocking::spawn(move || this.call_off(&known)).await;
             return Progress::Over;
         };
         if !self.directories.is_usable(known.to) || self.is_out_of_reach(known.topic, known.name.partition) {
@@ -248,7 +248,7 @@ impl Partitions {
         }
         let Ok(partition) = self.hosted(&topic, known.name.partition).await else { return Progress::Failed };
         let this = self.clone();
-        let work = tokio::task::spawn_blocking(move || {
+        let work = aqueduct_quorum::blocking::spawn(move || {
             let done = this.stretch(&known, &partition, at_most.min(STRETCH));
             done.unwrap_or_else(|error| {
                 if partition.is_deleted() || partition.is_offline() || !known.is_wanted() {

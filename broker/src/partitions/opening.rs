@@ -40,7 +40,7 @@ impl Partitions {
             (self.directories.clone(), self.clock.clone(), self.around.clone());
         let wanted = image.topic_by_id(topic_id).and_then(|topic| topic.partition(index)).cloned();
         let wanted = wanted.filter(|_| self.around.may_act(&image));
-        let work = tokio::task::spawn_blocking(move || -> Result<_, Error> {
+        let work = aqueduct_quorum::blocking::spawn(move || -> Result<_, Error> {
             let now_ms = clock.now_ms();
             let mut resumed = None;
             let (directory, log) = match directories.find(&partition) {

@@ -28,7 +28,7 @@ impl Partitions {
             return;
         }
         let partition = partition.clone();
-        let work = tokio::task::spawn_blocking(move || {
+        let work = aqueduct_quorum::blocking::spawn(move || {
             let topic = image.topic_by_id(partition.topic_id);
             if let Some(wanted) = topic.and_then(|topic| topic.partition(partition.name().partition)) {
                 partition.assume(wanted);
@@ -65,7 +65,7 @@ impl Partitions {
             }
         }
         let this = self.clone();
-        let work = tokio::task::spawn_blocking(move || {
+        let work = aqueduct_quorum::blocking::spawn(move || {
             in_parallel(&changed, |partition| this.settle(partition));
         });
         let _ = work.await;
@@ -124,7 +124,7 @@ impl Partitions {
         let now_ms = self.clock.now_ms();
         let delay_ms =
             removed.first().map_or(60_000, |partition| partition.log().config().file_delete_delay_ms);
-        let work = tokio::task::spawn_blocking(move || {
+        let work = aqueduct_quorum::blocking::spawn(move || {
             removed.iter().for_each(|partition| partition.delete());
             if only.is_none() {
                 this.end_moves_of(id);

@@ -11,7 +11,7 @@ impl Partitions {
     /// Opens the logs whose files are old or large enough for retention to look at them.
     pub async fn open_for_retention(self: &Arc<Self>, now_ms: i64) {
         let this = self.clone();
-        let due = tokio::task::spawn_blocking(move || this.due(now_ms)).await.unwrap_or_default();
+        let due = aqueduct_quorum::blocking::spawn(move || this.due(now_ms)).await.unwrap_or_default();
         for (topic, index) in due {
             let _ = self.hosted(&topic, index).await;
         }

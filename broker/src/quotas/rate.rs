@@ -70,6 +70,16 @@ impl Rate {
         (total * 1000.0 / window_ms, window_ms)
     }
 
+    /// How long the one who was measured since its oldest window began has to pause until no more than `limit` a second went
+    /// since then; 0 where that is so. What has just begun has the credit of `credit_ms`. Replicas are throttled by this one.
+    pub fn pause_ms(&mut self, now_ms: i64, limit: f64, windows: Windows, credit_ms: i64) -> f64 {
+        self.forget(now_ms, windows);
+        let elapsed = self.samples.front().map_or(0, |sample| now_ms - sample.start_ms);
+        let total: f64 = self.samples.iter().map(|sample| sample.sum).sum();
+        let due = total * 1000.0 / limit;
+        if due <= elapsed.max(credit_ms) as f64 { 0.0 } else { due - elapsed as f64 }
+    }
+
     /// How long the one who was measured has to pause to come down to `limit`; 0 where the rate is within it.
     pub fn throttle_ms(&mut self, now_ms: i64, limit: f64, windows: Windows) -> f64 {
         let (rate, window_ms) = self.measure(now_ms, windows);

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use aqueduct_quorum::{MetadataQuorum, ProposeError, Status};
 use bytes::BytesMut;
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::ImageCell;
 use super::image_machine::encode;
+use super::{Decided as Counts, ImageCell};
 use crate::controller::{Controller, ControllerSettings, Reply, Request};
 use crate::metadata::MetadataError;
 use crate::tasks::Tasks;
@@ -30,6 +31,9 @@ struct Decided {
     answer: oneshot::Sender<Vec<Result<Reply, MetadataError>>>,
 }
 
+/// An entry on its way.
+type Proposed = BoxFuture<'static, Result<u64, ProposeError>>;
+
 /// The controller of an epoch.
 struct Active {
     epoch: u64,
@@ -44,6 +48,9 @@ pub(super) struct Service {
     settings: ControllerSettings,
     started: Instant,
     active: Option<Active>,
+    /// What became of it is not known yet: the majority was lost meanwhile.
+    undecided: Option<Proposed>,
+    counts: Arc<Counts>,
 }
 
 impl Service {
@@ -52,13 +59,15 @@ impl Service {
         quorum: Arc<dyn MetadataQuorum>,
         cell: Arc<ImageCell>,
         settings: ControllerSettings,
+        counts: Arc<Counts>,
     ) -> Self {
         let status = quorum.watch();
-        Self { asks, quorum, status, cell, settings, started: Instant::now(), active: None }
+        let started = Instant::now();
+        Self { asks, quorum, status, cell, settings, started, active: None, undecided: None, counts }
     }
 
     pub(super) async fn run(mut self, tasks: &Tasks) {
-        let period = (self.settings.session_timeout_ms / 10).clamp(10, 1_000);
+        let period = (self.settings.session_timeout_ms / 10).clamp(10, 50);
         let mut ticks = tokio::time::interval(Duration::from_millis(period.unsigned_abs()));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -68,6 +77,7 @@ impl Service {
                     None => return,
                 },
                 _ = ticks.tick() => self.tick(tasks).await,
+                () = settled(&mut self.undecided) => self.undecided = None,
                 () = tasks.stopping() => return,
             }
         }
@@ -76,16 +86,23 @@ impl Service {
     /// The controller, if this node is to have one now.
     fn activate(&mut self) -> Option<&mut Active> {
         let now_ms = self.now_ms();
-        let epoch = self.status.borrow().active_epoch;
+        // On top of an entry that may be agreed on or not nothing can be decided.
+        let epoch = self.status.borrow().active_epoch.filter(|_| self.undecided.is_none());
         if self.active.as_ref().map(|active| active.epoch) != epoch {
             // All that earlier epochs agreed on is in the image when the status says that this one is active.
             self.active = epoch.map(|epoch| {
                 tracing::info!(epoch, "this node is the active controller");
+                self.counts.became_active();
                 let image = (*self.cell.agreed()).clone();
                 Active { epoch, controller: Controller::new(image, self.settings.clone(), now_ms) }
             });
         }
         self.active.as_mut()
+    }
+
+    fn another_leader(&self) -> Option<u64> {
+        let status = self.status.borrow();
+        status.leader.filter(|leader| *leader != status.id)
     }
 
     fn now_ms(&self) -> i64 {
@@ -115,7 +132,7 @@ impl Service {
     /// `None` where this node does not decide; the asker has been told.
     fn decide(&mut self, ask: Ask, entry: &mut BytesMut) -> Option<Decided> {
         let now_ms = self.now_ms();
-        let leader = self.status.borrow().leader;
+        let leader = self.another_leader();
         let Some(active) = self.activate() else {
             let _ = ask.answer.send(not_controller(ask.requests.len(), leader));
             return None;
@@ -126,6 +143,8 @@ impl Service {
             encode(&records, entry);
             replies.push(reply.map_err(MetadataError::from));
         }
+        let tally = active.controller.take_tally();
+        self.counts.add(tally);
         Some(Decided { replies, answer: ask.answer })
     }
 
@@ -134,26 +153,51 @@ impl Service {
         let Some(active) = self.activate() else { return };
         let mut entry = BytesMut::new();
         encode(&active.controller.tick(now_ms), &mut entry);
+        let tally = active.controller.take_tally();
+        self.counts.add(tally);
         let _ = self.propose(entry, tasks).await;
     }
 
     /// Waits until an entry is agreed on; else with who leads, and without a controller from then on.
     ///
-    /// There is no time limit: while it is not known what became of an entry, nothing can be decided on top of it. Who lost
-    /// its majority learns so when another leads.
+    /// There is no time limit but that of the majority: who has lost it turns down whoever asks, until it is known what
+    /// became of the entry.
     async fn propose(&mut self, entry: BytesMut, tasks: &Tasks) -> Result<(), Option<u64>> {
         let Some(active) = self.active.as_ref().filter(|_| !entry.is_empty()) else { return Ok(()) };
-        let proposed = tokio::select! {
-            proposed = self.quorum.propose(active.epoch, entry.freeze()) => proposed,
-            () = tasks.stopping() => Err(ProposeError::Stopped("the node is shutting down".into())),
+        let (quorum, epoch) = (self.quorum.clone(), active.epoch);
+        let mut proposed: Proposed = Box::pin(async move { quorum.propose(epoch, entry.freeze()).await });
+        let mut status = self.status.clone();
+        let outcome = tokio::select! {
+            biased;
+            outcome = &mut proposed => Some(outcome),
+            () = tasks.stopping() => Some(Err(ProposeError::Stopped("the node is shutting down".into()))),
+            _ = status.wait_for(|now| now.active_epoch != Some(epoch)) => None,
         };
-        let Err(error) = proposed else { return Ok(()) };
-        tracing::warn!(%error, epoch = active.epoch, "a change of the metadata was not agreed on");
+        let leader = match outcome {
+            Some(Ok(_)) => return Ok(()),
+            Some(Err(error)) => {
+                tracing::warn!(%error, epoch, "a change of the metadata was not agreed on");
+                match error {
+                    ProposeError::NotLeader { leader } => leader,
+                    _ => None,
+                }
+            }
+            None => {
+                tracing::warn!(epoch, "no majority of the controllers answers; this node decides on nothing");
+                self.undecided = Some(proposed);
+                self.another_leader()
+            }
+        };
         self.active = None;
-        Err(match error {
-            ProposeError::NotLeader { leader } => leader,
-            _ => None,
-        })
+        Err(leader)
+    }
+}
+
+/// Resolves when it is known what became of an entry.
+async fn settled(undecided: &mut Option<Proposed>) {
+    match undecided {
+        Some(proposed) => drop(proposed.await),
+        None => std::future::pending().await,
     }
 }
 

@@ -141,16 +141,20 @@ async fn decisions_reach_all_nodes_and_outlive_the_one_that_made_them() {
         beat(&nodes, id, epoch).await;
     }
     let replicas = [1, 2, 3].map(BrokerId).to_vec();
-    let create = Request::Command(Command::CreateTopic {
-        name: "t".into(),
-        id: TOPIC,
-        partitions: Placement::Assigned(BTreeMap::from([(0, replicas)])),
-        configs: BTreeMap::new(),
-    });
-    // Where the answer was lost with a leader, it is there the second time.
-    let created = ask(&nodes, create.clone()).await;
-    assert!(matches!(created, Ok(_) | Err(ErrorCode::TopicAlreadyExists)), "{created:?}");
-    assert_eq!(ask(&nodes, create).await, Err(ErrorCode::TopicAlreadyExists));
+    let create = |id| {
+        Request::Command(Command::CreateTopic {
+            name: "t".into(),
+            id,
+            partitions: Placement::Assigned(BTreeMap::from([(0, replicas.clone())])),
+            configs: BTreeMap::new(),
+        })
+    };
+    // The same again is what was done, as the answer may be lost with a leader.
+    for _ in 0..2 {
+        let created = ask(&nodes, create(TOPIC)).await;
+        assert!(created.is_ok(), "{created:?}");
+    }
+    assert_eq!(ask(&nodes, create(Uuid([9; 16]))).await, Err(ErrorCode::TopicAlreadyExists));
     let leader = until("a leader", || async {
         let leads = |node: &Node| node.quorum.watch().borrow().active_epoch.is_some();
         nodes.iter().find(|(_, node)| leads(node)).map(|(id, _)| *id)
@@ -175,6 +179,46 @@ async fn decisions_reach_all_nodes_and_outlive_the_one_that_made_them() {
     until("the same image everywhere", || async {
         let images: Vec<_> = nodes.values().map(|node| node.metadata.image()).collect();
         images.iter().all(|image| *image == images[0]).then_some(())
+    })
+    .await;
+    for (id, node) in nodes {
+        node.stop(&net, id).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_without_a_majority_refuses_until_it_has_one() {
+    let (dir, net) = (tempfile::tempdir().unwrap(), Net::default());
+    let mut nodes = BTreeMap::new();
+    for id in 1..=3 {
+        nodes.insert(id, start(&net, dir.path(), id).await);
+    }
+    assert!(matches!(ask(&nodes, registration(1)).await, Ok(Reply::Registered(_))));
+    let active = |nodes: &BTreeMap<NodeId, Node>| {
+        nodes.iter().find(|(_, node)| node.quorum.watch().borrow().active_epoch.is_some()).map(|(id, _)| *id)
+    };
+    let leader = until("a leader", || async { active(&nodes) }).await;
+    let others: Vec<(NodeId, Quorum)> = {
+        let mut net = net.0.lock();
+        (1..=3).filter(|id| *id != leader).map(|id| (id, net.remove(&id).unwrap())).collect()
+    };
+
+    // The first finds out, whoever comes later is told at once.
+    for id in [2, 3] {
+        let asked = nodes[&leader].metadata.ask(vec![registration(id)]);
+        let replies = tokio::time::timeout(Duration::from_secs(25), asked).await.expect("an answer");
+        assert!(matches!(replies[..], [Err(MetadataError::NotController { leader: None })]), "{replies:?}");
+    }
+    assert_eq!(nodes[&leader].quorum.watch().borrow().active_epoch, None);
+
+    net.0.lock().extend(others);
+    for id in [2, 3] {
+        assert!(matches!(ask(&nodes, registration(id)).await, Ok(Reply::Registered(_))));
+    }
+    // Nothing that was not known was decided upon twice: all have the same image.
+    until("the same image everywhere", || async {
+        let versions: Vec<_> = nodes.values().map(|node| node.metadata.image().version).collect();
+        versions.windows(2).all(|pair| pair[0] == pair[1]).then_some(())
     })
     .await;
     for (id, node) in nodes {

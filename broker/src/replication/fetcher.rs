@@ -14,7 +14,7 @@ use aqueduct_protocol::messages::{FetchRequest, FetchResponse, ListOffsetsReques
 use aqueduct_storage::Error;
 use tokio::time::Instant;
 
-use super::fetchers::{Feed, Fetchers, Wanted};
+use super::fetchers::{Feed, Fetchers, Lane, Wanted};
 use super::following::{Fetched, Followed};
 use super::session::{FetchSession, Key};
 use crate::api::own;
@@ -30,6 +30,11 @@ const LIST_MOST: i16 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
+
+/// For more partitions that come to be followed, before a fetch that does not have them is given up; doubled each time, up
+/// to `replica.fetch.wait.max.ms`, until there was nothing new for [`CALM`].
+const GATHER: Duration = Duration::from_millis(10);
+const CALM: Duration = Duration::from_secs(1);
 
 /// A partition that is not fetched for a while.
 #[derive(Debug)]
@@ -47,6 +52,9 @@ struct Fetcher {
     held: HashMap<Key, Held>,
     /// Times in a row that the broker did not answer.
     failures: u32,
+    /// When a fetch was given up last for one with more partitions, and how long is waited for more the next time.
+    overtaken: Instant,
+    gather: Duration,
 }
 
 /// What became of one partition's part of an answer.
@@ -61,14 +69,17 @@ enum Outcome {
 
 pub(super) async fn run(node: Arc<Node>, fetchers: Arc<Fetchers>, feed: Arc<Feed>) {
     let tasks = node.tasks.clone();
-    let fetcher = Fetcher {
+    let mut fetcher = Fetcher {
         node,
         feed,
         session: FetchSession::default(),
         link: None,
         held: HashMap::new(),
         failures: 0,
+        overtaken: Instant::now(),
+        gather: GATHER,
     };
+    fetcher.gather = fetcher.first_gather();
     tokio::select! {
         () = fetcher.run(&fetchers) => {}
         () = tasks.stopping() => {}
@@ -76,9 +87,13 @@ pub(super) async fn run(node: Arc<Node>, fetchers: Arc<Fetchers>, feed: Arc<Feed
 }
 
 impl Fetcher {
-    async fn run(mut self, fetchers: &Fetchers) {
+    async fn run(mut self, fetchers: &Arc<Fetchers>) {
         loop {
-            let wanted = self.feed.wanted();
+            let mut wanted = self.feed.wanted();
+            if self.feed.lane() == Lane::CatchUp {
+                let in_sync = wanted.extract_if(|_, wanted| wanted.partition.is_in_sync());
+                in_sync.for_each(|(key, _)| fetchers.shift(&self.node, &self.feed, key));
+            }
             if wanted.is_empty() {
                 if fetchers.retire(&self.feed) {
                     return;
@@ -87,7 +102,9 @@ impl Fetcher {
             }
             let positions = self.positions(&wanted);
             if positions.is_empty() {
-                let until = self.held.values().map(|held| held.until).min();
+                let held = self.held.values().map(|held| held.until);
+                let throttled = self.throttled_for().map(|pause| Instant::now() + pause);
+                let until = held.chain(throttled).min();
                 let until = until.unwrap_or_else(|| Instant::now() + self.node.settings.replication.backoff);
                 tokio::select! {
                     () = tokio::time::sleep_until(until) => {}
@@ -95,14 +112,30 @@ impl Fetcher {
                 }
                 continue;
             }
-            match self.fetch(&positions).await {
+            if self.overtaken.elapsed() > CALM {
+                self.gather = self.first_gather();
+            }
+            let (feed, gather) = (self.feed.clone(), self.gather);
+            let fetched = tokio::select! {
+                fetched = self.fetch(&positions) => fetched,
+                () = overtaken(&feed, &wanted, gather) => {
+                    // The leader may wait for records for a long time, and those of other partitions wait for this follower.
+                    (self.link, self.overtaken) = (None, Instant::now());
+                    self.session.reset();
+                    self.gather = (gather * 2).min(self.longest_wait());
+                    continue;
+                }
+            };
+            match fetched {
                 Ok(response) => {
                     self.failures = 0;
-                    self.take(wanted, positions, response).await;
+                    for behind in self.take(wanted, positions, response).await {
+                        fetchers.shift(&self.node, &self.feed, behind);
+                    }
                 }
                 Err(error) => {
                     if self.failures == 0 {
-                        tracing::warn!(leader = %self.feed.leader, %error, "leader cannot be fetched from; it is tried again");
+                        tracing::warn!(leader = %self.feed.leader(), %error, "leader cannot be fetched from; it is tried again");
                     }
                     (self.link, self.failures) = (None, self.failures.saturating_add(1));
                     self.session.reset();
@@ -131,7 +164,7 @@ impl Fetcher {
         }
         // What another connection was told holds for that one only as long as it is known to have arrived.
         self.session.reset();
-        let link = self.node.peers.dedicated(self.feed.leader).await?;
+        let link = self.node.peers.dedicated(self.feed.leader()).await?;
         self.link = Some(link.clone());
         Ok(link)
     }
@@ -139,47 +172,74 @@ impl Fetcher {
     async fn fetch(&mut self, positions: &HashMap<Key, Position>) -> Result<FetchResponse, PeerError> {
         let link = self.connection().await?;
         let settings = &self.node.settings.replication;
+        let (mut max_wait, mut max_bytes) = (self.longest_wait(), settings.response_max_bytes);
+        if self.feed.lane() == Lane::CatchUp && self.node.partitions.around().fetched.is_limited() {
+            // A little at a time, and on with it as soon as the throttle lets it.
+            max_bytes = max_bytes.min(settings.fetch_max_bytes);
+            max_wait = self.throttled_for().map_or(max_wait, |pause| max_wait.min(pause));
+        }
         let told = self.session.next(positions);
         let (id, epoch) = (self.node.settings.node_id.0, self.node.metadata.broker_epoch().0);
+        let min_bytes = settings.fetch_min_bytes;
         let request = move |version: i16| FetchRequest {
             replica_id: if version < STATE_SINCE { id } else { -1 },
             replica_state: match version < STATE_SINCE {
                 true => ReplicaState::default(),
                 false => ReplicaState { replica_id: id, replica_epoch: epoch },
             },
-            max_wait_ms: settings.fetch_wait_max_ms,
-            min_bytes: settings.fetch_min_bytes,
-            max_bytes: settings.response_max_bytes,
+            max_wait_ms: i32::try_from(max_wait.as_millis()).unwrap_or(i32::MAX),
+            min_bytes,
+            max_bytes,
             session_id: told.id,
             session_epoch: told.epoch,
             topics: told.topics,
             forgotten_topics_data: told.forgotten,
             ..Default::default()
         };
-        let wait = Duration::from_millis(u64::try_from(settings.fetch_wait_max_ms).unwrap_or(0));
-        Ok(link.call(MOST, request, wait + settings.socket_timeout).await?)
+        Ok(link.call(MOST, request, self.longest_wait() + settings.socket_timeout).await?)
     }
 
+    /// How long a fetch may go on that lacks new partitions. One that copies much is not given up for them.
+    fn first_gather(&self) -> Duration {
+        match self.feed.lane() {
+            Lane::InSync => GATHER,
+            Lane::CatchUp => self.longest_wait(),
+        }
+    }
+
+    /// For how long followers here may not copy what is throttled.
+    fn throttled_for(&self) -> Option<Duration> {
+        let around = self.node.partitions.around();
+        around.fetched.pause(around.now_ms())
+    }
+
+    fn longest_wait(&self) -> Duration {
+        let wait = self.node.settings.replication.fetch_wait_max_ms;
+        Duration::from_millis(u64::try_from(wait).unwrap_or(0))
+    }
+
+    /// Does what the leader's answer says; gives the partitions that are to be fetched over the lane of those that catch up.
     async fn take(
         &mut self,
         wanted: HashMap<Key, Wanted>,
         positions: HashMap<Key, Position>,
         response: FetchResponse,
-    ) {
+    ) -> Vec<Key> {
+        let mut behind = Vec::new();
         let code = ErrorCode::from_code(response.error_code);
         if code != ErrorCode::None {
             self.session.reset();
             let is_forgotten =
                 matches!(code, ErrorCode::FetchSessionIdNotFound | ErrorCode::InvalidFetchSessionEpoch);
             if !is_forgotten {
-                tracing::warn!(leader = %self.feed.leader, code = code.name(), "leader refuses to be fetched from");
+                tracing::warn!(leader = %self.feed.leader(), code = code.name(), "leader refuses to be fetched from");
                 tokio::time::sleep(self.node.settings.replication.backoff).await;
             }
-            return;
+            return behind;
         }
         self.session.answered(response.session_id);
         let keys: Vec<Key> = wanted.keys().copied().collect();
-        let work = tokio::task::spawn_blocking(move || {
+        let work = aqueduct_quorum::blocking::spawn(move || {
             let mut outcomes = Vec::new();
             for topic in response.responses {
                 for data in topic.partitions {
@@ -195,12 +255,15 @@ impl Fetcher {
         let Ok(outcomes) = work.await else {
             // A panic: all are held back, or it would go on and on.
             keys.into_iter().for_each(|key| self.hold(key, "the answer could not be taken"));
-            return;
+            return behind;
         };
         for (key, wanted, outcome) in outcomes {
             match outcome {
                 Outcome::Fine => {
                     self.held.remove(&key);
+                    if self.feed.lane() == Lane::InSync && wanted.partition.is_behind() {
+                        behind.push(key);
+                    }
                 }
                 Outcome::Later(why) => self.hold(key, why),
                 Outcome::Broken => {
@@ -216,12 +279,13 @@ impl Fetcher {
                 },
             }
         }
+        behind
     }
 
     fn hold(&mut self, key: Key, why: &'static str) {
         let failures = self.held.get(&key).map_or(0, |held| held.failures).saturating_add(1);
         if failures == 8 {
-            tracing::warn!(leader = %self.feed.leader, topic_id = %key.0, partition = key.1, why,
+            tracing::warn!(leader = %self.feed.leader(), topic_id = %key.0, partition = key.1, why,
                 "partition cannot be followed; it is tried again and again");
         }
         let until = Instant::now() + pause(failures, self.node.settings.replication.backoff);
@@ -241,7 +305,7 @@ impl Fetcher {
             return Ok(());
         };
         let (partition, epoch) = (partition.clone(), wanted.epoch);
-        let work = tokio::task::spawn_blocking(move || {
+        let work = aqueduct_quorum::blocking::spawn(move || {
             if let Followed::Failed(error) = partition.repair(epoch, start, end) {
                 tracing::error!(partition = %partition.name(), %error, "log cannot be brought in line with the leader's");
             }
@@ -269,6 +333,17 @@ impl Fetcher {
         let response = link.call::<ListOffsetsRequest>(LIST_MOST, request, limit).await?;
         let found = response.topics.first().and_then(|topic| topic.partitions.first());
         Ok(found.filter(|found| found.error_code == 0).map(|found| Offset(found.offset)))
+    }
+}
+
+/// Resolves when more is wanted than what is asked for.
+async fn overtaken(feed: &Feed, asked: &HashMap<Key, Wanted>, gather: Duration) {
+    loop {
+        feed.news.notified().await;
+        tokio::time::sleep(gather).await;
+        if feed.wants_more_than(asked) {
+            return;
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Which partition is fetched from which broker: a feed for each leader's broker, or several, as `num.replica.fetchers` says.
+//! Which partition is fetched from which broker: a feed for each leader's broker, or several, as `num.replica.fetchers` says,
+//! and as many for partitions that this node has to catch up with: what they copy does not keep the others waiting.
 
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
@@ -15,6 +16,21 @@ use super::session::Key;
 use crate::node::Node;
 use crate::partition::Partition;
 
+/// What a feed is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Lane {
+    InSync,
+    CatchUp,
+}
+
+/// A feed's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct At {
+    leader: BrokerId,
+    number: u64,
+    lane: Lane,
+}
+
 /// Feeds of all leaders.
 pub(super) struct Fetchers {
     node: Weak<Node>,
@@ -23,9 +39,9 @@ pub(super) struct Fetchers {
 
 #[derive(Default)]
 struct State {
-    feeds: HashMap<(BrokerId, u64), Arc<Feed>>,
+    feeds: HashMap<At, Arc<Feed>>,
     /// Where each followed partition is fetched.
-    by_key: HashMap<Key, (BrokerId, u64)>,
+    by_key: HashMap<Key, At>,
 }
 
 /// A partition that this node follows.
@@ -38,16 +54,29 @@ pub(super) struct Wanted {
 /// The partitions that are fetched over one connection.
 #[derive(Debug)]
 pub(super) struct Feed {
-    pub leader: BrokerId,
-    number: u64,
+    at: At,
     wanted: Mutex<HashMap<Key, Wanted>>,
     pub news: Notify,
 }
 
 impl Feed {
+    pub fn leader(&self) -> BrokerId {
+        self.at.leader
+    }
+
+    pub fn lane(&self) -> Lane {
+        self.at.lane
+    }
+
     /// The partitions as they are wanted now.
     pub fn wanted(&self) -> HashMap<Key, Wanted> {
         self.wanted.lock().clone()
+    }
+
+    /// Whether a partition is wanted that was not before, or in another epoch.
+    pub fn wants_more_than(&self, before: &HashMap<Key, Wanted>) -> bool {
+        let wanted = self.wanted.lock();
+        wanted.iter().any(|(key, now)| before.get(key).is_none_or(|before| before.epoch != now.epoch))
     }
 }
 
@@ -61,7 +90,7 @@ impl Fetchers {
         let mut state = self.state.lock();
         let is_idle = feed.wanted.lock().is_empty();
         if is_idle {
-            state.feeds.remove(&(feed.leader, feed.number));
+            state.feeds.remove(&feed.at);
         }
         is_idle
     }
@@ -75,18 +104,33 @@ impl Fetchers {
         let RoleChange::Follows(leader, epoch) = change else { return };
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
-        let at = (leader, hasher.finish() % node.settings.replication.fetchers.max(1) as u64);
+        let number = hasher.finish() % node.settings.replication.fetchers.max(1) as u64;
+        let at = At { leader, number, lane: Lane::InSync };
+        self.add(&mut state, node, at, key, Wanted { partition: partition.clone(), epoch });
+    }
+
+    /// Has a partition fetched over the other lane from now on, if `feed` is what fetches it; to be called between two
+    /// fetches of that one.
+    pub fn shift(self: &Arc<Self>, node: &Arc<Node>, feed: &Feed, key: Key) {
+        let mut state = self.state.lock();
+        let Some(wanted) = feed.wanted.lock().remove(&key) else { return };
+        let lane = match feed.at.lane {
+            Lane::InSync => Lane::CatchUp,
+            Lane::CatchUp => Lane::InSync,
+        };
+        self.add(&mut state, node, At { lane, ..feed.at }, key, wanted);
+    }
+
+    fn add(self: &Arc<Self>, state: &mut State, node: &Arc<Node>, at: At, key: Key, wanted: Wanted) {
         let mut is_new = false;
         let feed = state.feeds.entry(at).or_insert_with(|| {
             is_new = true;
-            let (wanted, news) = (Mutex::default(), Notify::new());
-            Arc::new(Feed { leader, number: at.1, wanted, news })
+            Arc::new(Feed { at, wanted: Mutex::default(), news: Notify::new() })
         });
-        feed.wanted.lock().insert(key, Wanted { partition: partition.clone(), epoch });
+        feed.wanted.lock().insert(key, wanted);
         feed.news.notify_one();
         let feed = feed.clone();
         state.by_key.insert(key, at);
-        drop(state);
         if is_new && !node.tasks.is_stopping() {
             let node = node.clone();
             node.tasks.clone().spawn(fetcher::run(node, self.clone(), feed));

@@ -1,7 +1,7 @@
 //! A partition as a follower: it appends what its leader has, and cuts off what its leader has not.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::AcqRel;
+use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 
 use aqueduct_protocol::ids::{LeaderEpoch, Offset};
 use aqueduct_protocol::records::BatchHeader;
@@ -107,6 +107,11 @@ impl Partition {
                     self.around.fetched.record(self.around.now_ms(), fetched.records.len());
                 }
                 append(log, &fetched.records, epoch, now_ms)?;
+                self.around.bytes_in.fetch_add(fetched.records.len() as u64, Relaxed);
+            }
+            if let Role::Follower(follower) = &**self.role.load() {
+                let lag = fetched.high_watermark.0 - log.log_end_offset().0;
+                follower.lag.store(lag.max(0), Relaxed);
             }
             rolled = log.segments() > segments;
             let mark = log.raise_high_watermark(fetched.high_watermark);

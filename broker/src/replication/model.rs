@@ -12,7 +12,7 @@ use super::history::{History, Reign, Repair, cut, repair};
 use super::leading::{Acknowledged, Answer, Leading, Proposal, Rules, Then};
 use super::role::live;
 use crate::controller::{
-    AlterPartition, Controller, ControllerSettings, Heartbeat, Registration, Reply, Request,
+    AlterPartition, Controller, ControllerSettings, Heartbeat, LogEnd, LogEnds, Registration, Reply, Request,
 };
 use crate::metadata::features::FEATURES;
 use crate::metadata::{
@@ -146,13 +146,20 @@ struct Sim {
     next: u32,
     /// A leader was elected that may lack something: nothing is promised any more.
     unclean: bool,
+    /// Whether only one broker ever loses records, so that another has them: nothing of them may be lost then, however many
+    /// crash.
+    one_loses: bool,
+    /// Who has lost records first.
+    loser: Option<i32>,
 }
 
 impl Sim {
-    fn new(min_isr: usize) -> Self {
+    fn new(min_isr: usize, one_loses: bool) -> Self {
         let image = MetadataImage::new("c".into());
+        // All are back at last.
+        let settings = ControllerSettings { recovery_wait_ms: i64::MAX, ..ControllerSettings::default() };
         let mut sim = Self {
-            controller: Controller::new(image, ControllerSettings::default(), 0),
+            controller: Controller::new(image, settings, 0),
             now_ms: 0,
             min_isr,
             brokers: BROKERS
@@ -167,6 +174,8 @@ impl Sim {
             acknowledged: BTreeMap::new(),
             next: 0,
             unclean: false,
+            one_loses,
+            loser: None,
         };
         for id in BROKERS {
             sim.start(id);
@@ -201,7 +210,8 @@ impl Sim {
         let Some(partition) = image.topic_by_id(TOPIC).and_then(|topic| topic.partition(P0)).cloned() else {
             return;
         };
-        self.unclean |= image.partition_state(TOPIC, P0).recovering;
+        let is_kept = self.one_loses && self.min_isr > 1;
+        self.unclean |= image.partition_state(TOPIC, P0).recovering && !is_kept;
         if partition.leader.0 < 0 || self.unclean {
             return;
         }
@@ -252,6 +262,11 @@ impl Sim {
 
     /// The process ends; `lost` records of the end of its log were not on disk.
     fn kill(&mut self, id: i32, lost: usize) {
+        let may_lose = !self.one_loses || self.loser.is_none_or(|loser| loser == id);
+        let lost = if may_lose { lost } else { 0 };
+        if lost > 0 {
+            self.loser.get_or_insert(id);
+        }
         let broker = self.broker(id);
         if broker.running {
             broker.lost = lost;
@@ -270,6 +285,25 @@ impl Sim {
         if self.ask(Request::Heartbeat(beat)) == Err(ErrorCode::StaleBrokerEpoch) {
             self.kill(id, 0);
         }
+        self.tell(id);
+    }
+
+    /// Tells the controller where the log ends, as far as the broker knows that nobody leads.
+    fn tell(&mut self, id: i32) {
+        let broker = &self.brokers[&id];
+        let is_asked = broker.image.awaiting_log_ends().next().is_some();
+        if !broker.running || !is_asked || !matches!(broker.role, Role::Nothing) {
+            return;
+        }
+        let end = LogEnd {
+            topic: TOPIC,
+            index: P0,
+            leader_epoch: LeaderEpoch(broker.assumed.0),
+            last_epoch: LeaderEpoch(broker.log.epochs.last().map_or(-1, |(epoch, _)| *epoch)),
+            end: broker.log.end(),
+        };
+        let told = LogEnds { broker: BrokerId(id), epoch: broker.epoch, ends: vec![end] };
+        let _ = self.ask(Request::LogEnds(told));
     }
 
     fn learn(&mut self, id: i32) {
@@ -542,9 +576,6 @@ impl Sim {
             self.compare();
         }
         let partition = self.partition();
-        if partition.leader.0 < 0 {
-            return;
-        }
         assert_eq!(partition.isr.len(), BROKERS.len(), "{partition:?}");
         let leader = &self.brokers[&partition.leader.0];
         assert!(
@@ -565,8 +596,11 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn what_was_acknowledged_stays(min_isr in 1..=2_usize, steps in steps()) {
-        let mut sim = Sim::new(min_isr);
+    fn what_was_acknowledged_stays(
+        (min_isr, one_loses) in prop_oneof![Just((1, false)), Just((2, false)), Just((2, true))],
+        steps in steps(),
+    ) {
+        let mut sim = Sim::new(min_isr, one_loses);
         for step in &steps {
             sim.step(step);
         }

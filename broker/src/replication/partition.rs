@@ -1,7 +1,9 @@
 //! A partition as a replica: how its role changes, and what a leader and a follower do with its log.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::time::Duration;
 
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, Offset};
@@ -84,7 +86,7 @@ impl Partition {
             match wanted.replicas.contains(&around.me) && wanted.leader.0 >= 0 {
                 true => {
                     let over = Mutex::new(false);
-                    let follower = Follower { leader: wanted.leader, epoch, over };
+                    let follower = Follower { leader: wanted.leader, epoch, over, lag: AtomicI64::new(0) };
                     (Role::Follower(Arc::new(follower)), RoleChange::Follows(wanted.leader, epoch))
                 }
                 false => (Role::Idle(epoch), RoleChange::Idle(epoch)),
@@ -156,18 +158,19 @@ impl Partition {
         };
     }
 
-    /// Whether a follower gets nothing now: it is not in sync, and copying is limited.
-    pub fn holds_back(&self, follower: BrokerId) -> bool {
-        if !self.throttled.read().as_leader || !self.around.sent.is_exceeded(self.around.now_ms()) {
-            return false;
-        }
+    /// For how long a follower gets nothing: it is not in sync, and copying is limited.
+    pub fn holds_back(&self, follower: BrokerId) -> Option<Duration> {
+        let is_throttled = self.throttled.read().as_leader;
+        let pause = is_throttled.then(|| self.around.sent.pause(self.around.now_ms())).flatten()?;
         let role = self.role.load();
-        let Role::Leader(leader) = &**role else { return false };
-        leader.state.lock().as_ref().is_some_and(|leading| !leading.is_in_sync(follower))
+        let Role::Leader(leader) = &**role else { return None };
+        let is_held = leader.state.lock().as_ref().is_some_and(|leading| !leading.is_in_sync(follower));
+        is_held.then_some(pause)
     }
 
     /// Takes note of what a follower was sent.
     pub fn sent(&self, bytes: usize) {
+        self.around.bytes_out.fetch_add(bytes as u64, Relaxed);
         if self.throttled.read().as_leader {
             self.around.sent.record(self.around.now_ms(), bytes);
         }
@@ -175,13 +178,23 @@ impl Partition {
 
     /// Whether this follower is not to fetch now.
     pub(super) fn is_held_back(&self) -> bool {
-        if !self.throttled.read().as_follower || !self.around.fetched.is_exceeded(self.around.now_ms()) {
-            return false;
-        }
+        let is_throttled = self.throttled.read().as_follower;
+        is_throttled && self.around.fetched.is_exceeded(self.around.now_ms()) && !self.is_in_sync()
+    }
+
+    /// Whether this replica is in the in-sync set; so is one of a partition that is not there any more.
+    pub(super) fn is_in_sync(&self) -> bool {
         let image = self.around.metadata.image();
         let topic = image.topic_by_id(self.topic_id);
         let partition = topic.and_then(|topic| topic.partition(self.name().partition));
-        partition.is_some_and(|partition| !partition.isr.contains(&self.around.me))
+        partition.is_none_or(|partition| partition.isr.contains(&self.around.me))
+    }
+
+    /// Whether this follower is not in sync and has more to copy.
+    pub(super) fn is_behind(&self) -> bool {
+        let role = self.role.load();
+        let Role::Follower(follower) = &**role else { return false };
+        follower.lag.load(Relaxed) > 0 && !self.is_in_sync()
     }
 
     /// Whether there are other replicas of what this node leads.

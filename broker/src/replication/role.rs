@@ -1,7 +1,7 @@
 //! What this node is to a partition, and who wants to hear of it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Instant;
 
 use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, Offset};
@@ -71,6 +71,8 @@ pub(crate) struct Follower {
     pub epoch: LeaderEpoch,
     /// Held while the log is changed; true once the node follows somebody else, or leads.
     pub(super) over: Mutex<bool>,
+    /// Committed records that it did not have yet when it heard of the leader last.
+    pub lag: AtomicI64,
 }
 
 /// A change of what this node is to a partition. The partition is ready for it.
@@ -103,6 +105,9 @@ pub(crate) struct Around {
     /// How often leaders here have asked for smaller and for larger in-sync sets.
     pub shrinks: AtomicU64,
     pub expands: AtomicU64,
+    /// Bytes that followers were sent by the leaders here, and that the followers here have appended.
+    pub bytes_out: AtomicU64,
+    pub bytes_in: AtomicU64,
     started: Instant,
     observers: RwLock<Vec<Arc<dyn RoleObserver>>>,
 }
@@ -124,6 +129,8 @@ impl Around {
             fetched: Throttle::default(),
             shrinks: AtomicU64::new(0),
             expands: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
             started: Instant::now(),
             observers: RwLock::default(),
         })

@@ -56,16 +56,16 @@ impl FetchSession {
 
     /// Goes on after an answer of the session `id`; 0 where the leader keeps none.
     pub fn answered(&mut self, id: i32) {
+        self.id = id;
         if id == 0 {
             return self.reset();
         }
-        self.id = id;
         self.epoch = if self.epoch == i32::MAX { 1 } else { self.epoch + 1 };
     }
 
-    /// Begins anew: the leader is told all.
+    /// Begins anew: the leader is told all, and gives up the session that it keeps.
     pub fn reset(&mut self) {
-        *self = Self::default();
+        *self = Self { id: self.id, ..Self::default() };
     }
 }
 
@@ -129,7 +129,8 @@ mod tests {
         let third = session.next(&positions);
         assert_eq!((third.epoch, third.topics.len(), third.forgotten.len()), (2, 0, 0));
         session.reset();
-        assert_eq!(asked(&session.next(&positions)).len(), 2);
+        let anew = session.next(&positions);
+        assert_eq!((anew.id, anew.epoch, asked(&anew).len()), (77, 0, 2), "the old session is given up");
         session.answered(0);
         assert_eq!(asked(&session.next(&positions)).len(), 2, "without a session all is told each time");
     }

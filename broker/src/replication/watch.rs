@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::alter;
 use super::fetchers::{Fetchers, Follow};
+use super::{alter, log_ends};
 use crate::node::Node;
 
 /// Between two looks for replicas that are not open.
@@ -22,6 +22,7 @@ pub(crate) fn start(node: &Arc<Node>) {
     node.partitions.around().observe(fetchers.clone());
     node.tasks.spawn(follow(node.clone(), fetchers));
     node.tasks.spawn(alter::run(node.clone()));
+    node.tasks.spawn(log_ends::run(node.clone()));
     node.tasks.spawn(check_in_sync(node.clone()));
     node.tasks.spawn(open_missing(node.clone()));
     node.tasks.spawn(limits(node.clone()));

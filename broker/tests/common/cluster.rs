@@ -26,17 +26,25 @@ pub struct Plan {
     pub combined: i32,
     /// Brokers alone, with the numbers after those.
     pub brokers: i32,
+    /// Node 1 is `controller.quorum.bootstrap.servers`, instead of voters that all know.
+    pub dynamic: bool,
     /// More settings for all.
     pub settings: Vec<(String, String)>,
 }
 
 impl Plan {
     pub fn combined(nodes: i32) -> Self {
-        Self { controllers: 0, combined: nodes, brokers: 0, settings: Vec::new() }
+        Self { controllers: 0, combined: nodes, brokers: 0, dynamic: false, settings: Vec::new() }
     }
 
     pub fn controllers(nodes: i32) -> Self {
-        Self { controllers: nodes, combined: 0, brokers: 0, settings: Vec::new() }
+        Self { controllers: nodes, combined: 0, brokers: 0, dynamic: false, settings: Vec::new() }
+    }
+
+    #[must_use]
+    pub fn dynamic(mut self) -> Self {
+        self.dynamic = true;
+        self
     }
 
     fn voters(&self) -> i32 {
@@ -68,14 +76,20 @@ pub struct Cluster {
 impl Cluster {
     /// Formats all disks and starts all nodes at once; returns when all take part.
     pub async fn start(plan: Plan) -> Self {
+        let mut cluster = Self::empty(plan);
+        let all: Vec<_> = cluster.ports.keys().copied().collect();
+        all.iter().for_each(|id| format(&cluster.dir_of(*id), *id, CLUSTER_ID));
+        cluster.start_again(&all).await;
+        cluster
+    }
+
+    /// Nodes that have no disks and do not run.
+    pub fn empty(plan: Plan) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let all = plan.voters() + plan.brokers;
         let free = free_ports(2 * all as usize);
         let ports = (1..=all).zip(free.chunks(2)).map(|(id, pair)| (id, (pair[0], pair[1]))).collect();
-        let mut cluster = Self { dir, plan, ports, nodes: BTreeMap::new() };
-        (1..=all).for_each(|id| format(&cluster.dir_of(id), id, CLUSTER_ID));
-        cluster.start_again(&(1..=all).collect::<Vec<_>>()).await;
-        cluster
+        Self { dir, plan, ports, nodes: BTreeMap::new() }
     }
 
     /// Starts nodes that do not run, all at once.
@@ -107,9 +121,12 @@ impl Cluster {
             .set("node.id", &id.to_string())
             .set("process.roles", roles)
             .set("controller.listener.names", "CONTROLLER")
-            .set("controller.quorum.voters", &voters.collect::<Vec<_>>().join(","))
             .set("broker.heartbeat.interval.ms", "200")
             .set("broker.session.timeout.ms", "3000");
+        match self.plan.dynamic {
+            true => options.set("controller.quorum.bootstrap.servers", &self.controller_at(1)),
+            false => options.set("controller.quorum.voters", &voters.collect::<Vec<_>>().join(",")),
+        };
         let mut listeners = Vec::new();
         if is_broker {
             listeners.push(format!("PLAINTEXT://127.0.0.1:{client}"));
@@ -122,6 +139,11 @@ impl Cluster {
             options.set(key, value);
         }
         options
+    }
+
+    /// Where the controller of a node listens.
+    pub fn controller_at(&self, id: i32) -> String {
+        format!("127.0.0.1:{}", self.ports[&id].0)
     }
 
     pub fn dir_of(&self, id: i32) -> PathBuf {

@@ -84,7 +84,8 @@ impl Keeper {
         Ok(next)
     }
 
-    /// Asks the known brokers in random order, then the bootstrap servers, until one answers.
+    /// Asks the known brokers in random order, then the bootstrap servers, those that cannot be reached last, until one
+    /// answers.
     async fn ask_any(&self, topics: Option<Vec<ByteString>>) -> Result<MetadataResponse> {
         let image = self.image.load_full();
         let mut known: Vec<(BrokerId, String)> =
@@ -95,8 +96,11 @@ impl Keeper {
             .map(|(number, address)| (BrokerId(-number), address.clone()))
             .collect();
         shuffle(&mut bootstrap);
+        // A broker that is gone must not keep the others' answer waiting.
+        let mut all: Vec<_> = known.into_iter().chain(bootstrap).collect();
+        all.sort_by_key(|(id, _)| self.pool.readiness(Lane::SHARED, *id));
         let mut last = None;
-        for (id, address) in known.into_iter().chain(bootstrap) {
+        for (id, address) in all {
             match self.ask(id, &address, topics.clone()).await {
                 Ok(answer) => return Ok(answer),
                 Err(error @ Error::Closed(_)) => return Err(error),

@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::handshake::{self, Failure};
+use super::injected;
 use super::renewal::{self, Renewal};
 use super::sasl::{Exchange, Parties};
 use super::stream::{self, Stream};
@@ -132,11 +133,16 @@ impl Connection {
             None => Error::Connect { broker: broker.to_owned(), source: Arc::new(source) },
         };
         let tls = config.security.tls()?;
-        let plain = TcpStream::connect(broker).await.map_err(failed)?;
-        plain.set_nodelay(true).map_err(failed)?;
-        let mut stream = match tls {
-            Some(tls) => Stream::encrypt(broker, plain, tls).await?,
-            None => Stream::Plain(plain),
+        let mut stream = match (injected::injected(), tls) {
+            (Some(network), _) => Stream::Injected(network.connect(broker).await.map_err(failed)?),
+            (None, tls) => {
+                let plain = TcpStream::connect(broker).await.map_err(failed)?;
+                plain.set_nodelay(true).map_err(failed)?;
+                match tls {
+                    Some(tls) => Stream::encrypt(broker, plain, tls).await?,
+                    None => Stream::Plain(plain),
+                }
+            }
         };
         let api = "ApiVersions";
         let client_id = config.client_id.as_str().into();
@@ -278,6 +284,10 @@ async fn drive(
         }
         Stream::Tls(stream) => {
             let (reader, writer) = tokio::io::split(*stream);
+            run(reader, writer, shared, queue, max_idle, renewal).await;
+        }
+        Stream::Injected(stream) => {
+            let (reader, writer) = tokio::io::split(stream);
             run(reader, writer, shared, queue, max_idle, renewal).await;
         }
     }

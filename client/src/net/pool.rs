@@ -37,6 +37,15 @@ struct Slot {
     failed: Arc<OnceLock<Instant>>,
 }
 
+/// What is known of a connection before it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Readiness {
+    Live,
+    Untried,
+    /// The last attempt failed: the next waits for `reconnect.backoff.ms` first.
+    Failed,
+}
+
 /// All connections of a client.
 pub struct Pool {
     config: Arc<ClientConfig>,
@@ -77,6 +86,20 @@ impl Pool {
         let slots = self.slots.lock();
         let connection = slots.get(&(lane, broker))?.attempt.peek()?.as_ref().ok()?;
         (!connection.is_closed()).then(|| connection.clone())
+    }
+
+    /// How soon a call could be made: `Live` ones first.
+    pub fn readiness(&self, lane: Lane, broker: BrokerId) -> Readiness {
+        let slots = self.slots.lock();
+        match slots.get(&(lane, broker)) {
+            None => Readiness::Untried,
+            Some(slot) => match slot.attempt.peek() {
+                Some(Ok(connection)) if !connection.is_closed() => Readiness::Live,
+                Some(Err(_)) => Readiness::Failed,
+                None if slot.failures > 0 => Readiness::Failed,
+                None | Some(Ok(_)) => Readiness::Untried,
+            },
+        }
     }
 
     /// The live connection, or a new one. An attempt that follows failures first waits as `reconnect.backoff.ms` says.

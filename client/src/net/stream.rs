@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::injected::Socket;
 use crate::error::{Error, Result};
 
 /// One connection.
@@ -18,6 +19,8 @@ use crate::error::{Error, Result};
 pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// Of a simulated network; never encrypted.
+    Injected(Box<dyn Socket>),
 }
 
 impl Stream {
@@ -88,6 +91,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buffer),
+            Self::Injected(stream) => Pin::new(&mut **stream).poll_read(cx, buffer),
         }
     }
 }
@@ -97,6 +101,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
+            Self::Injected(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
         }
     }
 
@@ -104,6 +109,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+            Self::Injected(stream) => Pin::new(&mut **stream).poll_flush(cx),
         }
     }
 
@@ -111,6 +117,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+            Self::Injected(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
         }
     }
 }

@@ -136,6 +136,13 @@ impl PartitionQueue {
         if !self.returned.is_empty() || self.flying.len() >= most || self.resume.is_some_and(|at| at > now) {
             return false;
         }
+        // A broker recognises the latest batches only. Were more behind the oldest that is on its way, those among them that
+        // are acknowledged included, it might have forgotten that one when it comes again, and refuse what it has.
+        let next = self.ready.front().or(self.open.as_ref().map(|(batch, _)| batch)).map(|batch| batch.order);
+        let oldest = self.flying.iter().map(|(order, _)| *order).min();
+        if oldest.zip(next).is_some_and(|(oldest, next)| next >= oldest + self.options.max_in_flight as u64) {
+            return false;
+        }
         let lingered = |since: &Instant| hurry || now >= *since + self.options.linger;
         !self.ready.is_empty() || self.open.as_ref().is_some_and(|(_, since)| lingered(since))
     }

@@ -68,6 +68,8 @@ pub(super) struct Sender {
     refresh_due: Instant,
     failures: u32,
     connecting: HashSet<BrokerId>,
+    /// Brokers that the last attempt to connect to failed.
+    unreachable: HashSet<BrokerId>,
     in_flight: HashMap<BrokerId, usize>,
     flights: FuturesUnordered<BoxFuture<'static, Landed>>,
     errands: FuturesUnordered<BoxFuture<'static, Errand>>,
@@ -88,6 +90,7 @@ impl Sender {
             refresh_due: now + client.config().metadata_max_age,
             failures: 0,
             connecting: HashSet::new(),
+            unreachable: HashSet::new(),
             in_flight: HashMap::new(),
             flights: FuturesUnordered::new(),
             errands: FuturesUnordered::new(),
@@ -128,9 +131,11 @@ impl Sender {
         for (batch, error) in expired.into_iter().chain(doomed) {
             batch.fail(error);
         }
-        if now >= self.refresh_due || due.leaderless && now >= self.refresh_after {
+        // Others may lead what a broker led that is gone, long before it is tried again.
+        let waits = due.leaderless || due.brokers.iter().any(|broker| self.unreachable.contains(broker));
+        if now >= self.refresh_due || waits && now >= self.refresh_after {
             self.refresh(now);
-        } else if due.leaderless {
+        } else if waits {
             due.next = due.next.into_iter().chain([self.refresh_after]).min();
         }
         if due.joins && !self.joining {
@@ -221,6 +226,10 @@ impl Sender {
         let failed = match errand {
             Errand::Connected(broker, result) => {
                 self.connecting.remove(&broker);
+                match result {
+                    Ok(_) => self.unreachable.remove(&broker),
+                    Err(_) => self.unreachable.insert(broker),
+                };
                 // The broker may have moved, or others may lead by now.
                 result.err().inspect(|_| self.refresh(now))
             }

@@ -264,6 +264,11 @@ impl Cluster {
         cluster
     }
 
+    /// Formats a node's disk for one of the first voters.
+    pub fn format(&mut self, id: NodeId, voters: &BTreeMap<NodeId, Peer>) {
+        format(&self.disks.entry(id).or_default().mount(), voters).expect("an empty disk");
+    }
+
     /// Starts a node on its disk.
     pub async fn start(&mut self, id: NodeId) -> Result<(), StartError> {
         self.formatted += 1;

@@ -192,7 +192,7 @@ impl Loader<'_> {
                 Step::End => break None,
                 Step::Torn(error) => break Some((scan.position(), error)),
             };
-            if let Err(error) = self.check_offsets(&header, end, next_base) {
+            if let Err(error) = check_offsets(&header, segment.base_offset, end, next_base) {
                 let (position, before) = leap.unwrap_or((position, end));
                 end = before;
                 break Some((position, error));
@@ -218,21 +218,6 @@ impl Loader<'_> {
         Ok((end, torn.is_some()))
     }
 
-    /// Whether a batch may stand where the offsets have come to `end`.
-    fn check_offsets(
-        &self,
-        header: &BatchHeader,
-        end: Offset,
-        next_base: Option<Offset>,
-    ) -> Result<(), RecordError> {
-        let overlaps = next_base.is_some_and(|next| header.last_offset() >= next);
-        if header.base_offset >= end && header.last_offset_delta >= 0 && !overlaps {
-            return Ok(());
-        }
-        let (found, expected) = (header.base_offset.0, end.0);
-        Err(RecordError::WrongBaseOffset { found, expected })
-    }
-
     fn find_epochs(&mut self, segments: &[Segment]) -> Result<(), Error> {
         for segment in segments {
             let mut scan = segment.scan(0, segment.size(), Scan::SEQUENTIAL)?;
@@ -252,6 +237,28 @@ impl Loader<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a batch of the segment that begins at `base` may stand where the offsets have come to `end`. What is further from
+/// the base than an index can say was never written: its base offset is damaged.
+fn check_offsets(
+    header: &BatchHeader,
+    base: Offset,
+    end: Offset,
+    next_base: Option<Offset>,
+) -> Result<(), RecordError> {
+    let is_near = header.base_offset >= end
+        && header.last_offset_delta >= 0
+        && header
+            .base_offset
+            .0
+            .checked_add(header.last_offset_delta.into())
+            .is_some_and(|last| i32::try_from(last - base.0).is_ok());
+    if is_near && next_base.is_none_or(|next| header.last_offset() < next) {
+        return Ok(());
+    }
+    let (found, expected) = (header.base_offset.0, end.0);
+    Err(RecordError::WrongBaseOffset { found, expected })
 }
 
 impl Log {
@@ -296,32 +303,42 @@ impl Log {
     }
 
     /// A snapshot has the last batch of each producer, as Kafka's do; a client may send those before it again, too. They are looked
-    /// for where they are likely to be: in the last part of the segment before the snapshot.
+    /// for where they are likely to be: in the last part of the log before the snapshot.
     fn recall_batches(&self, writer: &mut Writer, view: &View, at: Offset) -> Result<(), Error> {
         /// More than five batches of several producers of the usual size.
         const PART: u64 = 4 << 20;
+        const MOST_SEGMENTS: usize = 8;
         if writer.producers.is_empty() || at <= view.segments[0].base_offset {
             return Ok(());
         }
-        let index = view.segment_of(Offset(at.0 - 1));
-        let (segment, (_, end)) = (&view.segments[index], view.segment_end(index));
-        let end = segment.find(at, end)?.map_or(end, |(position, _)| position);
-        let from = match end.checked_sub(PART) {
-            Some(position) => segment.offset_after(position)?,
-            None => Some(segment.base_offset),
-        };
-        let Some((start, _)) = from.and_then(|from| segment.find(from, end).transpose()).transpose()? else {
-            return Ok(());
-        };
-        // Only headers count: with batches of the usual size their records are passed over.
-        let mut headers = Vec::new();
-        let mut scan = segment.scan(start, end, Scan::LOOKUP)?;
-        while let Step::Batch { header, .. } = scan.step()? {
-            if header.has_producer() {
-                headers.push(header);
+        let (mut left, mut parts) = (PART, Vec::new());
+        let last = view.segment_of(Offset(at.0 - 1));
+        for index in (0..=last).rev().take(MOST_SEGMENTS) {
+            let (segment, (_, mut end)) = (&view.segments[index], view.segment_end(index));
+            if index == last {
+                end = segment.find(at, end)?.map_or(end, |(position, _)| position);
+            }
+            let from = match end.checked_sub(left) {
+                Some(position) => segment.offset_after(position)?,
+                None => Some(segment.base_offset),
+            };
+            let found = from.and_then(|from| segment.find(from, end).transpose()).transpose()?;
+            let Some((start, _)) = found else { break };
+            // Only headers count: with batches of the usual size their records are passed over.
+            let mut headers = Vec::new();
+            let mut scan = segment.scan(start, end, Scan::LOOKUP)?;
+            while let Step::Batch { header, .. } = scan.step()? {
+                if header.has_producer() {
+                    headers.push(header);
+                }
+            }
+            parts.push(headers);
+            left = left.saturating_sub(end - start);
+            if left == 0 {
+                break;
             }
         }
-        writer.producers.recall(headers);
+        writer.producers.recall(parts.into_iter().rev().flatten());
         Ok(())
     }
 

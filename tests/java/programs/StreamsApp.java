@@ -40,6 +40,9 @@ public final class StreamsApp {
     /** The time of the first click, at the start of a minute; of late, since old records are not kept. */
     private static final long START = Long.parseLong(System.getenv("STREAMS_START"));
 
+    /** Replicas of each topic. */
+    private static final short REPLICAS = Short.parseShort(System.getenv().getOrDefault("STREAMS_REPLICAS", "1"));
+
     public static void main(String[] args) throws Exception {
         switch (args[0]) {
             case "create" -> create(args[1]);
@@ -72,7 +75,7 @@ public final class StreamsApp {
         Properties config = new Properties();
         config.putAll(Map.of(
             "application.id", "streams-app", "bootstrap.servers", bootstrap, "state.dir", dir,
-            "processing.guarantee", "exactly_once_v2", "commit.interval.ms", 100, "replication.factor", 1,
+            "processing.guarantee", "exactly_once_v2", "commit.interval.ms", 100, "replication.factor", (int) REPLICAS,
             "statestore.cache.max.bytes", 0, "consumer.session.timeout.ms", 6000));
         config.putAll(Map.of("consumer.heartbeat.interval.ms", 1000, "consumer.auto.offset.reset", "earliest",
             "num.stream.threads", 1));
@@ -109,7 +112,7 @@ public final class StreamsApp {
         try (Admin admin = Admin.create(Map.of("bootstrap.servers", bootstrap))) {
             List<NewTopic> topics = new ArrayList<>();
             for (String name : List.of("clicks", "users", "joined", "regions", "windows")) {
-                topics.add(new NewTopic(name, PARTITIONS, (short) 1));
+                topics.add(new NewTopic(name, PARTITIONS, REPLICAS));
             }
             admin.createTopics(topics).all().get();
         }

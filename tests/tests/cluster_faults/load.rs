@@ -8,20 +8,28 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use aqueduct_client::{
     Admin, Client, ClientConfig, ConsumerEvent, Delivery, GroupConsumer, NewTopic, OffsetAndMetadata,
-    OffsetSpec, PartitionConsumer, Producer, ProducerRecord, Subscription, TopicPartition,
+    OffsetSpec, Producer, ProducerRecord, Subscription, TopicPartition,
 };
 use aqueduct_tests::random::Random;
 use tokio::task::JoinHandle;
 
-use crate::ledger::{Acknowledged, Ends, Found, Outcome, Series, Transaction, parse, value};
+use crate::ledger::{Acknowledged, Ends, Found, Outcome, Series, Transaction, value};
+use crate::reading::{Open, Topic, text};
 use crate::shared::Shared;
+use crate::witness::{self, Taken, Witness};
 
 pub const PARTITIONS: i32 = 6;
-pub const RECORDS: &str = "records";
-pub const TRANSACTIONS: &str = "transactions";
+const RECORDS: Topic = topic("records");
+const TRANSACTIONS: Topic = topic("transactions");
+/// What each node alone is asked to take.
+pub const WITNESSES: Topic = topic("witnesses");
 const PRODUCERS: u32 = 3;
 const TRANSACTIONAL: u32 = 3;
 const MEMBERS: usize = 3;
+
+const fn topic(name: &'static str) -> Topic {
+    Topic { name, partitions: PARTITIONS }
+}
 
 fn client(bootstrap: &str, settings: &[(&str, &str)]) -> Result<Client> {
     let mut all = BTreeMap::from([("bootstrap.servers".to_owned(), bootstrap.to_owned())]);
@@ -29,18 +37,14 @@ fn client(bootstrap: &str, settings: &[(&str, &str)]) -> Result<Client> {
     Ok(Client::new(ClientConfig::from_properties(&all)?.0))
 }
 
-fn partitions(topic: &str) -> impl Iterator<Item = TopicPartition> {
-    (0..PARTITIONS).map(move |partition| TopicPartition::new(topic, partition))
-}
-
 /// Creates the topics, once the cluster lets it.
 pub async fn create_topics(bootstrap: &str) -> Result<()> {
     const LIMIT: Duration = Duration::from_secs(60);
     let client = client(bootstrap, &[])?;
     let admin = Admin::new(client.clone());
-    for topic in [RECORDS, TRANSACTIONS] {
+    for topic in [RECORDS, TRANSACTIONS, WITNESSES] {
         let (topic, from) =
-            (NewTopic::new(topic, PARTITIONS, 3).config("min.insync.replicas", "2"), Instant::now());
+            (NewTopic::new(topic.name, PARTITIONS, 3).config("min.insync.replicas", "2"), Instant::now());
         // A node that has just started is not counted yet.
         while let Err(error) = admin.ensure_topic(&topic).await {
             anyhow::ensure!(from.elapsed() < LIMIT, "{error}");
@@ -51,6 +55,26 @@ pub async fn create_topics(bootstrap: &str) -> Result<()> {
     Ok(())
 }
 
+/// Asks whether all replicas are in sync.
+pub struct InSync(Client);
+
+impl InSync {
+    pub fn new(bootstrap: &str) -> Result<Self> {
+        client(bootstrap, &[("default.api.timeout.ms", "2000"), ("request.timeout.ms", "1000")]).map(Self)
+    }
+
+    pub async fn ask(&self) -> bool {
+        let topics =
+            [RECORDS.name, TRANSACTIONS.name, WITNESSES.name, "__consumer_offsets", "__transaction_state"];
+        let Ok(found) = Admin::new(self.0.clone()).describe_topics(&topics.map(Into::into)).await else {
+            return false;
+        };
+        found.into_iter().all(|(_, topic)| {
+            topic.is_ok_and(|topic| topic.partitions.iter().all(|partition| partition.isr.len() == 3))
+        })
+    }
+}
+
 /// What the load has seen so far.
 #[derive(Clone, Default)]
 pub struct Seen {
@@ -58,6 +82,7 @@ pub struct Seen {
     pub transactions: Shared<BTreeMap<Transaction, (Outcome, u32)>>,
     pub delivered: Shared<BTreeMap<i32, BTreeSet<i64>>>,
     pub ends: Shared<Ends>,
+    pub taken: Shared<Vec<Taken>>,
     /// When a record was acknowledged last, and the longest time without.
     pub pauses: Shared<Pauses>,
 }
@@ -94,7 +119,8 @@ pub struct Load {
 }
 
 impl Load {
-    pub fn start(bootstrap: &str, seed: u64) -> Self {
+    /// Begins all of it; `nodes` are the addresses of each.
+    pub fn start(bootstrap: &str, nodes: Vec<String>, seed: u64) -> Self {
         let (seen, stop_writers, stop_readers) =
             (Seen::default(), Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let own = || (bootstrap.to_owned(), seen.clone());
@@ -109,6 +135,10 @@ impl Load {
             writers.push(tokio::spawn(
                 async move { transact(&bootstrap, producer, random, &seen, &stop).await },
             ));
+        }
+        for (node, address) in nodes.into_iter().enumerate() {
+            let (taken, stop) = (seen.taken.clone(), stop_writers.clone());
+            writers.push(tokio::spawn(async move { witness::ask(&address, node, &taken, &stop).await }));
         }
         let mut readers = Vec::new();
         for _ in 0..MEMBERS {
@@ -153,57 +183,35 @@ impl Load {
         Ok(())
     }
 
+    /// Opens clients that read.
+    fn open(&self) -> impl Open {
+        |settings: &[(&str, &str)]| client(&self.bootstrap, settings)
+    }
+
     /// All records of the topic of idempotent producers, by partition.
     pub async fn records(&self) -> Result<BTreeMap<i32, Vec<Found>>> {
-        let mut logs: BTreeMap<i32, Vec<Found>> =
-            (0..PARTITIONS).map(|partition| (partition, Vec::new())).collect();
-        let mut bad = 0;
-        read_all(&self.bootstrap, RECORDS, "read_uncommitted", |partition, offset, text| match parse(text) {
-            Some((series, number)) => {
-                logs.entry(partition).or_default().push(Found { offset, series, number })
-            }
-            None => bad += 1,
-        })
-        .await?;
-        anyhow::ensure!(bad == 0, "{bad} records are not what was sent");
+        RECORDS.records(self.open()).await
+    }
+
+    /// All records that nodes alone took, by partition.
+    pub async fn witnesses(&self) -> Result<BTreeMap<i32, Vec<Witness>>> {
+        let mut logs: BTreeMap<i32, Vec<Witness>> = BTreeMap::new();
+        WITNESSES
+            .read_all(self.open(), "read_uncommitted", |record| {
+                if let Some((node, number)) = witness::parse(&text(&record)) {
+                    let (offset, epoch) = (record.offset.0, record.leader_epoch.0);
+                    let witness = Witness { offset, epoch, node, number };
+                    logs.entry(record.partition.0).or_default().push(witness);
+                }
+            })
+            .await?;
         Ok(logs)
     }
 
     /// What a reader of committed records sees of the transactions.
     pub async fn committed(&self) -> Result<Vec<(i32, Transaction, u32)>> {
-        let mut seen = Vec::new();
-        read_all(&self.bootstrap, TRANSACTIONS, "read_committed", |partition, _, text| {
-            let numbers: Vec<u64> = text.split(' ').filter_map(|word| word.parse().ok()).collect();
-            if let [producer, number, place] = numbers[..] {
-                seen.push((partition, Transaction { producer: producer as u32, number }, place as u32));
-            }
-        })
-        .await?;
-        Ok(seen)
+        TRANSACTIONS.committed(self.open()).await
     }
-}
-
-async fn read_all(
-    bootstrap: &str,
-    topic: &str,
-    isolation: &str,
-    mut each: impl FnMut(i32, i64, &str),
-) -> Result<()> {
-    let client = client(bootstrap, &[("isolation.level", isolation), ("auto.offset.reset", "earliest")])?;
-    let mut consumer = PartitionConsumer::new(client.clone());
-    let all: Vec<TopicPartition> = partitions(topic).collect();
-    consumer.assign(all.iter().cloned())?;
-    for partition in &all {
-        consumer.seek_to(partition, OffsetSpec::Earliest)?;
-    }
-    consumer
-        .read_to_end(|record| {
-            let value = record.value.unwrap_or_default();
-            each(record.partition.0, record.offset.0, &String::from_utf8_lossy(&value));
-        })
-        .await?;
-    client.close().await;
-    Ok(())
 }
 
 /// A record under way.
@@ -239,7 +247,8 @@ async fn write(bootstrap: &str, producer: u32, seen: &Seen, stop: &AtomicBool) -
                 partition = (partition + 1) % PARTITIONS;
                 let series = Series { producer, life, partition };
                 let number = *numbers.entry(partition).or_default();
-                let record = ProducerRecord::new(RECORDS, value(series, number)).with_partition(partition);
+                let record =
+                    ProducerRecord::new(RECORDS.name, value(series, number)).with_partition(partition);
                 match writer.send(record).await {
                     Ok(delivery) => {
                         numbers.insert(partition, number + 1);
@@ -319,8 +328,8 @@ async fn one_transaction(
     let mut sent = true;
     for place in 0..count {
         let value = format!("{} {} {place}", transaction.producer, transaction.number);
-        let record =
-            ProducerRecord::new(TRANSACTIONS, value).with_partition(random.below(PARTITIONS as u64) as i32);
+        let record = ProducerRecord::new(TRANSACTIONS.name, value)
+            .with_partition(random.below(PARTITIONS as u64) as i32);
         match writer.send(record).await {
             Ok(delivery) => drop(delivery),
             Err(_) => sent = false,
@@ -347,7 +356,7 @@ async fn read(bootstrap: &str, seen: &Seen, stop: &AtomicBool) -> Result<()> {
             ("default.api.timeout.ms", "8000"),
         ];
         let client = client(bootstrap, &settings)?;
-        let topics = Subscription::Topics(vec![RECORDS.into()]);
+        let topics = Subscription::Topics(vec![RECORDS.name.into()]);
         let mut consumer = GroupConsumer::new(client.clone(), topics)?;
         let mut committed = Instant::now();
         while !stop.load(Ordering::Relaxed) {
@@ -386,7 +395,7 @@ async fn watch(bootstrap: &str, seen: &Seen, stop: &AtomicBool) -> Result<()> {
     let client = client(bootstrap, &[("default.api.timeout.ms", "3000"), ("request.timeout.ms", "2000")])?;
     let admin = Admin::new(client.clone());
     let wanted: HashMap<TopicPartition, OffsetSpec> =
-        partitions(RECORDS).map(|partition| (partition, OffsetSpec::Latest)).collect();
+        RECORDS.partitions().map(|partition| (partition, OffsetSpec::Latest)).collect();
     while !stop.load(Ordering::Relaxed) {
         if let Ok(found) = admin.list_offsets(&wanted).await {
             let mut ends = seen.ends.lock();

@@ -1,17 +1,24 @@
-//! Three nodes under idempotent and transactional load with a consumer group, while they are killed, stopped, frozen and cut
-//! off from each other at random: no acknowledged record is lost, none comes twice or out of order, nobody sees part of a
-//! transaction, no end of a partition moves back, and the group skips nothing.
+//! Three nodes under idempotent and transactional load with a consumer group, while they are killed, stopped, frozen, cut
+//! off from each other, slow, out of room and wrong about the time, and lose or spoil what they had not synced, at random: no
+//! acknowledged record is lost, none comes twice or out of order, nobody sees part of a transaction, no end of a partition
+//! moves back, no two nodes take records in one epoch, and the group skips nothing.
 //!
 //! `FAULT_SEED` makes another run, `FAULT_SECONDS` a longer one, `FAULT_BROKER=kafka` torments Apache Kafka, which shows that the
 //! checks ask for nothing that cannot be had; `cargo xtask faults --cluster` sets them. With
 //! `FAULT_KEEP=1` the files of the nodes are left behind where it fails.
 
+mod clock;
+mod damage;
+mod disk;
 mod ledger;
 mod load;
 mod nodes;
+mod reading;
 mod shared;
 mod torment;
+mod witness;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -19,9 +26,10 @@ use aqueduct_tests::random::{Random, number};
 use aqueduct_tests::server::Kind;
 
 use crate::ledger::{listed, skipped, wrong_records, wrong_transactions};
-use crate::load::{Load, PARTITIONS, create_topics};
-use crate::nodes::Cluster;
+use crate::load::{InSync, Load, PARTITIONS, create_topics};
+use crate::nodes::{Cluster, NODES};
 use crate::torment::torment;
+use crate::witness::wrong_leaders;
 
 /// How long all may take to be in order again after the last fault.
 const HEALING: Duration = Duration::from_secs(60);
@@ -30,13 +38,17 @@ fn run(kind: Kind) -> Result<()> {
     let (seed, seconds) = (number("FAULT_SEED").unwrap_or(9), number("FAULT_SECONDS").unwrap_or(20));
     println!("{kind:?}: FAULT_SEED={seed} FAULT_SECONDS={seconds}");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let mut cluster = Cluster::start(kind)?;
+    let mut cluster = Cluster::start(kind, (256 << 10) + seconds * 400)?;
     let bootstrap = cluster.bootstrap();
     let result = runtime.block_on(async {
         create_topics(&bootstrap).await.context("creating the topics")?;
-        let mut load = Load::start(&bootstrap, seed);
+        let nodes = (0..NODES).map(|node| cluster.address(node)).collect();
+        let mut load = Load::start(&bootstrap, nodes, seed);
+        let replicas = InSync::new(&bootstrap)?;
+        let in_sync = || tokio::runtime::Handle::current().block_on(replicas.ask());
         let (counts, healed) = tokio::task::block_in_place(|| {
-            torment(&mut cluster, &mut Random::new(seed), Duration::from_secs(seconds))
+            let (spares, length) = (kind == Kind::ApacheKafka, Duration::from_secs(seconds));
+            torment(&mut cluster, spares, &mut Random::new(seed), length, in_sync)
         })?;
         // What comes afterwards shows that all goes on.
         let before = load.seen.acknowledged.lock().len();
@@ -49,20 +61,29 @@ fn run(kind: Kind) -> Result<()> {
         let records = load.records().await.context("reading the records")?;
         load.drain(&records, HEALING).await?;
         let committed = load.committed().await.context("reading what is committed")?;
-        check(&load, &records, &committed, kind, seed, &counts)
+        let witnesses = load.witnesses().await.context("reading what nodes took")?;
+        check(&load, &Logs { records, committed, witnesses }, kind, seed, &counts)
     });
     runtime.shutdown_timeout(Duration::from_secs(10));
     let Err(error) = result else { return Ok(()) };
     let logs = cluster.logs();
-    let kept =
-        number("FAULT_KEEP").map(|_| format!("\nthe nodes' files are in {}", cluster.keep().display()));
+    let kept = number("FAULT_KEEP")
+        .map(|_| cluster.keep())
+        .transpose()?
+        .map(|kept| format!("\nthe nodes' files are in {}", kept.display()));
     Err(error.context(format!("{kind:?}, FAULT_SEED={seed}\n{logs}{}", kept.unwrap_or_default())))
+}
+
+/// What is in the logs in the end.
+struct Logs {
+    records: BTreeMap<i32, Vec<ledger::Found>>,
+    committed: Vec<(i32, ledger::Transaction, u32)>,
+    witnesses: BTreeMap<i32, Vec<witness::Witness>>,
 }
 
 fn check(
     load: &Load,
-    records: &std::collections::BTreeMap<i32, Vec<ledger::Found>>,
-    committed: &[(i32, ledger::Transaction, u32)],
+    Logs { records, committed, witnesses }: &Logs,
     kind: Kind,
     seed: u64,
     counts: &torment::Counts,
@@ -71,11 +92,17 @@ fn check(
     let delivered = load.seen.delivered.take();
     let transactions = load.seen.transactions.take();
     let ends = load.seen.ends.take();
+    let taken = load.seen.taken.take();
     let mut wrong = ends.wrong;
     let nothing = Default::default();
     for partition in 0..PARTITIONS {
         let log = records.get(&partition).map_or(&[][..], |log| &log[..]);
         wrong.extend(wrong_records(partition, log, &acknowledged));
+        wrong.extend(wrong_leaders(
+            partition,
+            witnesses.get(&partition).map_or(&[][..], |log| &log[..]),
+            &taken,
+        ));
         wrong.extend(skipped(partition, log, delivered.get(&partition).unwrap_or(&nothing)));
     }
     wrong.extend(wrong_transactions(committed, &transactions));
@@ -83,12 +110,13 @@ fn check(
     let of = |wanted| transactions.values().filter(|(outcome, _)| *outcome == wanted).count();
     println!(
         "{kind:?}: FAULT_SEED={seed}: {counts:?}; {} records acknowledged, {sizes} in the logs, {} delivered; {} transactions \
-         committed, {} aborted, {} of unknown outcome; {} looks at ends; longest time without an acknowledgement {:?}",
+         committed, {} aborted, {} of unknown outcome; {} taken by nodes asked alone; {} looks at ends; longest time without an acknowledgement {:?}",
         acknowledged.len(),
         delivered.values().map(std::collections::BTreeSet::len).sum::<usize>(),
         of(ledger::Outcome::Committed),
         of(ledger::Outcome::Aborted),
         of(ledger::Outcome::Unknown),
+        taken.len(),
         ends.looks,
         load.seen.pauses.lock().longest,
     );

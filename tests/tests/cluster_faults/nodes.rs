@@ -1,17 +1,24 @@
-//! Three nodes, each in a network of its own, that can be killed, stopped, restarted and cut off from each other.
+//! Three nodes, each with a network, a disk and a clock of its own, that can be killed, stopped, restarted and cut off from each
+//! other, and whose disks, clocks and lines fail.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use aqueduct_tests::aqueduct::binary;
 use aqueduct_tests::kafka;
 use aqueduct_tests::process::{Process, signal};
+use aqueduct_tests::random::Random;
 use aqueduct_tests::server::Kind;
 use aqueduct_tests::switch::Switch;
 use tempfile::TempDir;
+
+use crate::clock::{self, Clock};
+use crate::damage::{Damage, damage};
+use crate::disk::Disk;
 
 pub const NODES: usize = 3;
 const PORT: u16 = 9092;
@@ -20,19 +27,25 @@ const CLUSTER: &str = "AqueductTestsAAAAAAAAA";
 /// A running cluster. Its processes end and its files go when it is dropped.
 pub struct Cluster {
     kind: Kind,
+    // Dropped in this order: a disk that is in use stays, and so does a folder that one is mounted in.
     processes: Vec<Process>,
+    disks: Vec<Disk>,
+    clocks: Vec<Clock>,
     switch: Switch,
     dir: TempDir,
 }
 
 impl Cluster {
-    /// Starts all nodes on empty directories and waits until each accepts connections.
-    pub fn start(kind: Kind) -> Result<Self> {
+    /// Starts all nodes on empty disks of so many KiB and waits until each accepts connections.
+    pub fn start(kind: Kind, kib: u64) -> Result<Self> {
         let (switch, dir) = (Switch::create(NODES)?, TempDir::with_prefix("aqueduct-cluster-")?);
-        let mut processes = Vec::new();
+        let library = clock::build(dir.path())?;
+        let (mut processes, mut disks, mut clocks) = (Vec::new(), Vec::new(), Vec::new());
         for node in 0..NODES {
             let folder = dir.path().join(node.to_string());
             fs::create_dir(&folder)?;
+            disks.push(Disk::mount(&folder.join("data"), kib)?);
+            let clock = Clock::new(&library, &folder)?;
             let config = folder.join("server.properties");
             let mut settings = lines(&switch, node, &folder);
             if kind == Kind::Aqueduct {
@@ -43,17 +56,23 @@ impl Cluster {
                 let config = config.to_string_lossy().into_owned();
                 kafka::tool("kafka.tools.StorageTool", &["format", "-t", CLUSTER, "-c", &config])?;
             }
-            processes.push(launch(kind, &switch, node, &folder)?);
+            processes.push(launch(kind, &switch, &clock, node, &folder)?);
+            clocks.push(clock);
         }
-        let mut cluster = Self { kind, processes, switch, dir };
+        let mut cluster = Self { kind, processes, disks, clocks, switch, dir };
         (0..NODES).try_for_each(|node| cluster.wait(node))?;
         Ok(cluster)
     }
 
     /// Where clients begin.
     pub fn bootstrap(&self) -> String {
-        let servers = (0..NODES).map(|node| format!("{}:{PORT}", self.switch.address(node)));
+        let servers = (0..NODES).map(|node| self.address(node));
         servers.collect::<Vec<_>>().join(",")
+    }
+
+    /// The address of a node for clients.
+    pub fn address(&self, node: usize) -> String {
+        format!("{}:{PORT}", self.switch.address(node))
     }
 
     fn folder(&self, node: usize) -> PathBuf {
@@ -77,7 +96,7 @@ impl Cluster {
 
     /// Starts a node that has ended; does not wait for it.
     pub fn launch(&mut self, node: usize) -> Result<()> {
-        self.processes[node] = launch(self.kind, &self.switch, node, &self.folder(node))?;
+        self.processes[node] = launch(self.kind, &self.switch, &self.clocks[node], node, &self.folder(node))?;
         Ok(())
     }
 
@@ -91,11 +110,45 @@ impl Cluster {
         self.switch.cut(from, to, is_cut)
     }
 
+    /// Makes the line of a node slow both ways, so many kbit/s, or as fast as it was.
+    pub fn slow(&self, node: usize, kbit: Option<u64>) -> Result<()> {
+        self.switch.slow(node, kbit)
+    }
+
+    /// Sets the clock of a node so many milliseconds off.
+    pub fn step_clock(&self, node: usize, millis: i64) -> Result<()> {
+        self.clocks[node].step(millis)
+    }
+
+    /// Fills the disk of a node.
+    pub fn fill(&self, node: usize) -> Result<()> {
+        self.disks[node].fill()
+    }
+
+    /// Makes room on the disk of a node.
+    pub fn free(&self, node: usize) -> Result<()> {
+        self.disks[node].free()
+    }
+
+    /// Damages the logs of a node that has ended; returns in how many partitions.
+    pub fn damage(&self, node: usize, what: Damage, random: &mut Random) -> Result<u32> {
+        damage(self.disks[node].path(), what, random)
+    }
+
     /// Ends the nodes and leaves their files behind.
-    pub fn keep(self) -> PathBuf {
-        let Self { dir, processes, .. } = self;
+    pub fn keep(self) -> Result<PathBuf> {
+        let Self { dir, processes, disks, .. } = self;
         drop(processes);
-        dir.keep()
+        for disk in &disks {
+            let copy = Command::new("cp")
+                .arg("-a")
+                .arg(disk.path())
+                .arg(disk.path().with_extension("kept"))
+                .status()?;
+            ensure!(copy.success(), "cannot copy {}", disk.path().display());
+        }
+        drop(disks);
+        Ok(dir.keep())
     }
 
     /// The end of each node's log.
@@ -119,14 +172,14 @@ fn lines(switch: &Switch, node: usize, folder: &Path) -> String {
          offsets.topic.num.partitions=5\ntransaction.state.log.replication.factor=3\ntransaction.state.log.min.isr=2\n\
          transaction.state.log.num.partitions=5\ngroup.initial.rebalance.delay.ms=0\nunclean.leader.election.enable=false\n\
          replica.lag.time.max.ms=4000\nbroker.session.timeout.ms=3000\nbroker.heartbeat.interval.ms=500\n\
-         controlled.shutdown.enable=true\n",
+         controlled.shutdown.enable=true\nlog.segment.bytes=1048576\n",
         node + 1,
         PORT + 1,
         folder.join("data").display()
     )
 }
 
-fn launch(kind: Kind, switch: &Switch, node: usize, folder: &Path) -> Result<Process> {
+fn launch(kind: Kind, switch: &Switch, clock: &Clock, node: usize, folder: &Path) -> Result<Process> {
     let config = folder.join("server.properties");
     let mut command = match kind {
         Kind::Aqueduct => {
@@ -141,5 +194,6 @@ fn launch(kind: Kind, switch: &Switch, node: usize, folder: &Path) -> Result<Pro
             command
         }
     };
+    clock.apply(&mut command);
     Process::start("node", &mut command, &folder.join("log")).context("a node of the cluster")
 }

@@ -41,12 +41,14 @@ impl Guards {
             return Ok(Self { is_off: true, ..Self::default() });
         }
         let support = Support::of_produce(context.version);
-        let entrances = entrances(context, image, request, allowed, support).await?;
+        let (entrances, barred) = entrances(context, image, request, allowed, support).await?;
         let keys = entrances.iter().map(|entrance| (entrance.partition.topic_id, entrance.place.1));
         let keys: Vec<(Uuid, i32)> = keys.collect();
         let admitted = coordinator.admit(&id.into(), &entrances, support, &context.node.clock).await;
         let told = admitted.into_iter().map(|admission| admission.map_err(|code| as_told(code, support)));
-        Ok(Self { admitted: keys.into_iter().zip(told).collect(), is_off: false })
+        let admitted =
+            barred.into_iter().map(|(key, code)| (key, Err(code))).chain(keys.into_iter().zip(told));
+        Ok(Self { admitted: admitted.collect(), is_off: false })
     }
 
     /// On what terms a batch for that partition is appended, or why it is not.
@@ -62,6 +64,12 @@ impl Guards {
     }
 }
 
+/// A partition that cannot be written to now, and why.
+///
+/// It may be open or led from here a moment later, and nobody was asked about the transaction then: the producer would hear
+/// that its transaction is not known, which is the end of it, in the place of an error that it gets over.
+type Barred = ((Uuid, i32), ErrorCode);
+
 /// The partitions that batches of a transaction are for.
 async fn entrances(
     context: &Context,
@@ -69,8 +77,8 @@ async fn entrances(
     request: &ProduceRequest,
     allowed: &[bool],
     support: Support,
-) -> Result<Vec<Entrance>, ErrorCode> {
-    let mut entrances = Vec::new();
+) -> Result<(Vec<Entrance>, Vec<Barred>), ErrorCode> {
+    let (mut entrances, mut barred) = (Vec::new(), Vec::new());
     let mut producer: Option<(ProducerId, ProducerEpoch)> = None;
     for (data, allowed) in request.topic_data.iter().zip(allowed) {
         let Some(topic) = find(image, context, data).filter(|_| *allowed) else { continue };
@@ -81,8 +89,13 @@ async fn entrances(
             if *producer.get_or_insert(this) != this {
                 return Err(ErrorCode::InvalidProducerIdMapping);
             }
-            let opened = context.node.partitions.get(topic, PartitionIndex(partition.index)).await;
-            let Ok(opened) = opened else { continue };
+            let opened = match context.node.partitions.get(topic, PartitionIndex(partition.index)).await {
+                Ok(opened) => opened,
+                Err(code) => {
+                    barred.push(((topic.id, partition.index), code));
+                    continue;
+                }
+            };
             let newcomer = Newcomer {
                 id: header.producer_id,
                 epoch: header.producer_epoch,
@@ -93,7 +106,7 @@ async fn entrances(
             entrances.push(Entrance { partition: opened, place, newcomer });
         }
     }
-    Ok(entrances)
+    Ok((entrances, barred))
 }
 
 /// The header of a batch that is part of a transaction.
@@ -118,6 +131,14 @@ fn as_told(code: ErrorCode, support: Support) -> ErrorCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_was_not_asked_about_is_refused_for_what_stood_in_the_way() {
+        let (topic, code) = (Uuid([7; 16]), ErrorCode::NotLeaderOrFollower);
+        let guards = Guards { admitted: HashMap::from([((topic, 1), Err(code))]), is_off: false };
+        assert_eq!(guards.terms(topic, 1).unwrap_err(), code);
+        assert_eq!(guards.terms(topic, 2).unwrap(), Terms::guarded(Origin::Client, None));
+    }
 
     #[test]
     fn what_passes_is_told_as_such() {

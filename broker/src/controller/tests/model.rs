@@ -1,9 +1,9 @@
 //! Random histories of brokers, clients and administrators, with logs that are lost where a disk may lose them. After each
 //! step the rules hold, and what was acknowledged is in the log of whoever was elected cleanly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use aqueduct_protocol::ids::{BrokerId, PartitionIndex};
+use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex};
 use bytes::BytesMut;
 use proptest::prelude::*;
 
@@ -16,6 +16,7 @@ use crate::metadata::{
 
 const BROKERS: i32 = 4;
 const PARTITIONS: i32 = 2;
+const RECOVERY_WAIT_MS: i64 = 8_000;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -45,6 +46,8 @@ enum Step {
     Failover,
     /// Requests of a registration or a leader that is out of date.
     Stale(i32),
+    /// The broker tells where its logs end that nobody leads.
+    Tell(i32),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -69,6 +72,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Balance),
         1 => Just(Step::Failover),
         3 => broker().prop_map(Step::Stale),
+        8 => broker().prop_map(Step::Tell),
     ];
     prop::collection::vec(one, 1..120)
 }
@@ -84,6 +88,8 @@ struct Broker {
     /// How many of its last records the next process will not find.
     lost: usize,
     logs: BTreeMap<i32, Vec<u32>>,
+    /// The partitions and leader epochs for which its present process has told this controller where the log ends.
+    told: BTreeSet<(i32, i32)>,
     /// The leader epoch in which it fetched last.
     fetched_in: BTreeMap<i32, i32>,
 }
@@ -100,6 +106,10 @@ struct Sim {
     epoch_start: BTreeMap<i32, usize>,
     leaders: BTreeMap<(i32, i32), BrokerId>,
     next_record: u32,
+    /// The leader epoch in which each record was appended.
+    epochs: BTreeMap<u32, i32>,
+    /// When this controller was told first by who led a partition before a leader epoch.
+    awaited_ms: BTreeMap<(i32, i32), i64>,
     with_elr: bool,
     /// The in-sync set that a leader is asking for: it vouches for those who join.
     joining: Vec<BrokerId>,
@@ -108,7 +118,7 @@ struct Sim {
 impl Sim {
     fn new(with_elr: bool) -> Self {
         let image = MetadataImage::new("c".into());
-        let controller = Controller::new(image.clone(), ControllerSettings::default(), 0);
+        let controller = Controller::new(image.clone(), settings(), 0);
         let mut sim = Self {
             controller,
             replayed: image,
@@ -120,6 +130,8 @@ impl Sim {
             epoch_start: BTreeMap::new(),
             leaders: BTreeMap::new(),
             next_record: 0,
+            epochs: BTreeMap::new(),
+            awaited_ms: BTreeMap::new(),
             with_elr,
             joining: Vec::new(),
         };
@@ -217,11 +229,70 @@ impl Sim {
                 Some(&*value == "true")
             };
             let set = set("t".into()).unwrap_or(false) || self.unclean_is_set();
-            let last = old.last_known_leader == Some(now.leader) || was.leader == now.leader;
-            assert!(set || admin_unclean || last, "unclean election: {was:?} {old:?} -> {now:?} {state:?}");
+            let longest = self.is_longest(index, (was, old), now);
+            assert!(
+                set || admin_unclean || longest,
+                "unclean election: {was:?} {old:?} -> {now:?} {state:?}"
+            );
             assert!(state.recovering);
         }
         self.elected(index, now, unclean);
+    }
+
+    /// Whether the last leader and all others, unless they were waited for, have told where their logs end, and no log has more
+    /// of what was acknowledged than that of the new leader.
+    fn is_longest(
+        &mut self,
+        index: i32,
+        (was, old): (&PartitionImage, &PartitionState),
+        now: &PartitionImage,
+    ) -> bool {
+        let (Some(last), []) = (old.last_known_leader, &*old.elr) else { return false };
+        if now.replicas.len() == 1 {
+            return last == now.leader;
+        }
+        let key = (index, was.leader_epoch.0);
+        let image = self.controller.image();
+        let told = |id: &&BrokerId| self.brokers[&id.0].told.contains(&key) && image.is_live(**id);
+        let all: Vec<_> = was.replicas.iter().filter(told).copied().collect();
+        let since_ms = self.awaited_ms.get(&key);
+        let waited = since_ms.is_some_and(|since_ms| self.now_ms - since_ms >= RECOVERY_WAIT_MS);
+        if !all.contains(&last) || all.len() < was.replicas.len() && !waited {
+            return false;
+        }
+        let committed = self.committed.entry(index).or_default().clone();
+        let kept = common(&committed, self.log(now.leader, index));
+        all.iter().all(|id| common(&committed, self.log(*id, index)) <= kept)
+    }
+
+    /// Says where the logs of a broker end that nobody leads.
+    fn tell(&mut self, id: i32) {
+        if !self.brokers[&id].running {
+            return;
+        }
+        let asked = self.controller.image().awaiting_log_ends();
+        let asked = asked.filter(|(_, _, partition)| partition.replicas.contains(&BrokerId(id)));
+        let asked: Vec<_> = asked.map(|(_, index, partition)| (index, partition.leader_epoch)).collect();
+        let mut ends = Vec::new();
+        for (index, leader_epoch) in asked {
+            let log = self.log(BrokerId(id), index.0).clone();
+            let last_epoch = LeaderEpoch(log.last().map_or(-1, |record| self.epochs[record]));
+            ends.push(LogEnd {
+                topic: TOPIC,
+                index,
+                leader_epoch,
+                last_epoch,
+                end: Offset(log.len() as i64),
+            });
+            let key = (index.0, leader_epoch.0);
+            self.brokers.get_mut(&id).expect("a broker of the model").told.insert(key);
+            if self.partition(index.0).is_some_and(|(_, state)| state.last_known_leader == Some(BrokerId(id)))
+            {
+                self.awaited_ms.entry(key).or_insert(self.now_ms);
+            }
+        }
+        let request = LogEnds { broker: BrokerId(id), epoch: self.brokers[&id].epoch, ends };
+        self.ask(Request::LogEnds(request));
     }
 
     fn unclean_is_set(&self) -> bool {
@@ -299,6 +370,7 @@ impl Sim {
         if let Some(Reply::Registered(epoch)) = self.ask(Request::Register(wanted)) {
             let broker = self.brokers.get_mut(&id).expect("a broker of the model");
             assert!(epoch > broker.epoch, "epochs of brokers rise");
+            broker.told.clear();
             (broker.running, broker.epoch, broker.clean) = (true, epoch, false);
             let lost = std::mem::take(&mut broker.lost);
             broker.logs.values_mut().for_each(|log| log.truncate(log.len().saturating_sub(lost)));
@@ -436,6 +508,7 @@ impl Sim {
                 if let Some((now, _)) = self.leader(index) {
                     self.next_record += 1;
                     let record = self.next_record;
+                    self.epochs.insert(record, now.leader_epoch.0);
                     self.log(now.leader, index).push(record);
                     self.advance(index);
                 }
@@ -473,11 +546,18 @@ impl Sim {
             Step::Failover => {
                 let image = decode_snapshot(encode_snapshot(self.controller.image())).expect("a snapshot");
                 assert_eq!(&image, self.controller.image());
-                self.controller = Controller::new(image, ControllerSettings::default(), self.now_ms);
+                self.controller = Controller::new(image, settings(), self.now_ms);
+                self.brokers.values_mut().for_each(|broker| broker.told.clear());
+                self.awaited_ms.clear();
             }
             Step::Stale(id) => self.stale(id),
+            Step::Tell(id) => self.tell(id),
         }
     }
+}
+
+fn settings() -> ControllerSettings {
+    ControllerSettings { recovery_wait_ms: RECOVERY_WAIT_MS, ..ControllerSettings::default() }
 }
 
 /// How many records two logs have in common from their beginning.

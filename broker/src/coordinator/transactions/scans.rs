@@ -32,6 +32,10 @@ impl Transactions {
 
     fn abort_timed_out(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let mut wants_id = false;
+        for entry in self.ids.values_mut().filter(|entry| entry.at.state == TransactionState::Ongoing) {
+            // Begun by a coordinator whose clock is ahead of this one: it would stay open for as long as that is.
+            entry.at.start_ms = entry.at.start_ms.min(now.wall_ms);
+        }
         for id in self.due(|entry| {
             let deadline = entry.at.start_ms.saturating_add(entry.at.timeout_ms.into());
             entry.at.state == TransactionState::Ongoing && deadline < now.wall_ms

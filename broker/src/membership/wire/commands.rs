@@ -6,7 +6,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{Wire, wire_code, wire_enum, wire_newtype, wire_struct};
 use crate::config::SecurityProtocol;
-use crate::controller::{AlterPartition, Heartbeat, Registration, Reply, Request};
+use crate::controller::{AlterPartition, Heartbeat, LogEnd, LogEnds, Registration, Reply, Request};
 use crate::metadata::{
     BrokerEpoch, BrokerImage, Command, ConfigOp, ElectionType, Endpoint, NewPartitions, Outcome,
     PartitionImage, Placement, Rejection, Resource, SaltedPassword, ScramChange, TopicImage, UpgradeType,
@@ -81,12 +81,21 @@ wire_enum!(Command {
 wire_struct!(Registration { cluster_id, broker, previous_epoch, features, directories });
 wire_struct!(Heartbeat { broker, epoch, applied, want_fence, want_shut_down });
 wire_struct!(AlterPartition { broker, epoch, topic, index, leader_epoch, partition_epoch, isr, recovering });
-wire_enum!(Request { 0 = Register(wanted), 1 = Heartbeat(beat), 2 = AlterPartition(alter), 3 = Command(command) });
+wire_struct!(LogEnds { broker, epoch, ends });
+wire_struct!(LogEnd { topic, index, leader_epoch, last_epoch, end });
+wire_enum!(Request {
+    0 = Register(wanted),
+    1 = Heartbeat(beat),
+    2 = AlterPartition(alter),
+    3 = Command(command),
+    4 = LogEnds(ends),
+});
 wire_enum!(Reply {
     0 = Registered(epoch),
     1 = Heartbeat { caught_up, fenced, should_shut_down },
     2 = Partition(partition, recovering),
     3 = Command(outcome),
+    4 = Noted,
 });
 
 #[cfg(test)]
@@ -94,7 +103,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use aqueduct_protocol::error_code::ErrorCode;
-    use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, Uuid};
+    use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Uuid};
 
     use super::*;
 
@@ -208,6 +217,17 @@ mod tests {
                 partition_epoch: 5,
                 isr: vec![(BrokerId(2), BrokerEpoch::NONE)],
                 recovering: false,
+            }),
+            Request::LogEnds(LogEnds {
+                broker: BrokerId(1),
+                epoch: BrokerEpoch(7),
+                ends: vec![LogEnd {
+                    topic: Uuid([2; 16]),
+                    index: PartitionIndex(3),
+                    leader_epoch: LeaderEpoch(4),
+                    last_epoch: LeaderEpoch(-1),
+                    end: Offset(6),
+                }],
             }),
         ];
         commands.into_iter().map(Request::Command).chain(others).collect()

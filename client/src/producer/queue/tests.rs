@@ -255,3 +255,24 @@ fn a_transaction_gives_the_epoch_and_is_never_numbered_anew() {
     assert_eq!(numbers(&take_as(&mut queue, 4)), (4, 4, 0), "a new epoch begins at 0");
     assert_eq!(queue.drain().len(), 2);
 }
+
+#[test]
+fn no_more_is_sent_than_the_broker_recognises_when_the_oldest_comes_again() {
+    let now = Instant::now();
+    let later = now + Duration::from_secs(1);
+    let mut queue = queue(7, now);
+    let mut sent: Vec<_> = (0..5).map(|_| take(&mut queue)).collect();
+    assert!(!queue.is_due(later, true));
+    let (five, one) = (sent.pop().expect("five"), sent.remove(0));
+    sent.iter().for_each(|batch| queue.succeeded(batch.order));
+    assert!(!queue.is_due(later, true), "the first is not acknowledged yet");
+    assert!(queue.failed(now, one, lost()).is_none());
+    assert!(queue.failed(now, five, lost()).is_none());
+    let one = take(&mut queue);
+    assert!(queue.is_due(later, true));
+    let five = take(&mut queue);
+    assert_eq!((one.order, five.order), (1, 5));
+    assert!(!queue.is_due(later, true), "the sixth would have the broker forget the first");
+    queue.succeeded(one.order);
+    assert!(queue.is_due(later, true));
+}

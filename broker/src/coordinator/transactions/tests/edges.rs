@@ -237,6 +237,18 @@ fn a_partition_is_verified_against_the_open_transaction() {
 }
 
 #[test]
+fn a_transaction_that_a_clock_ahead_began_times_out_all_the_same() {
+    let mut sim = Sim::new();
+    sim.wrong_by_ms = 3_600_000;
+    let who = sim.init().unwrap();
+    sim.add(who, 1, 2);
+    sim.wrong_by_ms = 0;
+    sim.fail_over();
+    sim.pass(120_000);
+    assert_eq!(sim.state(), TransactionState::CompleteAbort);
+}
+
+#[test]
 fn timeouts_and_ids_are_checked() {
     let mut sim = Sim::new();
     for timeout_ms in [0, -1, 900_001] {

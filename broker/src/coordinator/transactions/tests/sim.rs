@@ -33,6 +33,8 @@ pub struct Sim {
     pub append_fails_with: Option<ErrorCode>,
     pub marking_ends_with: Marked,
     pub epoch: i32,
+    /// How far the clock of the day is off.
+    pub wrong_by_ms: i64,
 }
 
 impl Sim {
@@ -51,6 +53,7 @@ impl Sim {
             append_fails_with: None,
             marking_ends_with: Marked::Done,
             epoch: 3,
+            wrong_by_ms: 0,
         };
         sim.load();
         sim
@@ -75,7 +78,7 @@ impl Sim {
     }
 
     pub fn now(&self) -> Now {
-        Now { tick_ms: self.tick_ms, wall_ms: T0 + self.tick_ms }
+        Now { tick_ms: self.tick_ms, wall_ms: T0 + self.tick_ms + self.wrong_by_ms }
     }
 
     pub fn token(&mut self) -> Token {

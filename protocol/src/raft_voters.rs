@@ -1,15 +1,16 @@
 //! The messages of AddRaftVoter and RemoveRaftVoter (KIP-853), written by hand from the protocol's description.
 
-use aqueduct_protocol::api::ApiKey;
-use aqueduct_protocol::codec::{read, write};
-use aqueduct_protocol::ids::Uuid;
-use aqueduct_protocol::{Decode, DecodeError, Encode, EncodeError, Request};
 use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 
+use crate::api::ApiKey;
+use crate::codec::{read, write};
+use crate::ids::Uuid;
+use crate::{Decode, DecodeError, Encode, EncodeError, Request};
+
 /// Where a voter is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct VoterListener {
+pub struct VoterListener {
     pub name: ByteString,
     pub host: ByteString,
     pub port: u16,
@@ -17,7 +18,7 @@ pub(crate) struct VoterListener {
 
 /// AddRaftVoterRequest, versions 0 to 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct AddRaftVoterRequest {
+pub struct AddRaftVoterRequest {
     pub cluster_id: Option<ByteString>,
     pub timeout_ms: i32,
     pub voter_id: i32,
@@ -29,7 +30,7 @@ pub(crate) struct AddRaftVoterRequest {
 
 /// RemoveRaftVoterRequest, version 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RemoveRaftVoterRequest {
+pub struct RemoveRaftVoterRequest {
     pub cluster_id: Option<ByteString>,
     pub voter_id: i32,
     pub voter_directory_id: Uuid,
@@ -37,7 +38,7 @@ pub(crate) struct RemoveRaftVoterRequest {
 
 /// The response of either.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct RaftVoterResponse {
+pub struct RaftVoterResponse {
     pub throttle_time_ms: i32,
     pub error_code: i16,
     pub error_message: Option<ByteString>,

@@ -106,12 +106,13 @@ fn two_clusters_on_the_same_topics_share_all_that_is_in_them() -> Result<()> {
 fn a_password_that_was_changed_lets_nothing_through() -> Result<()> {
     let (sasl, dir) = (free_port()?, TempDir::with_prefix("connect-password-")?);
     let listeners = format!("PLAINTEXT://127.0.0.1:{{port}},SASL_PLAINTEXT://127.0.0.1:{sasl}");
+    let session = Duration::from_secs(2);
     let broker = Broker::start_with(&[
         ("listeners", &listeners),
         ("advertised.listeners", &listeners),
         ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT"),
         ("sasl.enabled.mechanisms", "SCRAM-SHA-256"),
-        ("connections.max.reauth.ms", "2000"),
+        ("connections.max.reauth.ms", &session.as_millis().to_string()),
     ])?;
     let password = |password: &str| {
         let add = format!("SCRAM-SHA-256=[iterations=4096,password={password}]");
@@ -142,6 +143,8 @@ fn a_password_that_was_changed_lets_nothing_through() -> Result<()> {
     let before = [stopped_source(&ours.api(), "kept", &dir)?, stopped_source(&jvm.api(), "kept", &dir)?];
 
     password("second-word")?;
+    // Each connection that was let in before works until its own session ends.
+    std::thread::sleep(session + Duration::from_secs(1));
     // Ours waits, and says what it waits for; the JVM's ends.
     let refused = "authentication by SCRAM-SHA-256 failed";
     let offsets = || ours.api().call("GET", "/connectors/kept/offsets", None);

@@ -99,7 +99,8 @@ impl ConfigStore {
                     }
                     _ => log.write(pairs.collect()).await?,
                 }
-                log.read_to_end().await
+                let read = log.read_to_end().await;
+                read.map_err(|error| error.within("the change is written, and in force when it can be read"))
             }
             Backend::Memory => {
                 for record in records {

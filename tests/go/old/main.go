@@ -8,6 +8,7 @@ import (
 	"os"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -34,8 +35,9 @@ func all(values []string) error {
 	return nil
 }
 
-// handler of a sarama group: commits what it reads, and ends when it has all.
+// handler of a sarama group: commits what it reads, and ends when it has all. Each partition is read in a goroutine of its own.
 type handler struct {
+	lock   sync.Mutex
 	values []string
 	stop   context.CancelFunc
 }
@@ -49,9 +51,8 @@ func (h *handler) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama
 			if !open {
 				return nil
 			}
-			h.values = append(h.values, string(message.Value))
 			session.MarkMessage(message, "")
-			if len(h.values) == count {
+			if h.add(string(message.Value)) == count {
 				h.stop()
 			}
 		case <-session.Context().Done():
@@ -60,12 +61,22 @@ func (h *handler) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama
 	}
 }
 
+// add keeps a value and says how many there are.
+func (h *handler) add(value string) int {
+	h.lock.Lock()
+	defer h.lock.Unlock()
+	h.values = append(h.values, value)
+	return len(h.values)
+}
+
 func withSarama(version sarama.KafkaVersion) error {
 	config := sarama.NewConfig()
 	config.Version = version
 	config.Producer.Return.Successes = true
 	config.Consumer.Offsets.Initial = sarama.OffsetOldest
 	config.Consumer.Group.Session.Timeout = 10 * time.Second
+	// A busy machine takes longer than its three attempts to make the topic of the groups' offsets.
+	config.Metadata.Retry.Max = 40
 	codecs := []sarama.CompressionCodec{sarama.CompressionNone, sarama.CompressionGZIP, sarama.CompressionSnappy, sarama.CompressionLZ4}
 	if version.IsAtLeast(sarama.V2_1_0_0) {
 		codecs = append(codecs, sarama.CompressionZSTD)

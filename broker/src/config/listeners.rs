@@ -93,9 +93,7 @@ impl Listeners {
             controller_protocol,
         })
     }
-}
 
-impl Listeners {
     /// Where other nodes reach a listener of controllers; with port 0 only once it is bound.
     pub fn of_controller(&self, listener: &Listener) -> Listener {
         let told = self.advertised_controllers.iter().find(|told| told.name == listener.name);

@@ -58,24 +58,27 @@ impl Rate {
         }
     }
 
+    /// All that the windows hold, and the milliseconds since the oldest of them began.
+    fn total(&mut self, now_ms: i64, windows: Windows) -> (f64, i64) {
+        self.forget(now_ms, windows);
+        let elapsed = self.samples.front().map_or(0, |sample| now_ms - sample.start_ms);
+        (self.samples.iter().map(|sample| sample.sum).sum(), elapsed)
+    }
+
     /// Amount a second, and the milliseconds that it was measured over. A measurement that has just begun counts as if
     /// nothing had happened in the windows before it.
     pub fn measure(&mut self, now_ms: i64, windows: Windows) -> (f64, f64) {
-        self.forget(now_ms, windows);
-        let mut elapsed = self.samples.front().map_or(0, |sample| now_ms - sample.start_ms);
+        let (total, mut elapsed) = self.total(now_ms, windows);
         let missing = i64::from(windows.count) - 1 - elapsed / windows.size_ms;
         elapsed += missing.max(0) * windows.size_ms;
         let window_ms = elapsed.max(1) as f64;
-        let total: f64 = self.samples.iter().map(|sample| sample.sum).sum();
         (total * 1000.0 / window_ms, window_ms)
     }
 
     /// How long the one who was measured since its oldest window began has to pause until no more than `limit` a second went
     /// since then; 0 where that is so. What has just begun has the credit of `credit_ms`. Replicas are throttled by this one.
     pub fn pause_ms(&mut self, now_ms: i64, limit: f64, windows: Windows, credit_ms: i64) -> f64 {
-        self.forget(now_ms, windows);
-        let elapsed = self.samples.front().map_or(0, |sample| now_ms - sample.start_ms);
-        let total: f64 = self.samples.iter().map(|sample| sample.sum).sum();
+        let (total, elapsed) = self.total(now_ms, windows);
         let due = total * 1000.0 / limit;
         if due <= elapsed.max(credit_ms) as f64 { 0.0 } else { due - elapsed as f64 }
     }

@@ -180,7 +180,6 @@ impl Fetcher {
         }
         let told = self.session.next(positions);
         let (id, epoch) = (self.node.settings.node_id.0, self.node.metadata.broker_epoch().0);
-        let min_bytes = settings.fetch_min_bytes;
         let request = move |version: i16| FetchRequest {
             replica_id: if version < STATE_SINCE { id } else { -1 },
             replica_state: match version < STATE_SINCE {
@@ -188,7 +187,7 @@ impl Fetcher {
                 false => ReplicaState { replica_id: id, replica_epoch: epoch },
             },
             max_wait_ms: i32::try_from(max_wait.as_millis()).unwrap_or(i32::MAX),
-            min_bytes,
+            min_bytes: settings.fetch_min_bytes,
             max_bytes,
             session_id: told.id,
             session_epoch: told.epoch,

@@ -2,11 +2,14 @@
 //! processes that are killed and lose the end of their logs. The controller is the real one, and so are the rules of leaders
 //! and followers; only the logs are small.
 
+mod steps;
+
 use std::collections::BTreeMap;
 
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Uuid};
 use proptest::prelude::*;
+use steps::{Step, steps};
 
 use super::history::{History, Reign, Repair, cut, repair};
 use super::leading::{Acknowledged, Answer, Leading, Proposal, Rules, Then};
@@ -23,38 +26,6 @@ const TOPIC: Uuid = Uuid([7; 16]);
 const P0: PartitionIndex = PartitionIndex(0);
 const BROKERS: [i32; 3] = [1, 2, 3];
 const LAG_MS: i64 = 2_000;
-
-#[derive(Debug, Clone)]
-enum Step {
-    Start(usize),
-    Kill(usize, usize),
-    Beat(usize),
-    /// Takes the newest image.
-    Learn(usize),
-    Produce(usize),
-    Fetch(usize),
-    Check(usize),
-    Deliver(prop::sample::Index),
-    Lose(prop::sample::Index),
-    Wait(i64),
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let broker = || 0..BROKERS.len();
-    let one = prop_oneof![
-        3 => broker().prop_map(Step::Start),
-        1 => (broker(), 0..4_usize).prop_map(|(at, lost)| Step::Kill(at, lost)),
-        6 => broker().prop_map(Step::Beat),
-        8 => broker().prop_map(Step::Learn),
-        10 => broker().prop_map(Step::Produce),
-        14 => broker().prop_map(Step::Fetch),
-        4 => broker().prop_map(Step::Check),
-        30 => any::<prop::sample::Index>().prop_map(Step::Deliver),
-        3 => any::<prop::sample::Index>().prop_map(Step::Lose),
-        4 => (200..3_000_i64).prop_map(Step::Wait),
-    ];
-    prop::collection::vec(one, 1..250)
-}
 
 /// Values, and where each epoch began.
 #[derive(Debug, Clone, Default)]

@@ -52,6 +52,9 @@ pub struct ControllerSettings {
     pub unclean_leader_election: bool,
     /// `leader.imbalance.check.interval.seconds` in milliseconds; `None` without `auto.leader.rebalance.enable`.
     pub balance_interval_ms: Option<i64>,
+    /// Partitions that a broker which stops in order is relieved of at a time. None of them takes records until all that
+    /// change with it have: a thousand at once would stand still for longer than a few dozen do.
+    pub relieved_at_once: usize,
     /// For how long all replicas of a partition are waited for when each candidate may have lost the end of its log, from when
     /// the leader before is back.
     pub recovery_wait_ms: i64,
@@ -64,6 +67,7 @@ impl Default for ControllerSettings {
             min_insync_replicas: 1,
             unclean_leader_election: false,
             balance_interval_ms: None,
+            relieved_at_once: 64,
             recovery_wait_ms: 60_000,
         }
     }

@@ -53,17 +53,13 @@ impl Controller {
     }
 
     fn elect_preferred(&mut self, limit: usize) -> usize {
-        let mut left = limit;
-        self.change_partitions(
+        self.change_some(
+            limit,
             |partition, _| partition.replicas.first() != Some(&partition.leader),
             |change| {
                 change.election = Election::Preferred;
-                let improves = left > 0
-                    && change.build().is_some_and(|(next, _)| Some(&next.leader) == next.replicas.first());
-                left -= usize::from(improves);
-                improves
+                change.build().is_some_and(|(next, _)| Some(&next.leader) == next.replicas.first())
             },
-        );
-        limit - left
+        )
     }
 }

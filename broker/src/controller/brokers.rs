@@ -166,7 +166,10 @@ impl Controller {
     fn shut_down(&mut self, id: BrokerId, began: bool) -> bool {
         if !began {
             self.set_state(id, |state| state.shutting_down = true);
-            self.relieve(&[id], false);
+        }
+        let most = self.settings.relieved_at_once;
+        if self.relieve_some(&[id], false, most) == most {
+            return false;
         }
         // Anew where another controller has taken over meanwhile.
         self.sessions.leave_at(id, self.image.version);
@@ -216,8 +219,14 @@ impl Controller {
 
     /// Takes brokers out of in-sync sets and leaderships. `unclean`: they may have lost what they had.
     fn relieve(&mut self, ids: &[BrokerId], unclean: bool) {
+        self.relieve_some(ids, unclean, usize::MAX);
+    }
+
+    /// The same for no more than `most` partitions; says how many there were.
+    fn relieve_some(&mut self, ids: &[BrokerId], unclean: bool, most: usize) -> usize {
         let has = |list: &[BrokerId]| list.iter().any(|id| ids.contains(id));
-        self.change_partitions(
+        self.change_some(
+            most,
             |partition, state| has(&[partition.leader]) || has(&partition.isr) || unclean && has(&state.elr),
             |change| {
                 change.isr = Some(without(&change.partition.isr, ids));
@@ -226,7 +235,7 @@ impl Controller {
                 }
                 true
             },
-        );
+        )
     }
 
     fn set_state(&mut self, id: BrokerId, set: impl FnOnce(&mut BrokerState)) {
@@ -236,13 +245,12 @@ impl Controller {
     }
 
     pub(super) fn unregister(&mut self, id: BrokerId, command: &Command) -> Result<Outcome, Rejection> {
-        // Asked first: what is refused must leave no record behind.
-        decide(&self.image, command)?;
         if self.image.is_unfenced(id) {
             return Err(still_running(id));
         }
+        let outcome = self.decide(command)?;
         self.sessions.end(id);
-        self.decide(command)
+        Ok(outcome)
     }
 
     /// Whether all brokers can work at a level.

@@ -64,6 +64,8 @@ impl Change<'_> {
         if let Some(isr) = &self.isr {
             next.isr.clone_from(isr);
         }
+        // One that is about to stop leaves with any change.
+        next.isr.retain(|id| self.image.is_live(*id));
         if let Some(recovering) = self.recovering {
             state.recovering = recovering;
         }
@@ -124,8 +126,6 @@ impl Change<'_> {
             }
             next.leader = leader;
             state.last_known_leader = None;
-            let image = self.image;
-            next.isr.retain(|id| image.is_live(*id));
             return;
         }
         let last = state.last_known_leader.filter(|_| from_elr && state.elr.is_empty());

@@ -41,10 +41,23 @@ impl Controller {
     pub(super) fn change_partitions(
         &mut self,
         wanted: impl Fn(&PartitionImage, &PartitionState) -> bool,
-        mut adjust: impl FnMut(&mut Change<'_>) -> bool,
+        adjust: impl FnMut(&mut Change<'_>) -> bool,
     ) {
+        self.change_some(usize::MAX, wanted, adjust);
+    }
+
+    /// The same until `most` have changed; says how many have.
+    pub(super) fn change_some(
+        &mut self,
+        most: usize,
+        wanted: impl Fn(&PartitionImage, &PartitionState) -> bool,
+        mut adjust: impl FnMut(&mut Change<'_>) -> bool,
+    ) -> usize {
         let mut records = Vec::new();
         for (topic, index) in self.find_partitions(wanted) {
+            if records.len() == most {
+                break;
+            }
             let Some(mut change) = self.change(topic, index) else { continue };
             if adjust(&mut change)
                 && let Some((partition, state)) = change.build()
@@ -52,7 +65,9 @@ impl Controller {
                 records.push(record(topic, index, partition, state));
             }
         }
+        let changed = records.len();
         records.into_iter().for_each(|record| self.push(record));
+        changed
     }
 
     /// Has one partition look whether anybody can lead it.

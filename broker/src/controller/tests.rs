@@ -219,6 +219,27 @@ fn a_clean_stop_hands_leaderships_over_and_waits_for_the_others() {
 }
 
 #[test]
+fn a_clean_stop_hands_over_some_partitions_at_a_time() {
+    let mut cluster = Cluster::new(3);
+    cluster.controller.settings.relieved_at_once = 2;
+    cluster.command(assigned(&[&[1, 2], &[2, 1], &[1, 3], &[3, 2], &[3, 1]])).unwrap();
+    let relieved = |cluster: &Cluster| {
+        let partitions = &cluster.controller.image().topic("t").unwrap().partitions;
+        partitions.iter().map(|partition| !partition.isr.contains(&BrokerId(1))).collect::<Vec<_>>()
+    };
+    assert_eq!(relieved(&cluster), [false, false, false, true, false]);
+    assert!(!cluster.heartbeat(1, true, 0).2);
+    assert_eq!(relieved(&cluster), [true, true, false, true, false]);
+    // What others know does not matter while there is more to do.
+    (2..=3).for_each(|id| _ = cluster.beat(id));
+    assert!(!cluster.heartbeat(1, true, 0).2);
+    assert_eq!(relieved(&cluster), [true; 5]);
+    assert!(!cluster.heartbeat(1, true, 0).2, "the others have not seen the rest");
+    (2..=3).for_each(|id| _ = cluster.beat(id));
+    assert!(cluster.heartbeat(1, true, 0).2);
+}
+
+#[test]
 fn the_last_in_sync_replica_leads_again_if_it_lost_nothing() {
     let mut cluster = Cluster::new(2);
     cluster.command(assigned(&[&[1, 2]])).unwrap();

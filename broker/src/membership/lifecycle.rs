@@ -21,6 +21,8 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(250);
 /// Between two heartbeats of a broker that waits for something.
 const EAGER: Duration = Duration::from_millis(100);
+/// Between two heartbeats of a broker that is relieved of its partitions, some with each.
+const LEAVING: Duration = Duration::from_millis(20);
 /// Between two lines in the log that say what is waited for.
 pub(super) const REPEAT: Duration = Duration::from_secs(10);
 /// A stopping broker that no controller answers for so long stops all the same.
@@ -109,8 +111,13 @@ impl Lifecycle {
                     }
                 }
             }
-            let waits = self.leaves.load(Ordering::Acquire) || self.life.borrow().fenced || told.is_some();
-            let pause = if waits { self.interval.min(EAGER) } else { self.interval };
+            let waits = self.life.borrow().fenced || told.is_some();
+            let pause = match self.leaves.load(Ordering::Acquire) {
+                _ if waits => EAGER,
+                true => LEAVING,
+                false => self.interval,
+            };
+            let pause = pause.min(self.interval);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.leave.notified() => {}

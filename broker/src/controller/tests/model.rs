@@ -177,6 +177,12 @@ impl Sim {
                 before.topic_by_id(TOPIC).and_then(|topic| topic.partition(PartitionIndex(index)).cloned());
             let old = before.partition_state(TOPIC, PartitionIndex(index)).clone();
             self.check_partition(&now, &state);
+            // A broker that is about to stop keeps partitions as they are until it is relieved of them.
+            if was.as_ref() != Some(&now) {
+                self.check_brokers(&now, MetadataImage::is_live);
+            } else {
+                self.check_brokers(&now, MetadataImage::is_unfenced);
+            }
             match was {
                 Some(was) => self.check_change(index, (&was, &old), (&now, &state), before, admin_unclean),
                 None => self.elected(index, &now, false),
@@ -193,10 +199,13 @@ impl Sim {
         assert!(state.elr.iter().all(|id| !now.isr.contains(id)), "{now:?} {state:?}");
         if now.leader.0 >= 0 {
             assert!(now.isr.contains(&now.leader), "{now:?}");
-            assert!(self.controller.image().is_live(now.leader), "fenced brokers lead nothing: {now:?}");
         }
+    }
+
+    /// Leaders and in-sync replicas are brokers that can be.
+    fn check_brokers(&self, now: &PartitionImage, can_be: impl Fn(&MetadataImage, BrokerId) -> bool) {
         if self.with_elr || now.leader.0 >= 0 {
-            assert!(now.isr.iter().all(|id| self.controller.image().is_live(*id)), "{now:?}");
+            assert!(now.isr.iter().all(|id| can_be(self.controller.image(), *id)), "{now:?}");
         }
     }
 
@@ -557,7 +566,11 @@ impl Sim {
 }
 
 fn settings() -> ControllerSettings {
-    ControllerSettings { recovery_wait_ms: RECOVERY_WAIT_MS, ..ControllerSettings::default() }
+    ControllerSettings {
+        relieved_at_once: 1,
+        recovery_wait_ms: RECOVERY_WAIT_MS,
+        ..ControllerSettings::default()
+    }
 }
 
 /// How many records two logs have in common from their beginning.

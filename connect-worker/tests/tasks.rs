@@ -50,7 +50,7 @@ async fn wait_for(
     name: &str,
     fits: impl Fn(&ConnectorState) -> bool,
 ) -> Result<ConnectorState> {
-    for _ in 0..300 {
+    for _ in 0..600 {
         if let Ok(state) = herder.status(name)
             && fits(&state)
         {
@@ -81,7 +81,7 @@ async fn read(bootstrap: &str, topic: &str, least: usize) -> Result<Vec<Consumer
     let mut consumer = PartitionConsumer::new(Client::new(config));
     consumer.assign_topic(topic).await?;
     let mut records = Vec::new();
-    for _ in 0..100 {
+    for _ in 0..600 {
         records.extend(consumer.poll(Duration::from_millis(200)).await?);
         if records.len() >= least {
             break;
@@ -104,7 +104,7 @@ fn lines(path: &Path) -> Vec<String> {
 }
 
 async fn wait_lines(path: &Path, count: usize) -> Result<Vec<String>> {
-    for _ in 0..300 {
+    for _ in 0..600 {
         let found = lines(path);
         if found.len() >= count {
             return Ok(found);
@@ -176,7 +176,7 @@ async fn poison_records_end_in_the_dead_letter_topic(
         assert_eq!(header(&dead[0], name).as_deref(), Some(value), "{name}");
     }
     assert!(header(&dead[0], "exception.stacktrace").is_some());
-    for _ in 0..100 {
+    for _ in 0..600 {
         let offsets = herder.offsets("picky").await?;
         if offsets.first().is_some_and(|o| o.offset["kafka_offset"] == 4) {
             return Ok(());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aqueduct_quorum::*;
 use bytes::Bytes;
-use support::{Cluster, until};
+use support::{Cluster, peer, until};
 
 /// Proposes until the node's disk has stopped or all is done; true where it has stopped.
 async fn work(cluster: &mut Cluster, first: usize, count: usize) -> bool {
@@ -88,4 +88,34 @@ async fn one_of_three_may_crash_at_any_write() {
         cluster.start(victim).await.unwrap();
         cluster.converge(&[1, 2, 3]).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_formatted_voter_may_crash_at_any_write_of_its_first_start() {
+    let mut stops = 0;
+    for at in 1..=12 {
+        let mut cluster = Cluster::new([]);
+        cluster.directories = (1..=3).map(|id| (id, DirectoryId([id as u8; 16]))).collect();
+        let voter =
+            |(id, directory): (&NodeId, &DirectoryId)| (*id, Peer { directory: *directory, ..peer(*id) });
+        let voters = cluster.directories.iter().map(voter).collect();
+        (1..=3).for_each(|id| cluster.format(id, &voters));
+        cluster.disks[&1].stop_at(at);
+        for id in [2, 3] {
+            cluster.start(id).await.unwrap();
+        }
+        // The disk may stop before the node has started.
+        let _ = cluster.start(1).await;
+        for _ in 0..3 {
+            let running = if cluster.disks[&1].is_stopped() { vec![2, 3] } else { cluster.ids() };
+            cluster.propose_to(&running).await;
+        }
+        stops += usize::from(cluster.disks[&1].is_stopped());
+        cluster.kill(1).await;
+        cluster.start(1).await.unwrap();
+        cluster.propose().await;
+        cluster.converge(&[1, 2, 3]).await;
+        cluster.voters_are(&[1, 2, 3], &[1, 2, 3]).await;
+    }
+    assert!(stops > 5, "only {stops} writes were tried");
 }

@@ -2,7 +2,8 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use aqueduct_connect_api::config::ConfigType;
 use aqueduct_connect_api::{
@@ -30,7 +31,6 @@ fn numbers_config() -> ConfigDef {
         .key(ConfigKey::with_default("pace.ms", ConfigType::Int, "0", "Milliseconds between numbers."))
         .key(ConfigKey::with_default("tasks", ConfigType::Int, "1", "Number of tasks to make."))
         .key(ConfigKey::with_default("hang.at", ConfigType::Int, "-1", "Number to hang at, without a word."))
-        .key(ConfigKey::with_default("hang.ms", ConfigType::Int, "0", "Milliseconds to hang for."))
         .key(ConfigKey::with_default("can", ConfigType::String, "all", "What it says that it can do."))
 }
 
@@ -72,6 +72,9 @@ impl Connector for Plain {
 }
 
 /// Writes 0, 1, 2, ...
+/// Ends what hangs.
+pub static LET_GO: AtomicBool = AtomicBool::new(false);
+
 #[derive(Default)]
 struct Numbers {
     topic: String,
@@ -79,7 +82,7 @@ struct Numbers {
     fail_at: i64,
     next: i64,
     pace: Duration,
-    hang: (i64, Duration),
+    hang_at: i64,
     transactions: Option<Arc<dyn TransactionContext>>,
 }
 
@@ -98,8 +101,7 @@ impl SourceTask for Numbers {
         self.count = config.number("count");
         self.fail_at = config.number("fail.at");
         self.pace = Duration::from_millis(config.number("pace.ms").unsigned_abs());
-        self.hang =
-            (config.number("hang.at"), Duration::from_millis(config.number("hang.ms").unsigned_abs()));
+        self.hang_at = config.number("hang.at");
         self.transactions = context.transactions.clone();
         let stored = context.offsets.read(&[partition().as_ref().clone()]).await?;
         let stored = stored.into_iter().next().flatten();
@@ -117,9 +119,12 @@ impl SourceTask for Numbers {
             tokio::time::sleep(Duration::from_millis(50)).await;
             return Ok(Vec::new());
         }
-        if self.next == self.hang.0 {
+        if self.next == self.hang_at {
             // As code that knows nothing of the runtime does.
-            std::thread::sleep(self.hang.1);
+            let began = Instant::now();
+            while !LET_GO.load(Ordering::Relaxed) && began.elapsed() < Duration::from_secs(120) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
         }
         if !self.pace.is_zero() {
             tokio::time::sleep(self.pace).await;

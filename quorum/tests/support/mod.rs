@@ -223,6 +223,8 @@ pub struct Cluster {
     pub cluster_id: String,
     pub timing: Timing,
     formatted: u8,
+    /// Directories of nodes that have one before they start; others get a new one with each start.
+    pub directories: BTreeMap<NodeId, DirectoryId>,
     /// What was acknowledged, in order.
     pub acknowledged: Entries,
     next: u64,
@@ -250,6 +252,7 @@ impl Cluster {
             cluster_id: "c".into(),
             timing,
             formatted: 0,
+            directories: BTreeMap::new(),
             acknowledged: Vec::new(),
             next: 0,
         }
@@ -276,7 +279,7 @@ impl Cluster {
             cluster_id: self.cluster_id.clone(),
             node: id,
             voters: self.voters.clone(),
-            new_directory: DirectoryId([self.formatted; 16]),
+            new_directory: *self.directories.get(&id).unwrap_or(&DirectoryId([self.formatted; 16])),
             timing: self.timing.clone(),
         };
         let disk = self.disks.entry(id).or_default().mount();

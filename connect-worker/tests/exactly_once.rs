@@ -71,13 +71,8 @@ async fn read(bootstrap: &str, topic: &str, isolation: &str) -> Result<Vec<Consu
     let mut consumer = PartitionConsumer::new(Client::new(config));
     consumer.assign_topic(topic).await?;
     let mut records = Vec::new();
-    loop {
-        let polled = consumer.poll(Duration::from_millis(700)).await?;
-        if polled.is_empty() {
-            return Ok(records);
-        }
-        records.extend(polled);
-    }
+    consumer.read_to_stable_end(|record| records.push(record)).await?;
+    Ok(records)
 }
 
 async fn numbers(bootstrap: &str, topic: &str) -> Result<Vec<i64>> {

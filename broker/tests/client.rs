@@ -12,7 +12,7 @@ use aqueduct_client::{
 use aqueduct_protocol::ids::Offset;
 use bytestring::ByteString;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 async fn start(dir: &Path, port: u16) -> Handle {
     Broker::start(Options::embedded(dir, port)).await.expect("a broker")

@@ -168,7 +168,7 @@ async fn a_broken_disk_takes_down_its_own_partitions_and_brings_them_back_with_t
 
     disks.break_second();
     let mut code = 0;
-    for _ in 0..100 {
+    for _ in 0..1200 {
         code = client.produce("t", lost[0], batch(&["refused"])).await.error_code;
         if code != 0 && partition(&mut client, lost[1]).await.leader_id == -1 {
             break;
@@ -260,7 +260,7 @@ async fn a_disk_that_breaks_ends_the_moves_from_and_to_it_and_loses_nothing_of_t
 
     disks.break_second();
     let mut left = 2;
-    for _ in 0..200 {
+    for _ in 0..1200 {
         let _ = client.produce("t", leaves, batch(&["refused"])).await;
         assert_eq!(client.produce("t", stays, batch(&["goes on"])).await.error_code, 0);
         left = moving(&described(&mut client).await);

@@ -29,8 +29,8 @@ use common::*;
 fn join(member: &str) -> JoinGroupRequest {
     JoinGroupRequest {
         group_id: "g".into(),
-        session_timeout_ms: 6_000,
-        rebalance_timeout_ms: 10_000,
+        session_timeout_ms: 45_000,
+        rebalance_timeout_ms: 30_000,
         member_id: member.into(),
         protocol_type: "connect".into(),
         protocols: vec![JoinGroupRequestProtocol { name: "default".into(), metadata: "m".into() }],
@@ -94,11 +94,18 @@ async fn state(client: &mut Client) -> String {
     client.call(&request, 5).await.groups[0].group_state.to_string()
 }
 
+/// Waits until somebody has asked to be let in.
+async fn until_joining(client: &mut Client) {
+    while state(client).await != "PreparingRebalance" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// Finds the coordinator, and so has `__consumer_offsets` made; waits until it serves the group.
 async fn connect(broker: &Handle) -> Client {
     let mut client = Client::connect(broker).await;
     let request = FindCoordinatorRequest { coordinator_keys: vec!["g".into()], ..Default::default() };
-    let found = client.call(&request, 4).await.coordinators.remove(0);
+    let found = coordinator(&mut client, &request).await;
     assert_eq!((found.error_code, found.node_id), (0, broker.node_id().0));
     let nobody = JoinGroupResponse { member_id: "nobody".into(), ..Default::default() };
     while heartbeat(&mut client, &nobody).await == ErrorCode::CoordinatorLoadInProgress {
@@ -107,13 +114,21 @@ async fn connect(broker: &Handle) -> Client {
     client
 }
 
-/// Two members of a stable group, the leader first, each with a connection of its own.
-async fn stable(broker: &Handle) -> [(Client, JoinGroupResponse); 2] {
+/// The same with a session that is to end.
+fn join_briefly(member: &str) -> JoinGroupRequest {
+    JoinGroupRequest { session_timeout_ms: 6_000, ..join(member) }
+}
+
+/// Two members of a stable group, the leader first, each with a connection of its own; the second joins as it is told to.
+async fn stable(
+    broker: &Handle,
+    second: impl Fn(&str) -> JoinGroupRequest,
+) -> [(Client, JoinGroupResponse); 2] {
     let (mut one, mut two) = (connect(broker).await, connect(broker).await);
     let first = enter(&mut one).await;
     one.call(&sync(&first, &[]), 5).await;
     let id = client_id(&mut two).await;
-    let parked = two.send(&join(&id), 9).await;
+    let parked = two.send(&second(&id), 9).await;
     while heartbeat(&mut one, &first).await != ErrorCode::RebalanceInProgress {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -146,7 +161,7 @@ async fn members_and_offsets_outlive_the_broker() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let id = connect(&broker).await.create_topic("t", 1, &[]).await;
-    let [(mut one, leader), (_two, follower)] = stable(&broker).await;
+    let [(mut one, leader), (_two, follower)] = stable(&broker, join).await;
     let request = OffsetCommitRequest {
         generation_id_or_member_epoch: leader.generation_id,
         member_id: leader.member_id.clone(),
@@ -170,11 +185,12 @@ async fn members_and_offsets_outlive_the_broker() {
 async fn a_client_that_vanishes_while_parked_is_dropped_with_its_session() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
-    let [(mut one, leader), (two, _)] = stable(&broker).await;
+    let [(mut one, leader), (two, _)] = stable(&broker, join_briefly).await;
     drop(two);
     let mut three = connect(&broker).await;
     let id = client_id(&mut three).await;
-    three.send(&join(&id), 9).await;
+    three.send(&join_briefly(&id), 9).await;
+    until_joining(&mut one).await;
     drop(three);
     // The leader rejoins at once and is let in when the other's session is over; the one that vanished while it joined
     // is part of the new generation until its own ends.
@@ -193,15 +209,13 @@ async fn a_client_that_vanishes_while_parked_is_dropped_with_its_session() {
 async fn a_stop_answers_who_waits() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
-    let [(_one, _), (_two, _)] = stable(&broker).await;
+    let [(mut one, _), (_two, _)] = stable(&broker, join).await;
     let mut three = connect(&broker).await;
     let id = client_id(&mut three).await;
     let parked = three.send(&join(&id), 9).await;
+    until_joining(&mut one).await;
     let response = async { three.receive::<JoinGroupRequest>(9, parked).await };
-    let (response, ()) = tokio::join!(response, async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        broker.shutdown().await;
-    });
+    let (response, ()) = tokio::join!(response, broker.shutdown());
     assert_eq!(response.error_code, ErrorCode::NotCoordinator.code());
 }
 
@@ -214,7 +228,7 @@ async fn offsets_of_a_deleted_topic_do_not_come_back_with_its_name() {
     assert_eq!(client.call(&commit("t", Uuid::ZERO, 42), 9).await.topics[0].partitions[0].error_code, 0);
     assert_eq!(committed(&mut client, "t").await, 42);
     let topic = delete_topics_request::DeleteTopicState { name: Some("t".into()), ..Default::default() };
-    let request = DeleteTopicsRequest { topics: vec![topic], timeout_ms: 1_000, ..Default::default() };
+    let request = DeleteTopicsRequest { topics: vec![topic], timeout_ms: 30_000, ..Default::default() };
     assert_eq!(client.call(&request, 6).await.responses[0].error_code, 0);
     let unknown = client.call(&commit("t", Uuid::ZERO, 43), 9).await;
     assert_eq!(unknown.topics[0].partitions[0].error_code, ErrorCode::UnknownTopicOrPartition.code());

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aqueduct_broker::Handle;
 use aqueduct_protocol::ids::BrokerId;
@@ -123,7 +123,11 @@ async fn a_cluster_tells_what_it_lacks_and_gives_leaders_back() {
             ("kafka_server_raft_metrics_number_of_voters", 3.0),
             ("kafka_server_kafkaserver_brokerstate", 3.0),
         ] {
-            assert_eq!(figure(node, name), Some(expected), "{name} of {id}\n{}", node.metrics());
+            let began = Instant::now();
+            while figure(node, name) != Some(expected) {
+                assert!(began.elapsed() < PATIENCE, "{name} of {id} is not {expected}\n{}", node.metrics());
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
         }
     }
     let (sent, appended) = (

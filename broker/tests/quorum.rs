@@ -15,8 +15,8 @@ use aqueduct_protocol::messages::describe_quorum_request::{PartitionData, TopicD
 use aqueduct_protocol::messages::{CreateTopicsRequest, DescribeQuorumRequest};
 use aqueduct_protocol::{ApiKey, Decode, DecodeError, Encode, EncodeError, Request};
 use bytes::{BufMut, Bytes, BytesMut};
-use common::Client;
 use common::cluster::{CLUSTER_ID, Cluster, Plan, format, refusal};
+use common::{Client, PATIENCE};
 
 const CREATE_TOPICS: i16 = 7;
 
@@ -78,6 +78,8 @@ async fn brokers_without_a_vote_follow() {
         }],
     };
     for id in 1..=3 {
+        // Whoever leads hears of them as they ask for entries.
+        until_described(&mut cluster.client(id).await, |_, observers| observers == [2, 3]).await;
         let described = cluster.client(id).await.call(&request, 2).await;
         let partition = &described.topics[0].partitions[0];
         assert_eq!((described.error_code, partition.leader_id), (0, 1));
@@ -182,6 +184,19 @@ async fn described(client: &mut Client) -> (Vec<(i32, Uuid)>, Vec<i32>) {
     (voters.collect(), quorum.observers.iter().map(|observer| observer.replica_id).collect())
 }
 
+/// Waits for a number of voters, and for observers.
+async fn until_described(client: &mut Client, is_right: impl Fn(usize, &[i32]) -> bool) {
+    let began = tokio::time::Instant::now();
+    loop {
+        let (voters, observers) = described(client).await;
+        if is_right(voters.len(), &observers) {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "{voters:?} {observers:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// Error code and text of a change of voters.
 fn changed(answer: &Bytes) -> (i16, String) {
     (i16::from_be_bytes([answer[4], answer[5]]), String::from_utf8_lossy(&answer[6..]).into_owned())
@@ -219,8 +234,7 @@ async fn voters_come_and_go_while_the_cluster_runs() {
     assert_eq!(remove_voter(&mut client, gone, Uuid([9; 16])).await.0, 127, "another directory");
     let removed = remove_voter(&mut client, gone, directory).await;
     assert_eq!(removed.0, 0, "{removed:?}");
-    let (voters, observers) = described(&mut client).await;
-    assert!(voters.len() == 2 && observers == [gone], "{voters:?} {observers:?}");
+    until_described(&mut client, |voters, observers| voters == 2 && observers == [gone]).await;
     create(&mut cluster.client(gone).await, "t", 3).await;
     cluster.until_all("the topic", |image| image.topic("t").is_some()).await;
 
@@ -228,7 +242,7 @@ async fn voters_come_and_go_while_the_cluster_runs() {
     assert_eq!(added.0, 125, "{added:?}");
     let added = add_voter(&mut client, gone, directory).await;
     assert_eq!(added.0, 0, "{added:?}");
-    assert_eq!(described(&mut client).await.0.len(), 3);
+    until_described(&mut client, |voters, _| voters == 3).await;
     cluster.stop_all().await;
 }
 
@@ -292,7 +306,7 @@ async fn until_voters(cluster: &Cluster, ids: &[i32]) -> Vec<Uuid> {
         if voters.iter().map(|(id, _)| *id).eq(ids.iter().copied()) {
             return voters.into_iter().map(|(_, directory)| directory).collect();
         }
-        assert!(began.elapsed() < Duration::from_secs(60), "{voters:?} vote, not {ids:?}");
+        assert!(began.elapsed() < PATIENCE, "{voters:?} vote, not {ids:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -321,7 +335,7 @@ async fn controllers_join_the_first_and_come_back_after_their_disk_was_wiped() {
             assert_eq!(now[..2], before[..2]);
             break;
         }
-        assert!(began.elapsed() < Duration::from_secs(60), "{now:?}");
+        assert!(began.elapsed() < PATIENCE, "{now:?}");
     }
     cluster.until_all("three live brokers", |image| (1..=3).all(|id| image.is_live(BrokerId(id)))).await;
     // The vote is a real one: the quorum stands without another voter.

@@ -5,26 +5,12 @@ mod common;
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
 
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::Uuid;
 use aqueduct_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use aqueduct_protocol::messages::{DeleteRecordsRequest, DeleteTopicsRequest};
 use common::*;
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
 
 async fn read_all(client: &mut Client, topic: &str) -> Vec<String> {
     let response = client.call(&fetch_request(topic, Uuid::ZERO, 0, 0), 12).await;
@@ -157,10 +143,10 @@ async fn a_topic_made_anew_does_not_begin_where_the_deleted_one_of_its_name_did(
     assert_eq!(client.produce("t", 0, batch(&["a", "b", "c", "d"])).await.error_code, 0);
     let partitions = vec![DeleteRecordsPartition { partition_index: 0, offset: 4 }];
     let topics = vec![DeleteRecordsTopic { name: "t".into(), partitions }];
-    let deleted = client.call(&DeleteRecordsRequest { topics, timeout_ms: 1000 }, 2).await;
+    let deleted = client.call(&DeleteRecordsRequest { topics, timeout_ms: 30_000 }, 2).await;
     assert_eq!(deleted.topics[0].partitions[0].low_watermark, 4);
     let names = vec!["t".into()];
-    let request = DeleteTopicsRequest { topic_names: names, timeout_ms: 1000, ..Default::default() };
+    let request = DeleteTopicsRequest { topic_names: names, timeout_ms: 30_000, ..Default::default() };
     assert_eq!(client.call(&request, 5).await.responses[0].error_code, 0);
     client.create_topic("t", 1, &[]).await;
     assert_eq!(client.produce("t", 0, batch(&["new", "newer"])).await.error_code, 0);

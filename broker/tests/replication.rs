@@ -49,7 +49,7 @@ async fn create(cluster: &Cluster, topic: &str, min_isr: i32) -> Uuid {
         let created = &response.topics[0];
         match ErrorCode::from_code(created.error_code) {
             ErrorCode::None => break created.topic_id,
-            code if tries < 100 => {
+            code if tries < 600 => {
                 assert_ne!(code, ErrorCode::InvalidReplicationFactor, "{:?}", created.error_message);
                 tries += 1;
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -79,10 +79,10 @@ async fn leader(cluster: &Cluster, topic: &str) -> i32 {
 
 /// Writes to whoever leads, again where that has changed, until all in-sync replicas have it.
 async fn produce(cluster: &Cluster, topic: &str, value: &str) {
-    for _ in 0..300 {
+    for _ in 0..1200 {
         let mut client = cluster.client(leader(cluster, topic).await).await;
         let mut request = produce_request(topic, Uuid::ZERO, 0, Some(batch(&[value])), -1);
-        request.timeout_ms = 15_000;
+        request.timeout_ms = 30_000;
         let mut response = client.call(&request, 12).await;
         let answer = response.responses.remove(0).partition_responses.remove(0);
         match ErrorCode::from_code(answer.error_code) {
@@ -100,7 +100,7 @@ async fn produce(cluster: &Cluster, topic: &str, value: &str) {
 
 /// All that consumers see of a topic, from whoever leads; what was written again after an error counts once.
 async fn read(cluster: &Cluster, topic: &str, count: usize) -> Vec<String> {
-    for _ in 0..300 {
+    for _ in 0..1200 {
         let mut client = cluster.client(leader(cluster, topic).await).await;
         let response = client.call(&fetch_request(topic, Uuid::ZERO, 0, 0), 12).await;
         let found = &response.responses[0].partitions[0];
@@ -160,7 +160,7 @@ async fn too_few_replicas_refuse_and_a_wiped_one_comes_back() {
     // Whoever does not lead says who does, or serves consumers of the present epoch itself.
     let mut client = cluster.client(follower).await;
     let mut known = 0;
-    for _ in 0..300 {
+    for _ in 0..1200 {
         let response = client.call(&fetch_request("", first_id, 0, 0), 17).await;
         let found = &response.responses[0].partitions[0];
         assert_eq!(found.error_code, 0);
@@ -238,7 +238,7 @@ async fn refused_for(
     wanted: ErrorCode,
 ) {
     let mut code = ErrorCode::None;
-    for _ in 0..300 {
+    for _ in 0..1200 {
         let response = client.call(request, 12).await;
         code = ErrorCode::from_code(response.responses[0].partition_responses[0].error_code);
         if code == wanted {
@@ -292,7 +292,7 @@ async fn replicas_move_to_other_brokers() {
     all.push("moved".to_owned());
     assert_eq!(read(&cluster, "t", all.len()).await, all);
     let old = cluster.dir_of(from[0].0).join("t-0");
-    for _ in 0..300 {
+    for _ in 0..1200 {
         if !old.exists() {
             break;
         }

@@ -34,7 +34,7 @@ struct Producer {
 async fn find(client: &mut Client, key: &str, key_type: i8) {
     let request =
         FindCoordinatorRequest { coordinator_keys: vec![key.into()], key_type, ..Default::default() };
-    let found = client.call(&request, 4).await.coordinators.remove(0);
+    let found = coordinator(client, &request).await;
     assert_eq!(found.error_code, 0, "{:?}", found.error_message);
 }
 
@@ -55,7 +55,7 @@ async fn init(client: &mut Client, id: &str) -> Producer {
         let answer = try_init(client, id).await;
         match ErrorCode::from_code(answer.error_code) {
             ErrorCode::None => return Producer { id: answer.producer_id, epoch: answer.producer_epoch },
-            ErrorCode::ConcurrentTransactions => {
+            ErrorCode::ConcurrentTransactions | ErrorCode::CoordinatorLoadInProgress => {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await
             }
             code => panic!("{code:?}"),
@@ -297,7 +297,15 @@ fn offsets(who: Producer, group: &str, offset: i64) -> TxnOffsetCommitRequest {
 }
 
 async fn commit_offset(client: &mut Client, request: &TxnOffsetCommitRequest, version: i16) -> ErrorCode {
-    ErrorCode::from_code(client.call(request, version).await.topics[0].partitions[0].error_code)
+    loop {
+        let answer = client.call(request, version).await;
+        match ErrorCode::from_code(answer.topics[0].partitions[0].error_code) {
+            ErrorCode::CoordinatorLoadInProgress => {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await
+            }
+            code => return code,
+        }
+    }
 }
 
 /// Offset and error of the group's partition, for a consumer that wants what is stable.

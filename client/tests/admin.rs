@@ -3,15 +3,28 @@
 mod common;
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use aqueduct_client::{
     Admin, ConfigEntry, ConfigOp, ConfigResource, ConfigSource, NewTopic, OffsetAndMetadata, OffsetSpec,
-    Producer, ProducerRecord, TopicPartition,
+    Producer, ProducerRecord, TopicDescription, TopicPartition,
 };
 use aqueduct_protocol::error_code::ErrorCode;
 use aqueduct_protocol::ids::{BrokerId, Offset};
 
 use common::client;
+
+/// Waits until something is there.
+async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let from = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(from.elapsed() < Duration::from_secs(60), "not in time");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
 
 #[tokio::test]
 async fn topics_and_configs() {
@@ -27,7 +40,14 @@ async fn topics_and_configs() {
     assert_eq!(code("compacted"), Some(ErrorCode::TopicAlreadyExists));
     assert_eq!(code("a/b"), Some(ErrorCode::InvalidTopicException));
     assert_eq!(code("many"), Some(ErrorCode::InvalidReplicationFactor));
-    let described = admin.describe_topics(&["compacted".into(), "nowhere".into()]).await.expect("answered");
+    // The broker that answers hears of what the controller has decided a little later.
+    let described = until(async || {
+        let described =
+            admin.describe_topics(&["compacted".into(), "nowhere".into()]).await.expect("answered");
+        let is_led = |topic: &TopicDescription| topic.partitions.iter().all(|one| one.leader.is_some());
+        described["compacted"].as_ref().is_ok_and(is_led).then_some(described)
+    })
+    .await;
     let topic = described["compacted"].as_ref().expect("there");
     assert_eq!(
         (topic.partitions.len(), topic.partitions[1].leader, topic.internal),
@@ -44,8 +64,14 @@ async fn topics_and_configs() {
     ];
     let altered = admin.incremental_alter_configs(&[(resource.clone(), changes)]).await.expect("answered");
     altered[&resource].as_ref().expect("altered");
-    let configs = admin.describe_configs(&[resource.clone(), ConfigResource::Broker(BrokerId(1))]).await;
-    let configs = configs.expect("answered");
+    let configs = until(async || {
+        let resources = [resource.clone(), ConfigResource::Broker(BrokerId(1))];
+        let configs = admin.describe_configs(&resources).await.expect("answered");
+        let is_new =
+            |entry: &ConfigEntry| entry.name == "retention.ms" && entry.source == ConfigSource::Topic;
+        configs[&resource].as_ref().is_ok_and(|entries| entries.iter().any(is_new)).then_some(configs)
+    })
+    .await;
     let of_topic: HashMap<&str, &ConfigEntry> =
         configs[&resource].as_ref().expect("there").iter().map(|entry| (&*entry.name, entry)).collect();
     assert_eq!(of_topic["retention.ms"].value.as_deref(), Some("12345"));

@@ -17,7 +17,14 @@ use common::{client, read_all};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_or_doubled_when_the_broker_is_killed() {
     let mut kafka = Kafka::start().unwrap_or_else(|error| panic!("{error:#}"));
-    let client = client(&kafka.bootstrap(), &[("linger.ms", "1"), ("batch.size", "4096")]);
+    // However long the broker takes to come back.
+    let settings = [
+        ("linger.ms", "1"),
+        ("batch.size", "4096"),
+        ("delivery.timeout.ms", "600000"),
+        ("max.block.ms", "600000"),
+    ];
+    let client = client(&kafka.bootstrap(), &settings);
     Admin::new(client.clone()).ensure_topic(&NewTopic::new("killed", 3, 1)).await.expect("created");
     let producer = Producer::new(client.clone());
     let stop = Arc::new(AtomicBool::new(false));

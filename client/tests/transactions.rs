@@ -82,7 +82,7 @@ async fn what_is_committed_is_seen_and_what_is_aborted_is_not() {
     send(&again, "seen", "aborted").await;
     again.flush().await;
     again.abort_transaction().await.expect("aborted");
-    let read = tokio::time::timeout(Duration::from_secs(20), reader.read_to_end(|_| seen += 1)).await;
+    let read = tokio::time::timeout(Duration::from_secs(60), reader.read_to_end(|_| seen += 1)).await;
     read.expect("in time").expect("to the end");
     assert_eq!(seen, 2 * expected.len());
 }

@@ -3,7 +3,7 @@
 mod plugins;
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use aqueduct_client::{Client, ClientConfig, ConsumerRecord, PartitionConsumer};
@@ -27,7 +27,8 @@ async fn worker(bootstrap: &str) -> Result<Handle> {
         ("key.converter", "org.apache.kafka.connect.storage.StringConverter"),
         ("value.converter", "org.apache.kafka.connect.storage.StringConverter"),
         ("exactly.once.source.support", "enabled"),
-        ("task.shutdown.graceful.timeout.ms", "500"),
+        // A commit at the end has its time; a task that hangs is given up after it.
+        ("task.shutdown.graceful.timeout.ms", "10000"),
         ("aqueduct.task.restart.enabled", "false"),
     ]
     .into_iter()
@@ -75,6 +76,18 @@ async fn read(bootstrap: &str, topic: &str, isolation: &str) -> Result<Vec<Consu
     Ok(records)
 }
 
+/// Asks again and again until the answer fits; gives the last one.
+async fn settled<T>(mut ask: impl AsyncFnMut() -> Result<T>, fits: impl Fn(&T) -> bool) -> Result<T> {
+    let from = Instant::now();
+    loop {
+        let found = ask().await?;
+        if fits(&found) || from.elapsed() > Duration::from_secs(60) {
+            return Ok(found);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 async fn numbers(bootstrap: &str, topic: &str) -> Result<Vec<i64>> {
     let records = read(bootstrap, topic, "read_committed").await?;
     let number =
@@ -117,22 +130,13 @@ async fn boundaries(bootstrap: &str, herder: &Herder) -> Result<()> {
     let hour = [("transaction.boundary", "interval"), ("transaction.boundary.interval.ms", "3600000")];
     create(herder, "interval", &hour).await?;
     wait_state(herder, "interval", "RUNNING").await?;
-    let mut written = 0;
-    for _ in 0..600 {
-        written = read(bootstrap, "interval", "read_uncommitted").await?.len();
-        if written == 12 {
-            break;
-        }
-    }
-    assert_eq!(written, 12);
+    let written = async || anyhow::Ok(read(bootstrap, "interval", "read_uncommitted").await?.len());
+    assert_eq!(settled(written, |count: &usize| *count == 12).await?, 12);
     assert_eq!(numbers(bootstrap, "interval").await?, Vec::<i64>::new(), "nothing is committed yet");
     assert!(herder.delete("interval").await.is_ok(), "stopping commits as well");
-    for _ in 0..600 {
-        if numbers(bootstrap, "interval").await?.len() == 12 {
-            break;
-        }
-    }
-    assert_eq!(numbers(bootstrap, "interval").await?, (0..12).collect::<Vec<_>>());
+    let committed = async || numbers(bootstrap, "interval").await;
+    let committed = settled(committed, |found: &Vec<i64>| found.len() == 12).await?;
+    assert_eq!(committed, (0..12).collect::<Vec<_>>());
 
     // The task commits after each fifth number and drops those from 5 to 7.
     create(herder, "said", &[("transaction.boundary", "connector"), ("exactly.once.support", "required")])
@@ -161,16 +165,16 @@ async fn own_offsets(bootstrap: &str, herder: &Herder) -> Result<()> {
     let last = own.last().context("offsets")?;
     assert_eq!(last.key.as_deref(), Some(&br#"["own",{"source":"numbers"}]"#[..]));
     assert_eq!(last.value.as_deref(), Some(&br#"{"next":12}"#[..]));
-    let copied = read(bootstrap, "e-offsets", "read_committed").await?;
-    assert!(
-        copied.iter().any(|r| r.key == last.key && r.value == last.value),
-        "copied to the worker's topic"
-    );
+    let is_copied =
+        |all: &Vec<ConsumerRecord>| all.iter().any(|r| r.key == last.key && r.value == last.value);
+    let copied = async || read(bootstrap, "e-offsets", "read_committed").await;
+    let copied = settled(copied, is_copied).await?;
+    assert!(is_copied(&copied), "copied to the worker's topic");
 
     herder.set_target("own", TargetState::Stopped).await?;
     let map = |value: serde_json::Value| value.as_object().cloned().expect("an object");
     let wanted = vec![(map(json!({"source": "numbers"})), Some(map(json!({"next": 9}))))];
-    for _ in 0..600 {
+    for _ in 0..1200 {
         match herder.alter_offsets("own", wanted.clone()).await {
             Ok(_) => break,
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -185,7 +189,7 @@ async fn own_offsets(bootstrap: &str, herder: &Herder) -> Result<()> {
     assert_eq!(numbers(bootstrap, "own").await?, expected);
 
     herder.set_target("own", TargetState::Stopped).await?;
-    for _ in 0..600 {
+    for _ in 0..1200 {
         match herder.reset_offsets("own").await {
             Ok(_) => break,
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -193,9 +197,12 @@ async fn own_offsets(bootstrap: &str, herder: &Herder) -> Result<()> {
     }
     assert!(herder.offsets("own").await?.is_empty(), "neither topic knows it any more");
     for topic in ["own-offsets", "e-offsets"] {
-        let records = read(bootstrap, topic, "read_committed").await?;
-        let last = records.iter().rev().find(|r| r.key == last.key).context("a record")?;
-        assert_eq!(last.value, None, "{topic}");
+        let newest = async || {
+            let records = read(bootstrap, topic, "read_committed").await?;
+            let newest = records.into_iter().rev().find(|r| r.key == last.key);
+            anyhow::Ok(newest.context("a record")?.value)
+        };
+        assert_eq!(settled(newest, Option::is_none).await?, None, "{topic}");
     }
     Ok(())
 }
@@ -205,17 +212,14 @@ async fn generations(bootstrap: &str, herder: &Herder) -> Result<()> {
     create(herder, "grown", &[("tasks", "2"), ("tasks.max", "2")]).await?;
     wait_state(herder, "grown", "RUNNING").await?;
     herder.patch_config("grown", config(&[("tasks", "1")])).await?;
-    let mut counts = Vec::new();
-    for _ in 0..600 {
+    let counts = async || {
         let records = read(bootstrap, "e-configs", "read_committed").await?;
         let fencing = records.iter().filter(|r| r.key.as_deref() == Some(b"tasks-fencing-grown"));
-        counts = fencing
-            .map(|r| String::from_utf8_lossy(r.value.as_deref().unwrap_or_default()).into_owned())
-            .collect();
-        if counts.len() == 2 {
-            break;
-        }
-    }
+        let text =
+            |r: &ConsumerRecord| String::from_utf8_lossy(r.value.as_deref().unwrap_or_default()).into_owned();
+        anyhow::Ok(fencing.map(text).collect::<Vec<String>>())
+    };
+    let counts = settled(counts, |counts: &Vec<String>| counts.len() == 2).await?;
     assert_eq!(counts, [r#"{"task-count":2}"#, r#"{"task-count":1}"#]);
     Ok(())
 }

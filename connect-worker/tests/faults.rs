@@ -57,7 +57,7 @@ fn numbers(path: &Path) -> BTreeSet<usize> {
 fn wait_for(path: &Path, count: usize) -> Result<()> {
     let from = Instant::now();
     while numbers(path).len() < count {
-        if from.elapsed() > Duration::from_secs(90) {
+        if from.elapsed() > Duration::from_secs(120) {
             let found = numbers(path);
             let missing: Vec<usize> = (0..count).filter(|n| !found.contains(n)).take(10).collect();
             bail!("{} of {count} numbers arrived; the first missing ones are {missing:?}", found.len());

@@ -43,7 +43,8 @@ async fn start(bootstrap: &str, protocol: &str, port: u16, peers: &Local) -> Res
         ("key.converter", "org.apache.kafka.connect.storage.StringConverter"),
         ("value.converter", "org.apache.kafka.connect.storage.StringConverter"),
         ("connect.protocol", protocol),
-        ("session.timeout.ms", "6000"),
+        // Nobody vanishes: the first leads until it leaves, and who leaves says so.
+        ("session.timeout.ms", "60000"),
         ("heartbeat.interval.ms", "500"),
         ("scheduled.rebalance.max.delay.ms", "0"),
     ];
@@ -86,7 +87,7 @@ async fn wait_for_spread(herder: &Herder, ports: &[u16], total: usize) -> Result
         if good {
             return Ok(());
         }
-        if from.elapsed() > Duration::from_secs(60) {
+        if from.elapsed() > Duration::from_secs(120) {
             let states: Vec<_> = herder.connectors().iter().map(|name| herder.status(name)).collect();
             bail!("wanted {total} on {wanted:?}, found {found:?}: {states:?}");
         }

@@ -3,7 +3,7 @@
 mod plugins;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use aqueduct_client::{Client, ClientConfig, ConsumerRecord, PartitionConsumer, Producer, ProducerRecord};
@@ -75,19 +75,20 @@ async fn produce(bootstrap: &str, topic: &str, values: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// All records of a topic, once there are at least so many.
 async fn read(bootstrap: &str, topic: &str, least: usize) -> Result<Vec<ConsumerRecord>> {
     let (config, _) =
         ClientConfig::from_properties([("bootstrap.servers", bootstrap), ("auto.offset.reset", "earliest")])?;
     let mut consumer = PartitionConsumer::new(Client::new(config));
     consumer.assign_topic(topic).await?;
-    let mut records = Vec::new();
-    for _ in 0..600 {
-        records.extend(consumer.poll(Duration::from_millis(200)).await?);
-        if records.len() >= least {
-            break;
+    let (from, mut records) = (Instant::now(), Vec::new());
+    loop {
+        consumer.read_to_stable_end(|record| records.push(record)).await?;
+        if records.len() >= least || from.elapsed() > Duration::from_secs(60) {
+            return Ok(records);
         }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    Ok(records)
 }
 
 fn text(record: &ConsumerRecord) -> String {
@@ -250,7 +251,10 @@ async fn a_panic_fails_the_task_alone(bootstrap: &str, herder: &Herder, dir: &Pa
 async fn a_failed_task_is_started_again(herder: &Herder) -> Result<()> {
     let again = |state: &ConnectorState| {
         let trace = state.tasks.first().and_then(|task| task.state.trace.as_deref()).unwrap_or_default();
-        trace.contains("starts it again in 20s, time 2 in a row") && trace.contains("doomed")
+        // The third time may have come where all else took long.
+        let planned = ["20s, time 2", "40s, time 3", "80s, time 4"]
+            .map(|planned| format!("starts it again in {planned} in a row"));
+        planned.iter().any(|planned| trace.contains(planned)) && trace.contains("doomed")
     };
     wait_for(herder, "doomed", again).await?;
     herder.delete("doomed").await?;
@@ -329,7 +333,7 @@ async fn a_worker_alone_keeps_offsets_in_its_file() -> Result<()> {
         read(&bootstrap, "alone", count.parse()?).await?;
         handle.shutdown().await;
     }
-    let values: Vec<String> = read(&bootstrap, "alone", 9).await?.iter().map(text).collect();
+    let values: Vec<String> = read(&bootstrap, "alone", 8).await?.iter().map(text).collect();
     assert_eq!(values, ["0", "1", "2", "3", "4", "5", "6", "7"]);
     Ok(())
 }

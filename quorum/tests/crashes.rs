@@ -2,11 +2,9 @@
 
 mod support;
 
-use std::time::Duration;
-
 use aqueduct_quorum::*;
 use bytes::Bytes;
-use support::{Cluster, peer, until};
+use support::{Cluster, PATIENCE, peer, until};
 
 /// Proposes until the node's disk has stopped or all is done; true where it has stopped.
 async fn work(cluster: &mut Cluster, first: usize, count: usize) -> bool {
@@ -25,7 +23,7 @@ async fn work(cluster: &mut Cluster, first: usize, count: usize) -> bool {
         .await;
         let Some(epoch) = epoch else { return true };
         let entry = Bytes::from(format!("entry {n}"));
-        match tokio::time::timeout(Duration::from_secs(10), node.propose(epoch, entry.clone())).await {
+        match tokio::time::timeout(PATIENCE, node.propose(epoch, entry.clone())).await {
             Ok(Ok(index)) => cluster.acknowledged.push((index, entry)),
             _ => return true,
         }
@@ -106,9 +104,16 @@ async fn a_formatted_voter_may_crash_at_any_write_of_its_first_start() {
         }
         // The disk may stop before the node has started.
         let _ = cluster.start(1).await;
-        for _ in 0..3 {
+        for _ in 0..6 {
             let running = if cluster.disks[&1].is_stopped() { vec![2, 3] } else { cluster.ids() };
-            cluster.propose_to(&running).await;
+            let index = cluster.propose_to(&running).await;
+            // So that each entry is a write of its own.
+            until("the entry or the end", || async {
+                let ledger = cluster.ledgers.get(&1);
+                let last = ledger.and_then(|ledger| ledger.0.lock().last().map(|(at, _)| *at));
+                (cluster.disks[&1].is_stopped() || last >= Some(index)).then_some(())
+            })
+            .await;
         }
         stops += usize::from(cluster.disks[&1].is_stopped());
         cluster.kill(1).await;

@@ -18,8 +18,15 @@ import (
 
 var bootstrap string
 
+// limit is how long a busy machine may take for one thing.
+const limit = time.Minute
+
 func client(options ...kgo.Opt) (*kgo.Client, error) {
-	return kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(bootstrap)}, options...)...)
+	patient := []kgo.Opt{
+		kgo.SeedBrokers(bootstrap), kgo.DialTimeout(limit), kgo.RequestTimeoutOverhead(limit),
+		kgo.MetadataMinAge(100 * time.Millisecond),
+	}
+	return kgo.NewClient(append(patient, options...)...)
 }
 
 func withAdmin(use func(context.Context, *kadm.Client) error) error {
@@ -28,15 +35,37 @@ func withAdmin(use func(context.Context, *kadm.Client) error) error {
 		return err
 	}
 	defer cl.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	// Some of them wait for several things.
+	ctx, cancel := context.WithTimeout(context.Background(), 3*limit)
 	defer cancel()
-	return use(ctx, kadm.NewClient(cl))
+	admin := kadm.NewClient(cl)
+	admin.SetTimeoutMillis(int32(limit.Milliseconds()))
+	return use(ctx, admin)
 }
 
+// create makes a topic and waits until its partitions have leaders.
 func create(topic string, partitions int32) error {
 	return withAdmin(func(ctx context.Context, admin *kadm.Client) error {
-		_, err := admin.CreateTopic(ctx, partitions, 1, nil, topic)
-		return err
+		if _, err := admin.CreateTopic(ctx, partitions, 1, nil, topic); err != nil {
+			return err
+		}
+		return waitLeaders(ctx, admin, topic, int(partitions))
+	})
+}
+
+// waitLeaders waits until the topic has so many partitions, all of them with leaders.
+func waitLeaders(ctx context.Context, admin *kadm.Client, topic string, partitions int) error {
+	return wait(fmt.Sprintf("%d leaders of %s", partitions, topic), func() bool {
+		topics, err := admin.ListTopics(ctx, topic)
+		if err != nil || topics[topic].Err != nil || len(topics[topic].Partitions) != partitions {
+			return false
+		}
+		for _, partition := range topics[topic].Partitions {
+			if partition.Err != nil || partition.Leader < 0 {
+				return false
+			}
+		}
+		return true
 	})
 }
 
@@ -60,7 +89,7 @@ func produce(topic string, values []string, options ...kgo.Opt) ([]int64, error)
 		headers := []kgo.RecordHeader{{Key: "h", Value: []byte("1")}, {Key: "h", Value: []byte("2")}}
 		records[i] = &kgo.Record{Key: []byte(value), Value: []byte(value), Headers: headers}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	if err := cl.ProduceSync(ctx, records...).FirstErr(); err != nil {
 		return nil, err
@@ -73,7 +102,7 @@ func produce(topic string, values []string, options ...kgo.Opt) ([]int64, error)
 }
 
 func read(cl *kgo.Client, count int) ([]*kgo.Record, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	var records []*kgo.Record
 	for len(records) < count {
@@ -94,7 +123,7 @@ func expect[T any](what string, actual, expected T) error {
 }
 
 func wait(what string, done func() bool) error {
-	for end := time.Now().Add(60 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(limit); !done(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			return fmt.Errorf("waited in vain for %s", what)
 		}
@@ -171,7 +200,7 @@ func join(topic, group string) (*member, error) {
 	}
 	var err error
 	m.cl, err = client(kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.SessionTimeout(10*time.Second), kgo.BlockRebalanceOnPoll(),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.BlockRebalanceOnPoll(),
 		kgo.HeartbeatInterval(300*time.Millisecond), kgo.OnPartitionsAssigned(change(true)),
 		kgo.OnPartitionsRevoked(change(false)), kgo.OnPartitionsLost(change(false)))
 	if err != nil {
@@ -296,11 +325,7 @@ func topicsAndConfigs() error {
 		if _, err := admin.UpdatePartitions(ctx, 3, "go.admin"); err != nil {
 			return err
 		}
-		topics, err := admin.ListTopics(ctx, "go.admin")
-		if err != nil {
-			return err
-		}
-		if err := expect("partitions", len(topics["go.admin"].Partitions), 3); err != nil {
+		if err := waitLeaders(ctx, admin, "go.admin", 3); err != nil {
 			return err
 		}
 		policy := "compact"

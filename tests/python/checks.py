@@ -18,7 +18,7 @@ def check(function):
     return function
 
 
-def wait(what, done, seconds=30):
+def wait(what, done, seconds=60):
     """Calls `done` until it is true."""
     end = time.monotonic() + seconds
     while not done():

@@ -7,6 +7,8 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from checks import check, equal, main, wait
 
+LIMIT = 60
+
 
 def admin(bootstrap):
     return AdminClient({"bootstrap.servers": bootstrap})
@@ -14,14 +16,14 @@ def admin(bootstrap):
 
 def create(bootstrap, topic, partitions):
     client = admin(bootstrap)
-    client.create_topics([NewTopic(topic, partitions, 1)])[topic].result(20)
+    client.create_topics([NewTopic(topic, partitions, 1)])[topic].result(LIMIT)
 
 
 def produce(bootstrap, topic, values, partitions):
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5})
     for at, value in enumerate(values):
         producer.produce(topic, value, partition=at % partitions)
-    equal(producer.flush(20), 0)
+    equal(producer.flush(LIMIT), 0)
 
 
 class Member:
@@ -39,7 +41,7 @@ class Member:
             "enable.auto.commit": False,
         }
         if protocol == "classic":
-            config["session.timeout.ms"] = 20000
+            config["session.timeout.ms"] = 60000
             config["heartbeat.interval.ms"] = 500
             config["partition.assignment.strategy"] = "cooperative-sticky"
         config.update({key.replace("_", "."): value for key, value in settings.items()})
@@ -89,7 +91,7 @@ class Member:
 
     def close(self):
         self.stop = True
-        self.thread.join(30)
+        self.thread.join(LIMIT)
         equal((self.failed, self.thread.is_alive()), (None, False))
 
 
@@ -107,8 +109,13 @@ def two_members_share_and_one_takes_over(bootstrap):
     second = Member(bootstrap, "g848", ["shared848"])
     wait("a fair share", lambda: sizes([first, second]) == [2, 2])
     client = admin(bootstrap)
-    described = client.describe_consumer_groups(["g848"])["g848"].result(20)
-    equal((described.state, len(described.members)), (ConsumerGroupState.STABLE, 2))
+
+    def described():
+        group = client.describe_consumer_groups(["g848"])["g848"].result(LIMIT)
+        return group.state, len(group.members)
+
+    # Until both have told that they follow, the group reconciles.
+    wait("a stable group of two", lambda: described() == (ConsumerGroupState.STABLE, 2))
     first.close()
     wait("everything", lambda: len(second.owned) == 4)
     produce(bootstrap, "shared848", [f"w{at}" for at in range(100)], 4)
@@ -116,7 +123,7 @@ def two_members_share_and_one_takes_over(bootstrap):
     equal(sorted(second.read), sorted(f"w{at}" for at in range(100)))
     second.close()
     listed = client.list_consumer_group_offsets([ConsumerGroupTopicPartitions("g848")])
-    offsets = listed["g848"].result(20).topic_partitions
+    offsets = listed["g848"].result(LIMIT).topic_partitions
     equal(sorted((at.partition, at.offset) for at in offsets), [(index, 50) for index in range(4)])
 
 
@@ -126,10 +133,10 @@ def a_pattern_follows_new_topics_and_partitions(bootstrap):
     member = Member(bootstrap, "p848", ["^pattern848-.*"])
     wait("the topic that there is", lambda: len(member.owned) == 1)
     client = admin(bootstrap)
-    client.create_partitions([NewPartitions("pattern848-a", 3)])["pattern848-a"].result(20)
+    client.create_partitions([NewPartitions("pattern848-a", 3)])["pattern848-a"].result(LIMIT)
     wait("its new partitions", lambda: len(member.owned) == 3)
     create(bootstrap, "pattern848-b", 2)
-    wait("a new topic", lambda: len(member.owned) == 5, 60)
+    wait("a new topic", lambda: len(member.owned) == 5)
     member.close()
 
 
@@ -158,7 +165,7 @@ def a_group_moves_to_the_consumer_protocol_and_back(bootstrap):
         while not stop.wait(0.02):
             sent.append(f"r{len(sent)}")
             producer.produce("live848", sent[-1], partition=len(sent) % 6)
-        equal(producer.flush(20), 0)
+        equal(producer.flush(LIMIT), 0)
 
     source = threading.Thread(target=keep_producing)
     source.start()
@@ -172,21 +179,21 @@ def a_group_moves_to_the_consumer_protocol_and_back(bootstrap):
         old = [member("classic"), member("classic")]
         wait("the classic group", lambda: sizes(old) == [3, 3])
         new = member("consumer")
-        wait("one of each protocol", lambda: sizes([*old, new]) == [2, 2, 2], 60)
+        wait("one of each protocol", lambda: sizes([*old, new]) == [2, 2, 2])
         old[0].close()
         newer = member("consumer")
-        wait("the second", lambda: sizes([old[1], new, newer]) == [2, 2, 2], 60)
+        wait("the second", lambda: sizes([old[1], new, newer]) == [2, 2, 2])
         old[1].close()
-        wait("the group of new members", lambda: sizes([new, newer]) == [3, 3], 60)
+        wait("the group of new members", lambda: sizes([new, newer]) == [3, 3])
         back = member("classic")
-        wait("one back", lambda: sizes([new, newer, back]) == [2, 2, 2], 60)
+        wait("one back", lambda: sizes([new, newer, back]) == [2, 2, 2])
         new.close()
         newer.close()
-        wait("the last one", lambda: sizes([back]) == [6], 60)
+        wait("the last one", lambda: sizes([back]) == [6])
     finally:
         stop.set()
         source.join()
-    wait("every record", lambda: len({value for one in everyone for value in one.read}) == len(sent), 60)
+    wait("every record", lambda: len({value for one in everyone for value in one.read}) == len(sent))
     back.close()
 
 

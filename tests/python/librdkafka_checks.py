@@ -13,6 +13,7 @@ from confluent_kafka.admin import (
 
 from checks import check, equal, main, wait
 
+LIMIT = 60
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 
 
@@ -23,7 +24,18 @@ def admin(bootstrap):
 def create(bootstrap, topic, partitions, config=None):
     client = admin(bootstrap)
     made = client.create_topics([NewTopic(topic, partitions, 1, config=config or {})])
-    made[topic].result(20)
+    made[topic].result(LIMIT)
+    wait_leaders(client, topic, partitions)
+
+
+def wait_leaders(client, topic, partitions):
+    """A busy broker of Apache Kafka does not know at once what its controller made."""
+
+    def led():
+        found = client.list_topics(topic, LIMIT).topics[topic]
+        return found.error is None and [p.leader for p in found.partitions.values() if p.error is None] == [1] * partitions
+
+    wait(f"{partitions} leaders of {topic}", led)
 
 
 def produce(bootstrap, topic, values, partition=None, **settings):
@@ -40,19 +52,19 @@ def produce(bootstrap, topic, values, partition=None, **settings):
     where = {} if partition is None else {"partition": partition}
     for value in values:
         producer.produce(topic, value=value, key=value[:9], headers=[("h", b"1"), ("h", b"2")], on_delivery=report, **where)
-    left = producer.flush(30)
+    left = producer.flush(LIMIT)
     equal((left, len(delivered)), (0, len(values)))
     return delivered
 
 
 def consumer(bootstrap, group, **settings):
     config = {"bootstrap.servers": bootstrap, "group.id": group, "auto.offset.reset": "earliest",
-              "enable.auto.commit": False, "session.timeout.ms": 6000}
+              "enable.auto.commit": False, "session.timeout.ms": 60000}
     config.update({key.replace("_", "."): value for key, value in settings.items()})
     return Consumer(config)
 
 
-def read(reader, count, seconds=30):
+def read(reader, count):
     messages = []
 
     def done():
@@ -63,7 +75,7 @@ def read(reader, count, seconds=30):
             messages.append(message)
         return len(messages) >= count
 
-    wait(f"{count} messages", done, seconds)
+    wait(f"{count} messages", done)
     return messages
 
 
@@ -93,7 +105,7 @@ def acks_of_every_kind_and_a_large_record(bootstrap):
         produce(bootstrap, "rd.acks", ["a"], acks=acks)
     producer = Producer({"bootstrap.servers": bootstrap, "acks": "0"})
     producer.produce("rd.acks", value="a")
-    equal(producer.flush(20), 0)
+    equal(producer.flush(LIMIT), 0)
     reader = consumer(bootstrap, "rd-acks")
     reader.assign([TopicPartition("rd.acks", 0, 0)])
     equal(len(read(reader, 3)), 3)
@@ -104,7 +116,7 @@ def acks_of_every_kind_and_a_large_record(bootstrap):
     errors = []
     producer = Producer({"bootstrap.servers": bootstrap, "message.max.bytes": 3_000_000})
     producer.produce("rd.acks", value="x" * 2_000_000, on_delivery=lambda error, _: errors.append(error))
-    producer.flush(20)
+    producer.flush(LIMIT)
     equal([e.code() for e in errors], [KafkaError.MSG_SIZE_TOO_LARGE])
 
 
@@ -113,11 +125,11 @@ def positions_watermarks_and_times(bootstrap):
     create(bootstrap, "rd.offsets", 2)
     produce(bootstrap, "rd.offsets", [str(i) for i in range(20)], partition=1)
     reader = consumer(bootstrap, "rd-offsets")
-    equal(reader.get_watermark_offsets(TopicPartition("rd.offsets", 1), timeout=10), (0, 20))
-    equal(reader.get_watermark_offsets(TopicPartition("rd.offsets", 0), timeout=10), (0, 0))
-    found = reader.offsets_for_times([TopicPartition("rd.offsets", 1, 0)], 10)
+    equal(reader.get_watermark_offsets(TopicPartition("rd.offsets", 1), timeout=LIMIT), (0, 20))
+    equal(reader.get_watermark_offsets(TopicPartition("rd.offsets", 0), timeout=LIMIT), (0, 0))
+    found = reader.offsets_for_times([TopicPartition("rd.offsets", 1, 0)], LIMIT)
     equal(found[0].offset, 0)
-    found = reader.offsets_for_times([TopicPartition("rd.offsets", 1, 2**45)], 10)
+    found = reader.offsets_for_times([TopicPartition("rd.offsets", 1, 2**45)], LIMIT)
     equal(found[0].offset, -1)
     reader.assign([TopicPartition("rd.offsets", 1, 15)])
     equal([m.value() for m in read(reader, 5)], [str(i).encode() for i in range(15, 20)])
@@ -175,13 +187,13 @@ def group_of_three_rebalances_commits_and_resumes(bootstrap):
 
         for name in "abc":
             start(name)
-        wait("2 partitions each", lambda: balanced([2, 2, 2]), 60)
+        wait("2 partitions each", lambda: balanced([2, 2, 2]))
         values = [f"{strategy}-1-{i}".encode() for i in range(60)]
         base = len(values)
         produce(bootstrap, "rd.group", values)
         wait("all of the first round", lambda: poll() or (set(values) <= set(seen) and not uncommitted))
         members.pop(1)[1].close()
-        wait("3 partitions each", lambda: balanced([3, 3]), 60)
+        wait("3 partitions each", lambda: balanced([3, 3]))
         more = [f"{strategy}-2-{i}".encode() for i in range(60)]
         produce(bootstrap, "rd.group", more)
         wait("all of the second round", lambda: poll() or (set(more) <= set(seen) and not uncommitted))
@@ -191,7 +203,7 @@ def group_of_three_rebalances_commits_and_resumes(bootstrap):
         # What was committed is not read again.
         before = len(seen)
         start("d")
-        wait("all partitions", lambda: balanced([6]), 60)
+        wait("all partitions", lambda: balanced([6]))
         last = [f"{strategy}-3-{i}".encode() for i in range(6)]
         produce(bootstrap, "rd.group", last)
         wait("all of the last round", lambda: poll() or (set(last) <= set(seen) and not uncommitted))
@@ -217,7 +229,7 @@ def static_member_comes_back_without_a_rebalance(bootstrap):
     first.commit(asynchronous=False)
     first.close()
     client = admin(bootstrap)
-    described = client.describe_consumer_groups(["rd-static"])["rd-static"].result(10)
+    described = client.describe_consumer_groups(["rd-static"])["rd-static"].result(LIMIT)
     equal([m.group_instance_id for m in described.members], ["one"])
     second = start()
     produce(bootstrap, "rd.static", [b"y"], partition=0)
@@ -235,10 +247,10 @@ def topics_and_configs(bootstrap):
         raise AssertionError("the topic was there")
     except KafkaException as error:
         equal(error.args[0].code(), KafkaError.TOPIC_ALREADY_EXISTS)
-    client.create_partitions([NewPartitions("rd.admin", 3)])["rd.admin"].result(10)
-    wait("three partitions", lambda: len(client.list_topics("rd.admin", 5).topics["rd.admin"].partitions) == 3)
+    client.create_partitions([NewPartitions("rd.admin", 3)])["rd.admin"].result(LIMIT)
+    wait_leaders(client, "rd.admin", 3)
     resource = ConfigResource(ConfigResource.Type.TOPIC, "rd.admin")
-    described = client.describe_configs([resource])[resource].result(10)
+    described = client.describe_configs([resource])[resource].result(LIMIT)
     equal((described["retention.ms"].value, described["retention.ms"].is_default), ("360000", False))
     equal((described["segment.bytes"].value, described["segment.bytes"].is_default), ("1073741824", True))
     change = ConfigResource(ConfigResource.Type.TOPIC, "rd.admin", incremental_configs=[
@@ -246,10 +258,10 @@ def topics_and_configs(bootstrap):
         ConfigEntry("cleanup.policy", "compact", incremental_operation=AlterConfigOpType.APPEND),
         ConfigEntry("segment.bytes", "2097152", incremental_operation=AlterConfigOpType.SET),
     ])
-    client.incremental_alter_configs([change])[change].result(10)
+    client.incremental_alter_configs([change])[change].result(LIMIT)
 
     def changed():
-        described = client.describe_configs([resource])[resource].result(10)
+        described = client.describe_configs([resource])[resource].result(LIMIT)
         return [described[key].value for key in ["retention.ms", "cleanup.policy", "segment.bytes"]]
 
     # A busy broker of Apache Kafka describes what it has not read back yet.
@@ -257,12 +269,12 @@ def topics_and_configs(bootstrap):
     bad = ConfigResource(ConfigResource.Type.TOPIC, "rd.admin", incremental_configs=[
         ConfigEntry("segment.bytes", "many", incremental_operation=AlterConfigOpType.SET)])
     try:
-        client.incremental_alter_configs([bad])[bad].result(10)
+        client.incremental_alter_configs([bad])[bad].result(LIMIT)
         raise AssertionError("a bad value was taken")
     except KafkaException as error:
         equal(error.args[0].code(), KafkaError.INVALID_CONFIG)
-    client.delete_topics(["rd.admin"])["rd.admin"].result(10)
-    wait("the topic is gone", lambda: "rd.admin" not in client.list_topics(timeout=5).topics)
+    client.delete_topics(["rd.admin"])["rd.admin"].result(LIMIT)
+    wait("the topic is gone", lambda: "rd.admin" not in client.list_topics(timeout=LIMIT).topics)
 
 
 @check
@@ -274,33 +286,33 @@ def groups_offsets_and_records(bootstrap):
     reader.subscribe(["rd.groups"])
     read(reader, 4)
     reader.commit(offsets=[TopicPartition("rd.groups", 0, 4, "note")], asynchronous=False)
-    described = client.describe_consumer_groups(["rd-groups"])["rd-groups"].result(10)
+    described = client.describe_consumer_groups(["rd-groups"])["rd-groups"].result(LIMIT)
     equal((described.state.name, len(described.members), described.partition_assignor), ("STABLE", 1, "range"))
     equal(described.members[0].assignment.topic_partitions[0].topic, "rd.groups")
     reader.close()
     reader = consumer(bootstrap, "rd-groups")
-    got = reader.committed([TopicPartition("rd.groups", 0)], 10)[0]
+    got = reader.committed([TopicPartition("rd.groups", 0)], LIMIT)[0]
     equal((got.offset, got.metadata), (4, "note"))
     reader.close()
-    listed = client.list_consumer_groups().result(10)
+    listed = client.list_consumer_groups().result(LIMIT)
     assert "rd-groups" in [g.group_id for g in listed.valid], listed
     latest = client.list_offsets({TopicPartition("rd.groups", 0): OffsetSpec.latest()})
-    equal([f.result(10).offset for f in latest.values()], [10])
+    equal([f.result(LIMIT).offset for f in latest.values()], [10])
     deleted = client.delete_records([TopicPartition("rd.groups", 0, 6)])
-    equal([f.result(10).low_watermark for f in deleted.values()], [6])
-    client.delete_consumer_groups(["rd-groups"])["rd-groups"].result(10)
-    listed = client.list_consumer_groups().result(10)
+    equal([f.result(LIMIT).low_watermark for f in deleted.values()], [6])
+    client.delete_consumer_groups(["rd-groups"])["rd-groups"].result(LIMIT)
+    listed = client.list_consumer_groups().result(LIMIT)
     assert "rd-groups" not in [g.group_id for g in listed.valid], listed
 
 
 @check
 def cluster_is_described(bootstrap):
     client = admin(bootstrap)
-    described = client.describe_cluster().result(10)
+    described = client.describe_cluster().result(LIMIT)
     equal([(n.id, f"{n.host}:{n.port}") for n in described.nodes], [(1, bootstrap)])
     equal(described.controller.id, 1)
     equal(len(described.cluster_id), 22)
-    topics = client.list_topics(timeout=10)
+    topics = client.list_topics(timeout=LIMIT)
     equal((list(topics.brokers), topics.cluster_id), ([1], described.cluster_id))
 
 

@@ -117,7 +117,7 @@ impl Broker {
 
     fn wait(&mut self) -> Result<()> {
         let port = self.port;
-        self.process.wait_until(Duration::from_secs(30), || accepts(port))
+        self.process.wait_until(Duration::from_secs(60), || accepts(port))
     }
 
     pub fn port(&self) -> u16 {
@@ -216,7 +216,7 @@ impl Worker {
 
     fn wait(&mut self) -> Result<()> {
         let health = self.url("/health");
-        self.process.wait_until(Duration::from_secs(60), || answers(&health))
+        self.process.wait_until(Duration::from_secs(90), || answers(&health))
     }
 
     /// Address of a path of the REST API.

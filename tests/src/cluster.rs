@@ -12,7 +12,7 @@ use crate::aqueduct::binary;
 use crate::process::{Process, accepts, free_port};
 
 /// How long a node may take until it listens: it waits for a controller before.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(120);
 
 /// A node of the cluster.
 struct Node {
@@ -29,7 +29,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// Starts `count` nodes with empty directories and waits until all of them listen. Brokers that die are noticed after
-    /// three seconds; `settings` are more lines of each `server.properties`, in which
+    /// nine seconds; `settings` are more lines of each `server.properties`, in which
     /// `{id}` stands for the node.
     ///
     /// # Errors
@@ -188,7 +188,7 @@ fn write(home: &Path, id: i32, (port, controller): (u16, u16), settings: &[(&str
          advertised.listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
          listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
          aqueduct.cluster.id=ClusterOfTheSystemTest\n\
-         broker.session.timeout.ms=3000\nbroker.heartbeat.interval.ms=500\n\
+         broker.session.timeout.ms=9000\nbroker.heartbeat.interval.ms=500\n\
          offsets.topic.num.partitions=4\ntransaction.state.log.num.partitions=4\n\
          group.initial.rebalance.delay.ms=0\n",
         home.join("data").display(),

@@ -47,11 +47,11 @@ impl Api {
             }
             let text = answer.body.to_string();
             let busy = match answer.status {
-                409 => text.contains("rebalance"),
+                409 => ["rebalance", "stale configuration"].iter().any(|why| text.contains(why)),
                 500 => text.contains("IO Error trying to forward"),
                 _ => false,
             };
-            if !busy || from.elapsed() > Duration::from_secs(30) {
+            if !busy || from.elapsed() > Duration::from_secs(60) {
                 bail!("{method} {path}: {} {}", answer.status, answer.body);
             }
             std::thread::sleep(Duration::from_millis(200));

@@ -1,9 +1,10 @@
-//! Records of a topic as Kafka's console consumer prints them.
+//! Records of a topic as a stock consumer finds them.
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::kafka::tool;
+use crate::java::program;
+use crate::kafka::text_of;
 
 /// A record as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,32 +22,24 @@ impl Printed {
     }
 }
 
-/// Every record of a topic, in the order of its partition.
+/// Every record that a topic has now, in the order of its partition; none where there is no such topic.
 pub fn read_topic(bootstrap: &str, topic: &str) -> Result<Vec<Printed>> {
-    // On a busy machine nothing may come for a while.
-    let records = read_within(bootstrap, topic, "3000")?;
-    if records.is_empty() { read_within(bootstrap, topic, "15000") } else { Ok(records) }
+    read(bootstrap, topic, "read_uncommitted")
 }
 
-/// What comes without a longer pause than this, in milliseconds.
-fn read_within(bootstrap: &str, topic: &str, pause: &str) -> Result<Vec<Printed>> {
-    let mut args =
-        vec!["--bootstrap-server", bootstrap, "--topic", topic, "--from-beginning", "--timeout-ms", pause];
-    for property in [
-        "print.partition=true",
-        "print.headers=true",
-        "print.key=true",
-        "key.separator=\u{1f}",
-        "headers.separator=\u{1e}",
-        "line.separator=\u{1d}",
-    ] {
-        args.extend(["--formatter-property", property]);
-    }
-    let text = tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &args)?;
-    // What follows the last record are the tool's own words.
-    let records = text.rsplit_once('\u{1d}').map_or("", |(records, _)| records);
+/// The same without what is not committed.
+pub fn read_committed(bootstrap: &str, topic: &str) -> Result<Vec<Printed>> {
+    read(bootstrap, topic, "read_committed")
+}
+
+fn read(bootstrap: &str, topic: &str, isolation: &str) -> Result<Vec<Printed>> {
+    let mut command = program("256m", "ReadTopic")?;
+    // What it might log would stand between the records.
+    command.env("JDK_JAVA_OPTIONS", "-Dlog4j2.level=OFF").args([bootstrap, topic, isolation]);
+    let output = command.output().context("java")?;
+    let text = text_of(&format!("reading {topic}"), &output)?;
     let parsed = |record: &str| parse(record).with_context(|| format!("a printed record: {record}"));
-    records.split('\u{1d}').filter(|record| !record.is_empty()).map(parsed).collect()
+    text.split('\u{1d}').filter(|record| !record.is_empty()).map(parsed).collect()
 }
 
 fn parse(line: &str) -> Option<Printed> {

@@ -53,7 +53,7 @@ impl JvmWorker {
 
     fn wait(&mut self) -> Result<()> {
         let health = format!("http://127.0.0.1:{}/health", self.port);
-        self.process.wait_until(Duration::from_secs(120), || answers(&health))
+        self.process.wait_until(Duration::from_secs(180), || answers(&health))
     }
 
     /// Its REST API.

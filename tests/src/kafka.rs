@@ -65,10 +65,10 @@ pub fn tuned_java(heap: &str, class: &str) -> Result<Command> {
     stock_java(heap, heap, class)
 }
 
-/// What a stock consumer of committed records prints of a topic, until nothing has come for 2.5 s; with `more` arguments.
+/// What a stock consumer of committed records prints of a topic, until nothing has come for 6 s; with `more` arguments.
 pub fn read_committed(bootstrap: &str, topic: &str, more: &[&str]) -> Result<String> {
     let args = ["--bootstrap-server", bootstrap, "--topic", topic, "--from-beginning", "--isolation-level"];
-    let args = [&args[..], &["read_committed", "--timeout-ms", "2500"], more].concat();
+    let args = [&args[..], &["read_committed", "--timeout-ms", "6000"], more].concat();
     tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &args)
 }
 
@@ -147,7 +147,7 @@ impl Kafka {
 
     fn wait(&mut self) -> Result<()> {
         let port = self.port;
-        self.process.wait_until(Duration::from_secs(90), || accepts(port))
+        self.process.wait_until(Duration::from_secs(120), || accepts(port))
     }
 
     /// Port for clients.

@@ -21,6 +21,7 @@ pub mod random;
 pub mod rolling;
 pub mod scenario;
 pub mod server;
+pub mod settle;
 pub mod streams;
 pub mod suites;
 pub mod switch;

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 use crate::kafka::text_of;
-use crate::process::{Process, accepts, free_port};
+use crate::process::{Process, free_port};
 
 /// Folder of the newest server's programs.
 fn programs() -> Result<PathBuf> {
@@ -61,16 +61,9 @@ impl Postgres {
         ]);
         command.args(["-c", "fsync=off", "-p", &port.to_string()]);
         let mut process = Process::start("PostgreSQL", &mut command, &dir.path().join("log"))?;
-        process.wait_until(Duration::from_secs(60), || accepts(port))?;
-        let server = Self { _process: process, _dir: dir, programs, port };
         // It accepts connections a moment before it answers.
-        for _ in 0..100 {
-            if server.sql("SELECT 1").is_ok() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(server)
+        process.wait_until(Duration::from_secs(60), || psql(&programs, port, "SELECT 1").is_ok())?;
+        Ok(Self { _process: process, _dir: dir, programs, port })
     }
 
     pub fn port(&self) -> u16 {
@@ -79,23 +72,15 @@ impl Postgres {
 
     /// Runs statements; columns of the answer are tab-separated, without names.
     pub fn sql(&self, statements: &str) -> Result<String> {
-        let mut command = Command::new(self.programs.join("psql"));
-        command.args([
-            "-h",
-            "127.0.0.1",
-            "-U",
-            "postgres",
-            "-d",
-            "postgres",
-            "-qAtX",
-            "-F",
-            "\t",
-            "-v",
-            "ON_ERROR_STOP=1",
-        ]);
-        command.args(["-p", &self.port.to_string(), "-c", statements]);
-        text_of("psql", &command.output()?)
+        psql(&self.programs, self.port, statements)
     }
+}
+
+fn psql(programs: &Path, port: u16, statements: &str) -> Result<String> {
+    let mut command = Command::new(programs.join("psql"));
+    command.args(["-h", "127.0.0.1", "-U", "postgres", "-d", "postgres", "-qAtX", "-F", "\t"]);
+    command.args(["-v", "ON_ERROR_STOP=1", "-p", &port.to_string(), "-c", statements]);
+    text_of("psql", &command.output()?)
 }
 
 /// The server refuses to run as root: then the folder goes to the user that its package made.

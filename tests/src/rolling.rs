@@ -14,7 +14,7 @@ use crate::kafka::{java, text_of};
 use crate::process::Process;
 
 /// For what takes a few seconds on an idle machine.
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(180);
 /// Records a second.
 const RATE: &str = "300";
 /// Records that are acknowledged before anything is done, and between two steps.

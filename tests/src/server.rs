@@ -84,7 +84,7 @@ impl Server {
     /// Stops the process cleanly.
     pub fn stop(&mut self) -> Result<()> {
         match self {
-            Self::Aqueduct(broker) => broker.process().terminate(Duration::from_secs(30)),
+            Self::Aqueduct(broker) => broker.process().terminate(Duration::from_secs(60)),
             Self::ApacheKafka(kafka) => kafka.stop(),
         }
     }

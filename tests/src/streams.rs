@@ -83,9 +83,9 @@ impl App {
     /// Waits until a topic has this many records.
     ///
     /// # Errors
-    /// With what is there instead, after a minute and a half, and the end of the application's log.
+    /// With what is there instead, after three minutes, and the end of the application's log.
     pub fn wait(&mut self, bootstrap: &str, topic: &str, records: usize) -> Result<()> {
-        let end = Instant::now() + Duration::from_secs(90);
+        let end = Instant::now() + Duration::from_secs(180);
         loop {
             let seen: usize = call(1, &["await", bootstrap, topic, &records.to_string()])?.trim().parse()?;
             if seen == records {

@@ -84,7 +84,7 @@ pub fn franz_go(server: &Server, records: u32) -> Result<Run> {
         let log = log_file(package, server.kind())?;
         let output = File::create(&log)?;
         Command::new(programs.join(format!("{package}.test")))
-            .args(["-test.v", "-test.timeout", "15m"])
+            .args(["-test.v", "-test.timeout", "40m"])
             .current_dir(source.trim())
             .env("KGO_SEEDS", server.bootstrap())
             .env("KGO_TEST_RF", "1")
@@ -156,7 +156,7 @@ pub fn kafka_python(kind: Kind) -> Result<Run> {
     let log = log_file("kafka-python", kind)?;
     let output = File::create(&log)?;
     let mut command = Command::new(python);
-    command.args(["-B", "-m", "pytest", "-v", "--tb=short", "-p", "no:cacheprovider", "--timeout=60"]);
+    command.args(["-B", "-m", "pytest", "-v", "--tb=short", "-p", "no:cacheprovider", "--timeout=180"]);
     command.args(["-o", "addopts=", "-o", "log_level=WARNING", "test/integration"]).current_dir(&suite);
     command.env("KAFKA_VERSION", "4.3.1").env("PROJECT_ROOT", &fixtures).env("KAFKA_ROOT", &fixtures);
     command.env("COMPAT_KAFKA_LIB", lib()?).env("PYTHONPATH", &suite).env_remove("KAFKA_URI");

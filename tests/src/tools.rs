@@ -4,13 +4,15 @@
 //! `{bootstrap}` stands for the broker, `{dir}` for a folder of the script. After a command may stand
 //! `<text`, a line of its input, and `drop PATTERN -- reason`, which leaves out the lines that match. `differs -- reason`
 //! says that its output is another on each broker, and why. `file NAME TEXT` writes a file into `{dir}`.
-//! `limit SECONDS` is for a tool that does not end by itself. `replace PATTERN => TEXT -- reason` changes the lines of all commands that follow.
+//! `limit SECONDS` is for a tool that does not end by itself, `until PATTERN -- reason` for one that is run again until a line
+//! of its output matches. `replace PATTERN => TEXT -- reason` changes the lines of all commands that follow.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use regex::Regex;
@@ -18,7 +20,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::java::program;
-use crate::server::Server;
+use crate::server::{Kind, Server};
+use crate::settle::Settler;
 
 /// Names of the tools, their main classes, and whether they take `--bootstrap-server`.
 const TOOLS: &[(&str, &str, bool)] = &[
@@ -51,7 +54,7 @@ const TOOLS: &[(&str, &str, bool)] = &[
 ];
 
 /// What is taken for a tool that hangs.
-const LIMIT_SECONDS: u64 = 60;
+const LIMIT_SECONDS: u64 = 180;
 
 /// A command of a script.
 #[derive(Debug, Default)]
@@ -63,6 +66,7 @@ struct Step {
     replace: Vec<(Regex, String)>,
     differs: bool,
     limit: Option<u64>,
+    until: Option<Regex>,
 }
 
 /// What a command of a script gave.
@@ -82,6 +86,7 @@ pub fn run(script: &Path, server: &Server, driver: &mut Driver) -> Result<Vec<Se
     let text = fs::read_to_string(script).with_context(|| script.display().to_string())?;
     let steps = parse(&text).with_context(|| script.display().to_string())?;
     let dir = TempDir::with_prefix("tools-")?;
+    let mut settler = Settler::connect(server)?;
     let mut seen = Vec::new();
     for step in steps {
         let fill = |text: &str| {
@@ -97,14 +102,29 @@ pub fn run(script: &Path, server: &Server, driver: &mut Driver) -> Result<Vec<Se
         if *takes_server && !words.iter().any(|word| word == "--bootstrap-server") {
             words.extend(["--bootstrap-server".to_owned(), server.bootstrap()]);
         }
-        let (code, output) = driver.run(class, &words, &step)?;
-        if code == "timeout" {
-            *driver = Driver::start()?;
+        // This tool lists what there is at once after its change: what it lists counts when it has nothing left to change.
+        if name == "acls" && server.kind() == Kind::ApacheKafka && !words.iter().any(|word| word == "--list")
+        {
+            driver.run(class, &words, &step)?;
+            settler.settle()?;
         }
-        let output = output
-            .replace(&*server.data().to_string_lossy(), "DATA")
-            .replace(&*dir.path().to_string_lossy(), "DIR");
-        let mut lines = comparable(&output, server.port());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let (code, mut lines) = loop {
+            let (code, output) = driver.run(class, &words, &step)?;
+            if code == "timeout" {
+                *driver = Driver::start()?;
+            }
+            settler.settle()?;
+            let output = output
+                .replace(&*server.data().to_string_lossy(), "DATA")
+                .replace(&*dir.path().to_string_lossy(), "DIR");
+            let lines = comparable(&output, server.port());
+            let awaited =
+                step.until.as_ref().is_none_or(|until| lines.iter().any(|line| until.is_match(line)));
+            if awaited || Instant::now() > deadline {
+                break (code, lines);
+            }
+        };
         for (pattern, by) in &step.replace {
             lines.iter_mut().for_each(|line| *line = pattern.replace_all(line, by).into_owned());
         }
@@ -165,6 +185,9 @@ fn parse(text: &str) -> Result<Vec<Step>> {
         } else if let Some(rest) = line.strip_prefix("drop ") {
             let (pattern, _) = rest.split_once(" -- ").with_context(|| format!("no reason: {line}"))?;
             of_last.context("drop without a command")?.drop.push(Regex::new(pattern)?);
+        } else if let Some(rest) = line.strip_prefix("until ") {
+            let (pattern, _) = rest.split_once(" -- ").with_context(|| format!("no reason: {line}"))?;
+            of_last.context("until without a command")?.until = Some(Regex::new(pattern)?);
         } else if let Some(seconds) = line.strip_prefix("limit ") {
             of_last.context("limit without a command")?.limit = Some(seconds.parse()?);
         } else if line.starts_with("differs -- ") {

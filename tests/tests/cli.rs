@@ -15,9 +15,9 @@ use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs the binary to its end, which has to come within a minute.
+/// Runs the binary to its end, which has to come within two minutes.
 fn run(args: &[&str]) -> Result<Output> {
-    Command::new("timeout").arg("60").arg(binary()?).args(args).output().context("timeout aqueduct")
+    Command::new("timeout").arg("120").arg(binary()?).args(args).output().context("timeout aqueduct")
 }
 
 fn stderr(output: &Output) -> String {
@@ -125,7 +125,7 @@ fn dev_serves_stops_and_goes_on_where_it_was() -> Result<()> {
     ensure!(stderr(&locked).contains("data"), "{}", stderr(&locked));
     wait_text(&output, "one\ntwo\n")?;
 
-    dev.process.terminate(Duration::from_secs(10))?;
+    dev.process.terminate(LIMIT)?;
     ensure!(
         dev.process.exit_code() == Some(0),
         "exit code {:?}\n{}",
@@ -147,7 +147,7 @@ fn dev_serves_stops_and_goes_on_where_it_was() -> Result<()> {
         ensure!(from.elapsed() < LIMIT, "{:?}", fs::read_to_string(&output));
         std::thread::sleep(Duration::from_millis(50));
     }
-    dev.process.terminate(Duration::from_secs(10))
+    dev.process.terminate(LIMIT)
 }
 
 /// Writes a property file.
@@ -274,8 +274,8 @@ fn unknown_keys_are_warnings() -> Result<()> {
     worker.wait_until(LIMIT, || curl("GET", &health, None).is_ok_and(|a| a.status == 200))?;
     let log = worker.log();
     ensure!(log.lines().any(|l| l.contains("WARN") && l.contains("group.idd")), "{log}");
-    worker.terminate(Duration::from_secs(10))?;
-    broker.terminate(Duration::from_secs(10))
+    worker.terminate(LIMIT)?;
+    broker.terminate(LIMIT)
 }
 
 #[test]

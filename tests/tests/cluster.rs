@@ -17,7 +17,7 @@ use aqueduct_tests::tools::Driver;
 use tempfile::NamedTempFile;
 
 /// For what takes a second or two on an idle machine.
-pub const LIMIT: Duration = Duration::from_secs(90);
+pub const LIMIT: Duration = Duration::from_secs(180);
 
 pub const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
@@ -28,12 +28,23 @@ pub const REASSIGN: &str = "org.apache.kafka.tools.reassign.ReassignPartitionsCo
 pub const QUORUM: &str = "org.apache.kafka.tools.MetadataQuorumCommand";
 pub const CLUSTER: &str = "org.apache.kafka.tools.ClusterTool";
 
+/// The console producer gives a request 1.5 s and tries three times, if it is not told otherwise.
+const PATIENT: [&str; 6] = [
+    "--producer-property",
+    "acks=all",
+    "--producer-property",
+    "request.timeout.ms=30000",
+    "--producer-property",
+    "retries=1000",
+];
+
 /// Records of the producer that goes through the loss of a node.
 const RECORDS: usize = 1_500;
 
 #[test]
 fn three_nodes_serve_stock_tools_and_lose_one() -> Result<()> {
-    let mut cluster = Cluster::start(3, &[])?;
+    // Small pieces, so that a move that is to be slow is.
+    let mut cluster = Cluster::start(3, &[("replica.fetch.max.bytes", "131072")])?;
     let mut tools = Driver::start()?;
     topics_with_three_replicas(&cluster, &mut tools)?;
     records_and_a_group(&cluster, &mut tools)?;
@@ -102,8 +113,8 @@ fn records_and_a_group(cluster: &Cluster, tools: &mut Driver) -> Result<()> {
     let bootstrap = cluster.bootstrap();
     let lines: String = (0..200).map(|n| format!("order {n}\n")).collect();
     let args = ["--bootstrap-server", &bootstrap, "--topic", "orders"];
-    tools.tool_with_input(PRODUCER, &[&args[..], &["--producer-property", "acks=all"]].concat(), &lines)?;
-    let more = ["--group", "readers", "--from-beginning", "--max-messages", "200", "--timeout-ms", "30000"];
+    tools.tool_with_input(PRODUCER, &[&args[..], &PATIENT].concat(), &lines)?;
+    let more = ["--group", "readers", "--from-beginning", "--max-messages", "200", "--timeout-ms", "50000"];
     let printed = tools.tool(CONSUMER, &[&args[..], &more].concat())?;
     let mut read: Vec<&str> = printed.lines().filter(|line| line.starts_with("order ")).collect();
     read.sort_unstable();
@@ -250,11 +261,7 @@ fn a_partition_moves(cluster: &Cluster, tools: &mut Driver) -> Result<()> {
     tools.tool(TOPICS, &[&create[..], &["--replica-assignment", "1:2"]].concat())?;
     let lines: String = (0..100).map(|n| format!("record {n}\n")).collect();
     let produce = ["--bootstrap-server", &bootstrap, "--topic", "moving"];
-    tools.tool_with_input(
-        PRODUCER,
-        &[&produce[..], &["--producer-property", "acks=all"]].concat(),
-        &lines,
-    )?;
+    tools.tool_with_input(PRODUCER, &[&produce[..], &PATIENT].concat(), &lines)?;
     let plan = r#"{"version":1,"partitions":[{"topic":"moving","partition":0,"replicas":[3,2]}]}"#;
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("plan.json");
@@ -270,7 +277,7 @@ fn a_partition_moves(cluster: &Cluster, tools: &mut Driver) -> Result<()> {
         Ok(())
     })?;
     let consume = ["--bootstrap-server", &bootstrap, "--topic", "moving", "--from-beginning"];
-    let more = ["--max-messages", "100", "--timeout-ms", "30000"];
+    let more = ["--max-messages", "100", "--timeout-ms", "50000"];
     let printed = tools.tool(CONSUMER, &[&consume[..], &more].concat())?;
     let read = printed.lines().filter(|line| line.starts_with("record ")).count();
     ensure!(read == 100, "{read} of 100 records: {printed}");
@@ -287,8 +294,10 @@ fn the_quorum_and_the_brokers_are_described(cluster: &Cluster, tools: &mut Drive
     let id = tools.tool(CLUSTER, &["cluster-id", "--bootstrap-server", &bootstrap])?;
     ensure!(id.contains("Cluster ID: "), "{id}");
     let args = ["list-endpoints", "--include-fenced-brokers", "--bootstrap-server", &bootstrap];
-    let endpoints = tools.tool(CLUSTER, &args)?;
-    let unfenced = endpoints.lines().filter(|line| line.contains("unfenced")).count();
-    ensure!(unfenced == 3, "{endpoints}");
-    Ok(())
+    cluster.eventually("three brokers that serve", LIMIT, || {
+        let endpoints = tools.tool(CLUSTER, &args)?;
+        let unfenced = endpoints.lines().filter(|line| line.contains("unfenced")).count();
+        ensure!(unfenced == 3, "{endpoints}");
+        Ok(())
+    })
 }

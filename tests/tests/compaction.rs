@@ -74,7 +74,7 @@ fn log_bytes(dir: &Path) -> u64 {
 fn await_that(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
     let from = Instant::now();
     while !holds() {
-        ensure!(from.elapsed() < Duration::from_secs(60), "{what} does not come about");
+        ensure!(from.elapsed() < Duration::from_secs(180), "{what} does not come about");
         std::thread::sleep(Duration::from_millis(1));
     }
     Ok(())

@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use aqueduct_tests::aqueduct::Worker;
 use aqueduct_tests::connect::Api;
+use aqueduct_tests::console::read_committed;
 use aqueduct_tests::jvm_connect::JvmWorker;
-use aqueduct_tests::kafka::read_committed;
 use aqueduct_tests::process::signal;
 use aqueduct_tests::server::{Kind, Server};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(90);
 const BROKER: &[(&str, &str)] =
     &[("transaction.state.log.num.partitions", "5"), ("group.min.session.timeout.ms", "1000")];
 const SETTINGS: &[(&str, &str)] = &[
@@ -78,8 +78,7 @@ fn source(load: &Load, topic: &str) -> Value {
 
 /// What a reader of committed records sees.
 fn committed(server: &Server, topic: &str) -> Result<Vec<String>> {
-    let text = read_committed(&server.bootstrap(), topic, &[])?;
-    Ok(text.lines().filter(|line| line.starts_with("line ")).map(str::to_owned).collect())
+    Ok(read_committed(&server.bootstrap(), topic)?.into_iter().map(|record| record.value).collect())
 }
 
 /// Each of the lines once, in order.
@@ -101,6 +100,16 @@ fn check(server: &Server, topic: &str, count: u32) -> Result<()> {
 fn position(api: &Api, name: &str) -> Result<u64> {
     let offsets = api.get(&format!("/connectors/{name}/offsets"))?;
     Ok(offsets["offsets"][0]["offset"]["position"].as_u64().unwrap_or(0))
+}
+
+/// Waits until the source has stored a position behind this one.
+fn wait_behind(api: &Api, name: &str, before: u64) -> Result<()> {
+    let from = Instant::now();
+    while position(api, name)? <= before {
+        ensure!(from.elapsed() < LIMIT, "{name} does not get behind {before}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    Ok(())
 }
 
 /// Waits until the source has stored the end of its file.
@@ -206,15 +215,14 @@ fn handed_over(server: &Server, dir: &TempDir, mut ours: Worker) -> Result<()> {
     config["offsets.storage.topic"] = json!("handed-offsets");
     ours.api().put("handed", &config)?;
     ours.wait_running("handed", LIMIT)?;
-    std::thread::sleep(Duration::from_millis(500));
+    wait_behind(&ours.api(), "handed", 0)?;
     ours.process().terminate(LIMIT)?;
 
     let mut theirs = JvmWorker::start(&server.bootstrap(), SETTINGS)?;
     theirs.api().wait_states("handed", "RUNNING RUNNING", LIMIT)?;
     let before = position(&theirs.api(), "handed")?;
     ensure!(before > 0, "the JVM's worker does not know the offsets of ours");
-    std::thread::sleep(Duration::from_millis(1500));
-    ensure!(position(&theirs.api(), "handed")? > before, "the JVM's worker does not go on");
+    wait_behind(&theirs.api(), "handed", before).context("the JVM's worker does not go on")?;
     theirs.stop()?;
 
     ours.restart()?;

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use aqueduct_tests::aqueduct::Worker;
-use aqueduct_tests::kafka::read_committed;
+use aqueduct_tests::console::read_committed;
 use aqueduct_tests::mariadb::MariaDb;
 use aqueduct_tests::postgres::Postgres;
 use aqueduct_tests::server::{Kind, Server};
 use serde_json::{Value, json};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(90);
 const BROKER: &[(&str, &str)] =
     &[("transaction.state.log.num.partitions", "5"), ("group.min.session.timeout.ms", "1000")];
 const SETTINGS: &[(&str, &str)] = &[
@@ -74,12 +74,11 @@ fn torment(worker: &mut Worker, connector: &str) -> Result<()> {
 
 /// What a stock reader of committed records sees: keys and values.
 fn committed(server: &Server, topic: &str) -> Result<Vec<(Value, Value)>> {
-    let text = read_committed(&server.bootstrap(), topic, &["--formatter-property", "print.key=true"])?;
-    let lines = text.lines().filter_map(|line| line.split_once('\t'));
-    lines
-        .map(|(key, value)| Ok((serde_json::from_str(key)?, serde_json::from_str(value)?)))
-        .collect::<Result<_>>()
-        .with_context(|| text.clone())
+    let records = read_committed(&server.bootstrap(), topic)?;
+    records
+        .iter()
+        .map(|record| Ok((serde_json::from_str(&record.key).context(record.key.clone())?, record.json()?)))
+        .collect()
 }
 
 /// Waits until there are as many changes as were made, and compares them.

@@ -9,9 +9,10 @@ use aqueduct_tests::console::read_topic;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 const SETTINGS: &[(&str, &str)] = &[
-    ("session.timeout.ms", "6000"),
+    // Nobody vanishes: who leads stays the leader.
+    ("session.timeout.ms", "60000"),
     ("heartbeat.interval.ms", "500"),
     ("offset.storage.partitions", "2"),
     ("status.storage.partitions", "2"),

@@ -41,7 +41,7 @@ fn broken_records_are_named_and_hide_nothing() -> Result<()> {
     )?;
     produce(&bootstrap, "connect-status", &["status-task-kept-0\tnot JSON", "status-connector-kept\t{}"])?;
     produce(&bootstrap, "connect-offsets", &["[\"kept\",\t{}", "[\"kept\",{\"filename\":\"x\"}]\t[1]"])?;
-    worker.process().terminate(Duration::from_secs(30))?;
+    worker.process().terminate(LIMIT)?;
     worker.restart()?;
     worker.wait_running("kept", LIMIT)?;
     let log = worker.log();

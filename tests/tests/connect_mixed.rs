@@ -17,7 +17,7 @@ use aqueduct_tests::jvm_connect::JvmWorker;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// Lines into files, until told to stop.
 struct Load {
@@ -188,7 +188,10 @@ fn there_and_back(protocol: &str, workers: usize, pairs: usize) -> Result<()> {
     let bootstrap = broker.bootstrap();
     let settings = [
         ("connect.protocol", protocol),
-        ("session.timeout.ms", "6000"),
+        // All workers stop in order: where a session ended before, or a task was given up, lines would come again.
+        ("session.timeout.ms", "60000"),
+        ("task.shutdown.graceful.timeout.ms", "60000"),
+        ("offset.flush.timeout.ms", "60000"),
         ("heartbeat.interval.ms", "500"),
         ("scheduled.rebalance.max.delay.ms", "0"),
         ("offset.storage.partitions", "3"),
@@ -223,7 +226,7 @@ fn there_and_back(protocol: &str, workers: usize, pairs: usize) -> Result<()> {
     flow.flows("both, led by ours")?;
 
     for worker in &mut ours {
-        worker.process().terminate(Duration::from_secs(30))?;
+        worker.process().terminate(LIMIT)?;
     }
     flow.settle("the reference alone again", &theirs[0].api(), &ports(&theirs[..1]))?;
     flow.flows("the reference alone again")?;

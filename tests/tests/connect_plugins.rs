@@ -14,7 +14,7 @@ use aqueduct_tests::process::signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// The plugins that come with the project.
 fn examples() -> PathBuf {
@@ -49,6 +49,12 @@ fn state_of(process: &str) -> Option<(char, u32)> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let mut rest = stat.rsplit_once(") ")?.1.split(' ');
     Some((rest.next()?.chars().next()?, rest.next()?.parse().ok()?))
+}
+
+/// Waits until a process is gone.
+fn wait_gone(process: &str) -> Result<()> {
+    let gone = || state_of(process).is_none_or(|(state, _)| state == 'Z');
+    wait(&format!("process {process} ends"), || Ok(gone().then_some(())))
 }
 
 /// States of the processes that `parent` has started.
@@ -132,6 +138,8 @@ fn a_source_and_a_sink_in_python_run_like_any_other() -> Result<()> {
         &broker.bootstrap(),
         &[
             ("plugin.path", &path),
+            ("aqueduct.plugin.start.timeout.ms", "30000"),
+            ("task.shutdown.graceful.timeout.ms", "60000"),
             ("key.converter.schemas.enable", "true"),
             ("value.converter.schemas.enable", "true"),
         ],
@@ -218,7 +226,7 @@ fn a_source_and_a_sink_in_python_run_like_any_other() -> Result<()> {
     let before = children(job.worker.process().id())?;
     job.worker.process().terminate(LIMIT)?;
     for (id, _) in before {
-        ensure!(state_of(&id.to_string()).is_none_or(|(state, _)| state == 'Z'), "process {id} is left");
+        wait_gone(&id.to_string())?;
     }
     job.worker.restart()?;
     job.append("a.txt", 5)?;
@@ -264,7 +272,7 @@ class Faulty(Source):
             time.sleep(1000)
         if self.how == "slow":
             for _ in range(8):
-                time.sleep(0.3)
+                time.sleep(1.5)
                 self.context.alive()
             return [record]
         if self.how == "garbage":
@@ -296,8 +304,10 @@ fn a_plugin_that_fails_is_a_failed_task_and_comes_back() -> Result<()> {
         &broker.bootstrap(),
         &[
             ("plugin.path", &path.to_string_lossy()),
-            ("aqueduct.plugin.request.timeout.ms", "2000"),
-            ("aqueduct.task.restart.backoff.ms", "3000"),
+            ("aqueduct.plugin.start.timeout.ms", "60000"),
+            ("aqueduct.plugin.request.timeout.ms", "10000"),
+            // So long a failure is to be seen.
+            ("aqueduct.task.restart.backoff.ms", "15000"),
         ],
     )?;
     let api = worker.api();
@@ -313,7 +323,7 @@ fn a_plugin_that_fails_is_a_failed_task_and_comes_back() -> Result<()> {
         ),
         ("exception", &["KeyError: 'colour'", "in poll", "raise KeyError"]),
         ("abort", &["signal 6 (SIGABRT)", "| the last words of abort"]),
-        ("hang", &["did not answer `poll` within 2s and was killed", "aqueduct.plugin.request.timeout.ms"]),
+        ("hang", &["did not answer `poll` within 10s and was killed", "aqueduct.plugin.request.timeout.ms"]),
         (
             "garbage",
             &["does not keep to the protocol", "the text \"Hello, this is", "| the last words of garbage"],
@@ -327,21 +337,33 @@ fn a_plugin_that_fails_is_a_failed_task_and_comes_back() -> Result<()> {
         start(how)?;
     }
     start("slow")?;
-    for (how, parts) in cases {
-        let trace = wait(&format!("{how} fails"), || {
+    // One may run again before the next one fails.
+    let mut traces = BTreeMap::new();
+    let failed = wait("all fail", || {
+        for (how, _) in cases {
             let status = api.call("GET", &format!("/connectors/{how}/status"), None)?.body;
             let task = &status["tasks"][0];
             ensure!(status["connector"]["state"] != "FAILED", "{status}");
-            Ok((task["state"] == "FAILED").then(|| task["trace"].as_str().unwrap_or_default().to_owned()))
-        });
-        let trace = trace.with_context(|| worker.log_tail())?;
+            if task["state"] == "FAILED" {
+                traces.entry(how).or_insert_with(|| task["trace"].as_str().unwrap_or_default().to_owned());
+            }
+        }
+        Ok((traces.len() == cases.len()).then_some(()))
+    });
+    failed.with_context(|| format!("only {:?}\n{}", traces.keys(), worker.log_tail()))?;
+    for (how, parts) in cases {
+        let trace = &traces[how];
         ensure!(!trace.contains("hunter2"), "a secret is in {trace}");
-        has(&trace, parts).with_context(|| how.to_owned())?;
+        has(trace, parts).with_context(|| how.to_owned())?;
     }
     for (how, _) in cases {
         api.wait_states(how, "RUNNING RUNNING", LIMIT)?;
     }
     // Signs of life are enough; and nobody is left of those that were killed, nor what they started.
+    wait("slow goes on after its long poll", || {
+        let offsets = api.get("/connectors/slow/offsets")?;
+        Ok(offsets["offsets"][0]["offset"]["n"].as_i64().is_some_and(|n| n > 3).then_some(()))
+    })?;
     ensure!(!dir.path().join("slow.armed").exists(), "slow did not get so far");
     api.wait_states("slow", "RUNNING RUNNING", LIMIT)?;
     let log = worker.log();
@@ -349,9 +371,13 @@ fn a_plugin_that_fails_is_a_failed_task_and_comes_back() -> Result<()> {
     ensure!(!log.contains("hunter2"), "a secret is in the log");
     has(&log, &["the last words of exit"])?;
     let child = fs::read_to_string(dir.path().join("child.pid"))?;
-    ensure!(state_of(&child).is_none_or(|(state, _)| state == 'Z'), "what the plugin started is left");
-    let left = children(worker.process().id())?;
-    ensure!(left.len() == cases.len() + 1 && left.iter().all(|(_, state)| *state != 'Z'), "{left:?}");
+    wait_gone(&child).context("what the plugin started is left")?;
+    let id = worker.process().id();
+    wait("each task has one process", || {
+        let left = children(id)?;
+        Ok((left.len() == cases.len() + 1 && left.iter().all(|(_, state)| *state != 'Z')).then_some(()))
+    })
+    .with_context(|| format!("{:?}", children(id)))?;
 
     // A plugin that somebody kills.
     let of = |how: &str| fs::read_to_string(dir.path().join(format!("{how}.pid")));
@@ -374,6 +400,5 @@ fn a_plugin_that_fails_is_a_failed_task_and_comes_back() -> Result<()> {
         Ok((!plugins.iter().any(|(id, _)| left(id))).then_some(()))
     })?;
     let child = fs::read_to_string(dir.path().join("child.pid"))?;
-    ensure!(state_of(&child).is_none_or(|(state, _)| state == 'Z'), "what the plugin started is left");
-    Ok(())
+    wait_gone(&child).context("what the plugin started is left")
 }

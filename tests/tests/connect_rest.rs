@@ -167,7 +167,7 @@ fn same_endpoints(description: &Description, ours: &Api, reference: &Api) -> Res
 /// Every answer of success that is described has been given, but for those that workers give each other.
 fn all_described(description: &Description, api: &Api, dir: &str) -> Result<()> {
     api.put("e", &json!({"connector.class": "FileStreamSource", "topic": "described", "file": format!("{dir}/in.txt")}))?;
-    api.wait_states("e", "RUNNING RUNNING", Duration::from_secs(30))?;
+    api.wait_states("e", "RUNNING RUNNING", Duration::from_secs(60))?;
     for path in OWN_ENDPOINTS {
         let path = path.replace("{}", "e");
         let answer = api.call("GET", &path, None)?;
@@ -188,7 +188,8 @@ fn all_described(description: &Description, api: &Api, dir: &str) -> Result<()> 
 fn ours_and_the_reference_answer_alike() -> Result<()> {
     // Each on a cluster of its own: connectors of the same name share a consumer group.
     let (broker, kafka) = (Broker::start()?, Kafka::start()?);
-    let ours = Worker::start(&broker.bootstrap(), &[])?;
+    // What has failed is to be seen for a while: the reference starts nothing again.
+    let ours = Worker::start(&broker.bootstrap(), &[("aqueduct.task.restart.backoff.ms", "30000")])?;
     let reference = JvmWorker::start(&kafka.bootstrap(), &[])?;
     let dirs = (TempDir::with_prefix("connect-a-")?, TempDir::with_prefix("connect-b-")?);
     let text = |dir: &TempDir| dir.path().to_string_lossy().into_owned();

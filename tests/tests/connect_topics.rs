@@ -15,7 +15,9 @@ use aqueduct_tests::kafka::Kafka;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const LIMIT: Duration = Duration::from_secs(40);
+const LIMIT: Duration = Duration::from_secs(120);
+/// A task that is given up while it stops repeats what it had not stored.
+const GRACE: (&str, &str) = ("task.shutdown.graceful.timeout.ms", "60000");
 const SOURCE: &str = "org.apache.kafka.connect.file.FileStreamSourceConnector";
 const SINK: &str = "org.apache.kafka.connect.file.FileStreamSinkConnector";
 const TEXT: &str = "org.apache.kafka.connect.storage.StringConverter";
@@ -39,6 +41,10 @@ fn story(api: &Api, dir: &Path, tag: &str) -> Result<()> {
     act("PUT", format!("/connectors/{source}/resume"), None)?;
     api.wait_states(&source, "RUNNING RUNNING", LIMIT)?;
     act("PATCH", format!("/connectors/{source}/config"), Some(&json!({"batch.size": "5"})))?;
+    wait_until("the new settings of the task", || {
+        let tasks = api.get(&format!("/connectors/{source}/tasks"))?;
+        Ok((tasks[0]["config"]["batch.size"] != "5").then(|| tasks.to_string()))
+    })?;
     std::thread::sleep(Duration::from_secs(1));
     api.wait_states(&source, "RUNNING RUNNING", LIMIT)?;
     act("PUT", format!("/connectors/{source}/stop"), None)?;
@@ -59,6 +65,10 @@ fn story(api: &Api, dir: &Path, tag: &str) -> Result<()> {
     wait_lines(&out, &["one", "two", "two"])?;
     wait_topics(api, &sink, &format!("lines-{tag}"))?;
     act("DELETE", format!("/connectors/{sink}"), None)?;
+    wait_until("the end of the sink", || {
+        let answer = api.call("GET", &format!("/connectors/{sink}/status"), None)?;
+        Ok((answer.status != 404).then(|| answer.body.to_string()))
+    })?;
     act("PUT", format!("/connectors/{source}/stop"), None)?;
     api.wait_states(&source, "STOPPED", LIMIT)?;
     act("DELETE", format!("/connectors/{source}/offsets"), None)?;
@@ -148,11 +158,12 @@ fn same_records(bootstrap: &str) -> Result<()> {
             ("config.storage.topic", config),
             ("offset.storage.topic", offset),
             ("status.storage.topic", status),
+            GRACE,
         ];
         if tag == "ours" {
             let mut worker = Worker::start(bootstrap, &settings)?;
             story(&worker.api(), dir.path(), tag).context("ours")?;
-            worker.process().terminate(Duration::from_secs(10))?;
+            worker.process().terminate(LIMIT)?;
         } else {
             let mut worker = JvmWorker::start(bootstrap, &settings)?;
             story(&worker.api(), dir.path(), tag).context("the JVM's")?;
@@ -239,13 +250,13 @@ impl Flow {
 }
 
 fn take_over(bootstrap: &str) -> Result<()> {
-    let settings = [("group.id", "shared"), ("config.storage.topic", "shared-configs")];
+    let settings = [("group.id", "shared"), ("config.storage.topic", "shared-configs"), GRACE];
     let mut flow = Flow { dir: TempDir::with_prefix("connect-topics-")?, lines: Vec::new() };
     fs::write(flow.dir.path().join("in.txt"), "")?;
     let mut ours = Worker::start(bootstrap, &settings)?;
     flow.append("first by ours")?;
     flow.create(&ours.api()).context("ours at first")?;
-    ours.process().terminate(Duration::from_secs(10))?;
+    ours.process().terminate(LIMIT)?;
 
     flow.append("while nobody ran")?;
     let mut jvm = JvmWorker::start(bootstrap, &settings)?;
@@ -266,7 +277,7 @@ fn take_over(bootstrap: &str) -> Result<()> {
     api.done("PUT", "/connectors/drain/resume", None)?;
     api.wait_states("drain", "RUNNING RUNNING", LIMIT)?;
     flow.wait().context("ours after the JVM's")?;
-    ours.process().terminate(Duration::from_secs(10))?;
+    ours.process().terminate(LIMIT)?;
 
     jvm.restart()?;
     jvm.api().wait_states("feed", "RUNNING RUNNING", LIMIT).context("the JVM's again")?;

@@ -105,7 +105,7 @@ impl Client {
             replication_factor: 1,
             ..Default::default()
         };
-        let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
+        let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 60_000, ..Default::default() };
         let answer = self.call(&request, 7)?;
         ensure!(answer.topics[0].error_code == 0, "{answer:?}");
         Ok(answer.topics[0].topic_id)

@@ -24,7 +24,7 @@ fn on(server: &Server, class: &str, args: &[&str]) -> Result<String> {
 fn values(server: &Server, topic: &str) -> Result<Vec<String>> {
     let latest = on(server, OFFSETS, &["--topic", topic])?;
     let count = latest.trim().rsplit(':').next().unwrap_or_default().to_owned();
-    let args = ["--topic", topic, "--from-beginning", "--max-messages", &count, "--timeout-ms", "20000"];
+    let args = ["--topic", topic, "--from-beginning", "--max-messages", &count, "--timeout-ms", "60000"];
     Ok(on(server, CONSUMER, &args)?.lines().map(str::to_owned).collect())
 }
 
@@ -36,6 +36,10 @@ fn acknowledged_records_outlive_kills_and_are_there_once() -> Result<()> {
     let mut command = java("256m", "org.apache.kafka.tools.VerifiableProducer")?;
     command.args(["--bootstrap-server", &server.bootstrap(), "--topic", "killed", "--acks", "-1"]);
     command.args(["--max-messages", &COUNT.to_string(), "--throughput", "700", "--value-prefix", "7"]);
+    // It does not repeat what fails: little may be under way at a kill, however much has piled up before.
+    let settings = server.data().with_file_name("producer.properties");
+    std::fs::write(&settings, "batch.size=1024\nmax.in.flight.requests.per.connection=1\n")?;
+    command.arg("--command-config").arg(&settings);
     let mut producer = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let output = BufReader::new(producer.stdout.take().context("stdout is piped")?);
     let (told, lines) = std::sync::mpsc::channel();
@@ -59,7 +63,7 @@ fn acknowledged_records_outlive_kills_and_are_there_once() -> Result<()> {
     }
     let from = Instant::now();
     while producer.try_wait()?.is_none() {
-        ensure!(from.elapsed() < Duration::from_secs(60), "the producer does not end");
+        ensure!(from.elapsed() < Duration::from_secs(180), "the producer does not end");
         std::thread::sleep(Duration::from_millis(50));
     }
     let acknowledged = reader.join().expect("the reader does not panic");
@@ -107,7 +111,7 @@ fn topics_configs_offsets_and_whole_batches_outlive_a_kill_with_a_torn_tail() ->
     send(&server, "a\nb\nc\nd\n")?;
     let group = ["--group", "torn-group", "--command-property", "auto.offset.reset=earliest"];
     let read = |server: &Server, count: &str| {
-        let args = ["--topic", "torn", "--max-messages", count, "--timeout-ms", "20000"];
+        let args = ["--topic", "torn", "--max-messages", count, "--timeout-ms", "60000"];
         on(server, CONSUMER, &[&args, &group[..]].concat())
     };
     assert_eq!(read(&server, "3")?, "a\nb\nc\n");

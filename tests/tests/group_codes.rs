@@ -92,7 +92,7 @@ impl Run {
             replication_factor: 1,
             ..Default::default()
         };
-        let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
+        let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 60_000, ..Default::default() };
         run.client.call(&request, 5)?;
         Ok(run)
     }
@@ -130,8 +130,8 @@ impl Run {
         };
         JoinGroupRequest {
             group_id: self.group.as_str().into(),
-            session_timeout_ms: 30_000,
-            rebalance_timeout_ms: 30_000,
+            session_timeout_ms: 120_000,
+            rebalance_timeout_ms: 120_000,
             member_id: who.id.as_str().into(),
             group_instance_id: who.instance.map(Into::into),
             protocol_type: "consumer".into(),
@@ -379,7 +379,7 @@ fn two(run: &mut Run) -> Result<()> {
     let two = run.join("two", &Who::default(), 9)?;
     let mut parked = Client::connect(&run.bootstrap)?;
     parked.send(&run.join_request(&two, &["range"]), 9)?;
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while run.heartbeat(&one)? == ErrorCode::None {
         ensure!(Instant::now() < deadline, "no rebalance");
         std::thread::sleep(Duration::from_millis(20));
@@ -408,7 +408,7 @@ fn statics(run: &mut Run) -> Result<()> {
     run.sync("a syncs", &a, &[(&a, "all")])?;
     let mut parked = Client::connect(&run.bootstrap)?;
     parked.send(&run.join_request(&instance("b", Who::default()), &["range"]), 9)?;
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while run.heartbeat(&a)? == ErrorCode::None {
         ensure!(Instant::now() < deadline, "no rebalance");
         std::thread::sleep(Duration::from_millis(20));

@@ -29,7 +29,7 @@ const LINES: u32 = 300;
 const MIRRORED: u32 = 200;
 const ROUNDS: u32 = NODES as u32 + 1;
 /// On a busy machine, with a fail-over on the way.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(180);
 
 const SETTINGS: &[(&str, &str)] = &[
     ("default.replication.factor", "3"),
@@ -37,7 +37,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("offsets.topic.replication.factor", "3"),
     ("transaction.state.log.replication.factor", "3"),
     ("transaction.state.log.min.isr", "2"),
-    ("replica.lag.time.max.ms", "4000"),
+    ("replica.lag.time.max.ms", "10000"),
 ];
 
 #[test]
@@ -56,6 +56,9 @@ fn go_on_while_nodes_are_killed() -> Result<()> {
         .0,
     );
 
+    // It is refused until all three are registered.
+    let create = || runtime.block_on(create_mirrored(&client));
+    cluster.eventually("a topic with three replicas", LIMIT, create)?;
     call(3, &["create", &bootstrap])?;
     runtime.block_on(send(&client, 0..MIRRORED))?;
     // Each takes seconds to start: all at once.
@@ -208,12 +211,14 @@ fn mirror_maker(bootstrap: &str, dir: &TempDir) -> Result<Process> {
     Process::start("MirrorMaker 2", command.arg(&properties), &dir.path().join("mm2.log"))
 }
 
+async fn create_mirrored(client: &Client) -> Result<()> {
+    let topic = aqueduct_client::NewTopic::new("mirrored", 3, 3);
+    Admin::new(client.clone()).ensure_topic(&topic).await?;
+    Ok(())
+}
+
 /// Sends the numbers of a range to the topic that is mirrored, and waits until all are acknowledged.
 async fn send(client: &Client, range: Range<u32>) -> Result<()> {
-    if range.start == 0 {
-        let topic = aqueduct_client::NewTopic::new("mirrored", 3, 3);
-        Admin::new(client.clone()).ensure_topic(&topic).await?;
-    }
     let producer = Producer::new(client.clone());
     let mut deliveries = Vec::new();
     for number in range {

@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aqueduct_tests::connect::Api;
-use aqueduct_tests::console::read_topic;
+use aqueduct_tests::console::{read_committed, read_topic};
 use aqueduct_tests::jvm_connect::JvmWorker;
-use aqueduct_tests::kafka::{java, tool};
+use aqueduct_tests::kafka::java;
 use aqueduct_tests::process::Process;
 use aqueduct_tests::server::{Kind, Server};
 use aqueduct_tests::tools::Driver;
 use serde_json::json;
 use tempfile::TempDir;
 
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(180);
 const SETTINGS: &[(&str, &str)] = &[("transaction.state.log.num.partitions", "5")];
 
 fn wait(what: &str, mut ready: impl FnMut() -> Result<bool>) -> Result<()> {
@@ -98,10 +98,8 @@ fn files_exactly_once(kind: Kind) -> Result<()> {
     wait("the last line", || Ok(fs::read_to_string(&output)?.ends_with("line 3099\n")))?;
     worker.stop()?;
 
-    let args = ["--bootstrap-server", &server.bootstrap(), "--topic", "c-lines", "--from-beginning"];
-    let args = [&args[..], &["--isolation-level", "read_committed", "--timeout-ms", "12000"]].concat();
-    let text = tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &args)?;
-    let seen: Vec<&str> = text.lines().filter(|line| line.starts_with("line ")).collect();
+    let records = read_committed(&server.bootstrap(), "c-lines")?;
+    let seen: Vec<&str> = records.iter().map(|record| &*record.value).collect();
     let expected: Vec<String> = (0..3100).map(|number| line(number).trim().to_owned()).collect();
     ensure!(seen == expected, "{} lines are in the topic, of 3100", seen.len());
     Ok(())
@@ -124,14 +122,10 @@ fn mirror_maker_both_ways() -> Result<()> {
         on(tools, server, "org.apache.kafka.tools.TopicCommand", &create)?;
         produce(tools, server, &topic, 0..200)?;
         // A group that has read half of it.
-        let read = ["--topic", &topic, "--from-beginning", "--max-messages", "100", "--timeout-ms", "10000"];
+        let read = ["--topic", &topic, "--from-beginning", "--max-messages", "100", "--timeout-ms", "50000"];
         let group = format!("m-group-{name}");
-        on(
-            tools,
-            server,
-            "org.apache.kafka.tools.consumer.ConsoleConsumer",
-            &[&read[..], &["--group", &group]].concat(),
-        )?;
+        let consumer = "org.apache.kafka.tools.consumer.ConsoleConsumer";
+        on(tools, server, consumer, &[&read[..], &["--group", &group]].concat())?;
     }
 
     let dir = TempDir::with_prefix("mirror-maker-")?;
@@ -166,12 +160,13 @@ fn mirror_maker_both_ways() -> Result<()> {
             Ok(!read.is_empty() && read.iter().sum::<u64>() <= 100)
         });
         synced.with_context(|| format!("{shown}\n{}", mirror.log_tail()))?;
-        let topics = on(tools, to, "org.apache.kafka.tools.TopicCommand", &["--list"])?;
-        for internal in [format!("{name}.checkpoints.internal"), format!("{name}.heartbeats")] {
-            ensure!(topics.lines().any(|line| line == internal), "no {internal} in {topics}");
-        }
+        let internal = [format!("{name}.checkpoints.internal"), format!("{name}.heartbeats")];
+        wait(&format!("{internal:?}"), || {
+            let topics = on(tools, to, "org.apache.kafka.tools.TopicCommand", &["--list"])?;
+            Ok(internal.iter().all(|internal| topics.lines().any(|line| line == internal)))
+        })?;
     }
-    mirror.terminate(Duration::from_secs(60))
+    mirror.terminate(LIMIT)
 }
 
 fn mirror_settings(ours: &str, theirs: &str) -> String {

@@ -45,8 +45,7 @@ fn now_ms() -> i64 {
 }
 
 /// Writes batches of three records until the node is gone; returns what it acknowledged.
-fn write(port_of: &Server, partition: i32, round: u32) -> Result<Records> {
-    let mut socket = Socket::open(port_of)?;
+fn write(mut socket: Socket, partition: i32, round: u32) -> Result<Records> {
     let mut acknowledged = Records::new();
     for number in 0.. {
         let values: Vec<String> = (0..3)
@@ -201,10 +200,12 @@ fn what_was_acknowledged_and_not_damaged_outlives_kills_and_damage() -> Result<(
             Server::Aqueduct(broker) => broker.process().id(),
             Server::ApacheKafka(_) => bail!("ours is under test"),
         };
+        // All are connected before the node's time runs.
+        let sockets: Vec<Socket> = (0..PARTITIONS).map(|_| Socket::open(&server)).collect::<Result<_>>()?;
         let written: Vec<Result<Records>> = std::thread::scope(|scope| {
-            let server = &server;
-            let writers: Vec<_> = (0..PARTITIONS)
-                .map(|partition| scope.spawn(move || write(server, partition, round)))
+            let writers: Vec<_> = (0..)
+                .zip(sockets)
+                .map(|(partition, socket)| scope.spawn(move || write(socket, partition, round)))
                 .collect();
             std::thread::sleep(time);
             aqueduct_tests::process::signal(id, "KILL").expect("the node runs");

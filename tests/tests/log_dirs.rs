@@ -28,6 +28,8 @@ impl Disks {
             ("log.dirs", dirs.as_str()),
             ("log.segment.delete.delay.ms", "1000"),
             ("log.segment.bytes", "1048576"),
+            // Small pieces: Apache Kafka forgets a large one after eleven seconds, and copies the next.
+            ("replica.fetch.max.bytes", "65536"),
         ];
         let server = Server::start_with(kind, &settings)?;
         let this = Self { server, root };

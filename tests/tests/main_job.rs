@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aqueduct_tests::aqueduct::{Broker, Worker};
+use aqueduct_tests::console::read_topic;
 use aqueduct_tests::elasticsearch::Elasticsearch;
-use aqueduct_tests::kafka::{Kafka, tool};
+use aqueduct_tests::kafka::Kafka;
 use aqueduct_tests::mariadb::MariaDb;
 use serde_json::{Value, json};
 
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(150);
 
 struct Job {
     database: MariaDb,
@@ -33,8 +34,7 @@ impl Job {
     }
 
     fn put(&self, name: &str, config: &Value) -> Result<()> {
-        let answer = self.worker.rest("PUT", &format!("/connectors/{name}/config"), Some(config))?;
-        ensure!(answer.status == 201, "{answer:?}");
+        self.worker.api().put(name, config)?;
         self.worker.wait_running(name, LIMIT)
     }
 
@@ -185,18 +185,9 @@ fn run(job: &mut Job, bootstrap: &str) -> Result<()> {
     job.search.restart()?;
     job.wait_same().context("after the search server was killed")?;
 
-    let args = [
-        "--bootstrap-server",
-        bootstrap,
-        "--topic",
-        "shop.test.orders",
-        "--from-beginning",
-        "--timeout-ms",
-        "5000",
-    ];
-    let text = tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &args)?;
-    ensure!(text.lines().count() > 1500, "a stock consumer reads {} records", text.lines().count());
-    let first: Value = serde_json::from_str(text.lines().next().context("a record")?)?;
+    let records = read_topic(bootstrap, "shop.test.orders")?;
+    ensure!(records.len() > 1500, "a stock consumer reads {} records", records.len());
+    let first = records.first().context("a record")?.json()?;
     ensure!(first["customer"].is_string(), "{first}");
     Ok(())
 }

@@ -10,6 +10,7 @@ use aqueduct_tests::aqueduct::binary;
 use aqueduct_tests::kafka::tool;
 use aqueduct_tests::on_both;
 use aqueduct_tests::server::{Kind, Server};
+use aqueduct_tests::settle::settle;
 use serde_json::Value;
 
 on_both!(
@@ -38,6 +39,7 @@ fn text(bytes: &[u8]) -> String {
 fn on(server: &Server, args: &[&str], input: Option<&str>) -> Result<String> {
     let output = run(&[args, &["--bootstrap-server", &server.bootstrap()]].concat(), input)?;
     ensure!(output.status.success(), "{args:?}: {}\n{}", text(&output.stdout), text(&output.stderr));
+    settle(server)?;
     Ok(text(&output.stdout))
 }
 
@@ -149,7 +151,7 @@ fn lines_go_in_and_records_come_out(server: &Server) -> Result<()> {
 fn groups_and_their_offsets(server: &Server) -> Result<()> {
     on(server, &["topics", "create", "tools.g"], None)?;
     on(server, &["produce", "tools.g"], Some("1\n2\n3\n4\n"))?;
-    let read = ["consume", "tools.g", "--group", "tools.group", "--from-beginning", "--timeout-ms", "20000"];
+    let read = ["consume", "tools.g", "--group", "tools.group", "--from-beginning", "--timeout-ms", "60000"];
     assert_eq!(on(server, &[&read[..], &["-n", "3"]].concat(), None)?, "1\n2\n3\n");
     assert!(on(server, &["groups", "list"], None)?.contains("tools.group"));
     let lag = |expected: i64| -> Result<()> {

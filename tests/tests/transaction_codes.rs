@@ -56,7 +56,7 @@ impl Run {
         };
         let request = CreateTopicsRequest {
             topics: vec![topic("t"), topic("u")],
-            timeout_ms: 10_000,
+            timeout_ms: 60_000,
             ..Default::default()
         };
         run.call(&request, 5)?;
@@ -110,7 +110,7 @@ impl Run {
 
     /// Asks again while the answer is one that passes.
     fn patiently(&mut self, mut ask: impl FnMut(&mut Self) -> Result<i16>) -> Result<ErrorCode> {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let code = ErrorCode::from_code(ask(self)?);
             let passes = matches!(
@@ -225,7 +225,7 @@ impl Run {
 
     /// Waits until the transaction is over.
     fn settle(&mut self) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(60);
         let request = DescribeTransactionsRequest { transactional_ids: vec![self.id.into()] };
         while self.call(&request, 0)?.transaction_states[0].transaction_state.starts_with("Prepare") {
             ensure!(Instant::now() < deadline, "the transaction does not end");
@@ -417,8 +417,8 @@ fn first_version(run: &mut Run) -> Result<()> {
     run.end("end of an unknown id", Who(1, 0), true, 3)?;
     run.init("no time", NOBODY, 0, 4)?;
     run.init("too much time", NOBODY, 900_001, 4)?;
-    run.init("half an identity", Who(5, -1), 60_000, 4)?;
-    let who = run.init("init", NOBODY, 60_000, 4)?;
+    run.init("half an identity", Who(5, -1), 600_000, 4)?;
+    let who = run.init("init", NOBODY, 600_000, 4)?;
     run.describe("empty")?;
     run.end("nothing to commit", who, true, 3)?;
     run.end("nothing to abort", who, false, 3)?;
@@ -449,7 +449,7 @@ fn first_version(run: &mut Run) -> Result<()> {
     run.describe("committed")?;
     run.add("add", who, &[("t", 0)], 3)?;
     run.send("the next sequence", who, 0, 1, 11)?;
-    let next = run.init("another producer", NOBODY, 60_000, 4)?;
+    let next = run.init("another producer", NOBODY, 600_000, 4)?;
     run.describe("fenced")?;
     run.send("a fenced producer", who, 0, 2, 11)?;
     for version in [1, 2, 3] {
@@ -470,7 +470,7 @@ fn first_version(run: &mut Run) -> Result<()> {
 
 fn second_version(run: &mut Run) -> Result<()> {
     run.turn_to("two")?;
-    let who = run.init("init", NOBODY, 60_000, 5)?;
+    let who = run.init("init", NOBODY, 600_000, 5)?;
     run.send("a gap at first", who, 1, 3, 12)?;
     run.send("send", who, 0, 0, 12)?;
     run.describe("ongoing")?;
@@ -487,7 +487,7 @@ fn second_version(run: &mut Run) -> Result<()> {
     let next = run.end("abort", next, false, 5)?;
     run.end("commit then", next, true, 5)?;
     run.send("send", next, 0, 0, 12)?;
-    let new = run.init("another producer", NOBODY, 60_000, 5)?;
+    let new = run.init("another producer", NOBODY, 600_000, 5)?;
     run.describe("fenced")?;
     run.end("a fenced producer", next, true, 5)?;
     run.send("a fenced producer", next, 0, 1, 12)?;
@@ -499,23 +499,23 @@ fn second_version(run: &mut Run) -> Result<()> {
 
 fn resumed(run: &mut Run) -> Result<()> {
     run.turn_to("three")?;
-    let first = run.init("init", NOBODY, 60_000, 4)?;
-    let second = run.init("goes on", first, 60_000, 4)?;
-    run.init("goes on again", first, 60_000, 4)?;
-    run.init("goes on", second, 60_000, 4)?;
+    let first = run.init("init", NOBODY, 600_000, 4)?;
+    let second = run.init("goes on", first, 600_000, 4)?;
+    run.init("goes on again", first, 600_000, 4)?;
+    run.init("goes on", second, 600_000, 4)?;
     for version in [3, 4] {
-        run.init("is fenced", first, 60_000, version)?;
+        run.init("is fenced", first, 600_000, version)?;
     }
-    run.init("is another", Who(first.0 + 1, 0), 60_000, 4)?;
+    run.init("is another", Who(first.0 + 1, 0), 600_000, 4)?;
     run.turn_to("four")?;
-    run.init("says who it is at first", Who(first.0, 3), 60_000, 4)?;
+    run.init("says who it is at first", Who(first.0, 3), 600_000, 4)?;
     Ok(())
 }
 
 fn offsets(run: &mut Run) -> Result<()> {
     let anyone = (-1, "");
     run.turn_to("five")?;
-    let who = run.init("init", NOBODY, 60_000, 4)?;
+    let who = run.init("init", NOBODY, 600_000, 4)?;
     for version in [3, 4] {
         run.commit_offsets("not added", who, anyone, version)?;
     }
@@ -541,8 +541,8 @@ fn offsets(run: &mut Run) -> Result<()> {
 
 fn markers(run: &mut Run) -> Result<()> {
     run.turn_to("six")?;
-    let who = run.init("init", NOBODY, 60_000, 4)?;
-    let who = run.init("init", who, 60_000, 4)?;
+    let who = run.init("init", NOBODY, 600_000, 4)?;
+    let who = run.init("init", who, 600_000, 4)?;
     run.send("send", who, 0, 0, 12)?;
     run.mark("an old epoch", Who(who.0, who.1 - 1), 99, 1)?;
     run.mark("its own epoch", who, 99, 2)?;

@@ -61,7 +61,7 @@ async fn start(net: &Net, dir: &Path, id: NodeId) -> Node {
     let quorum = Quorum::start(options, disk, Arc::new(net.clone()), Box::new(machine)).await.unwrap();
     net.0.lock().insert(id, quorum.clone());
     let (tasks, settings) = (Tasks::default(), ControllerSettings::default());
-    let settings = ControllerSettings { session_timeout_ms: 1_500, ..settings };
+    let settings = ControllerSettings { session_timeout_ms: 9_000, ..settings };
     let metadata = QuorumMetadata::start(cell, Arc::new(quorum.clone()), settings, &tasks);
     Node { metadata: Arc::new(metadata), quorum, tasks }
 }
@@ -206,7 +206,7 @@ async fn a_leader_without_a_majority_refuses_until_it_has_one() {
     // The first finds out, whoever comes later is told at once.
     for id in [2, 3] {
         let asked = nodes[&leader].metadata.ask(vec![registration(id)]);
-        let replies = tokio::time::timeout(Duration::from_secs(25), asked).await.expect("an answer");
+        let replies = tokio::time::timeout(Duration::from_secs(60), asked).await.expect("an answer");
         assert!(matches!(replies[..], [Err(MetadataError::NotController { leader: None })]), "{replies:?}");
     }
     assert_eq!(nodes[&leader].quorum.watch().borrow().active_epoch, None);

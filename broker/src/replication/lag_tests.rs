@@ -61,7 +61,7 @@ async fn who_lags_leaves_the_in_sync_set_and_comes_back() {
     // Committed only when the leader has had the set made smaller.
     let mut client = cluster.client(leader).await;
     let mut request = produce_request("t", Uuid::ZERO, 0, Some(batch(&["one"])), -1);
-    request.timeout_ms = 15_000;
+    request.timeout_ms = 50_000;
     let response = client.call(&request, 12).await;
     assert_eq!(response.responses[0].partition_responses[0].error_code, 0, "{response:?}");
     in_sync(2).await;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use super::Client;
 
 /// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The cluster that its disks are formatted for.
 pub const CLUSTER_ID: &str = "4L6g3nShT-eMCtK--X86sw";
@@ -122,7 +122,7 @@ impl Cluster {
             .set("process.roles", roles)
             .set("controller.listener.names", "CONTROLLER")
             .set("broker.heartbeat.interval.ms", "200")
-            .set("broker.session.timeout.ms", "3000");
+            .set("broker.session.timeout.ms", "15000");
         match self.plan.dynamic {
             true => options.set("controller.quorum.bootstrap.servers", &self.controller_at(1)),
             false => options.set("controller.quorum.voters", &voters.collect::<Vec<_>>().join(",")),

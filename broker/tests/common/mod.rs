@@ -3,6 +3,8 @@
 
 pub mod cluster;
 
+use std::fs;
+use std::io::{Error, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,21 +12,22 @@ use aqueduct_broker::{Broker, Handle, Options};
 use aqueduct_protocol::ids::{ProducerEpoch, ProducerId, Uuid};
 use aqueduct_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use aqueduct_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use aqueduct_protocol::messages::find_coordinator_response::Coordinator;
 use aqueduct_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use aqueduct_protocol::messages::produce_response::PartitionProduceResponse;
 use aqueduct_protocol::messages::{
-    CreateTopicsRequest, FetchRequest, MetadataRequest, ProduceRequest,
+    CreateTopicsRequest, FetchRequest, FindCoordinatorRequest, MetadataRequest, ProduceRequest,
     metadata_request::MetadataRequestTopic,
 };
 use aqueduct_protocol::records::{BatchBuilder, Compression};
-use aqueduct_protocol::{Request, frame};
+use aqueduct_protocol::{ErrorCode, Request, frame};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// Longer than anything here takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub async fn start(dir: &Path) -> Handle {
     start_with(dir, &[]).await
@@ -95,7 +98,7 @@ impl Client {
             configs: configs.iter().map(config).collect(),
             ..Default::default()
         };
-        let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 1000, ..Default::default() };
+        let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 30_000, ..Default::default() };
         let response = self.call(&request, 7).await;
         assert_eq!(response.topics[0].error_code, 0, "{:?}", response.topics[0].error_message);
         response.topics[0].topic_id
@@ -130,6 +133,17 @@ impl Client {
     }
 }
 
+/// Where something is coordinated, when that is known: its topic may be made first.
+pub async fn coordinator(client: &mut Client, request: &FindCoordinatorRequest) -> Coordinator {
+    loop {
+        let found = client.call(request, 4).await.coordinators.remove(0);
+        if found.error_code != ErrorCode::CoordinatorNotAvailable.code() {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 pub fn produce_request(
     topic: &str,
     topic_id: Uuid,
@@ -139,7 +153,7 @@ pub fn produce_request(
 ) -> ProduceRequest {
     let partition = PartitionProduceData { index, records };
     let topic = TopicProduceData { name: topic.into(), topic_id, partition_data: vec![partition] };
-    ProduceRequest { acks, timeout_ms: 1000, topic_data: vec![topic], ..Default::default() }
+    ProduceRequest { acks, timeout_ms: 30_000, topic_data: vec![topic], ..Default::default() }
 }
 
 /// A sessionless request for one partition.
@@ -188,6 +202,28 @@ pub fn build(mut builder: BatchBuilder, values: &[&str]) -> Bytes {
 
 pub fn now_ms() -> i64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64
+}
+
+/// Copies a directory in which a node works: what goes away meanwhile is left out.
+pub fn copy(from: &Path, to: &Path) {
+    let gone = |error: &Error| error.kind() == ErrorKind::NotFound;
+    fs::create_dir_all(to).unwrap();
+    let entries = match fs::read_dir(from) {
+        Err(error) if gone(&error) => return,
+        entries => entries.unwrap(),
+    };
+    for entry in entries.map(Result::unwrap) {
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&path, &target),
+            false => match fs::copy(path, target) {
+                Err(error) if gone(&error) => {}
+                copied => {
+                    copied.unwrap();
+                }
+            },
+        }
+    }
 }
 
 /// The values of all records in fetched bytes.

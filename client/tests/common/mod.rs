@@ -42,6 +42,6 @@ pub async fn read_all(client: &Client, topic: &str) -> Vec<ConsumerRecord> {
     consumer.assign_topic(topic).await.expect("the topic exists");
     let mut records = Vec::new();
     let read = consumer.read_to_end(|record| records.push(record));
-    tokio::time::timeout(Duration::from_secs(60), read).await.expect("in time").expect("readable");
+    tokio::time::timeout(Duration::from_secs(120), read).await.expect("in time").expect("readable");
     records
 }

@@ -71,10 +71,10 @@ impl Connector for Plain {
     }
 }
 
-/// Writes 0, 1, 2, ...
 /// Ends what hangs.
 pub static LET_GO: AtomicBool = AtomicBool::new(false);
 
+/// Writes 0, 1, 2, ...
 #[derive(Default)]
 struct Numbers {
     topic: String,
@@ -122,7 +122,7 @@ impl SourceTask for Numbers {
         if self.next == self.hang_at {
             // As code that knows nothing of the runtime does.
             let began = Instant::now();
-            while !LET_GO.load(Ordering::Relaxed) && began.elapsed() < Duration::from_secs(120) {
+            while !LET_GO.load(Ordering::Relaxed) && began.elapsed() < Duration::from_secs(300) {
                 std::thread::sleep(Duration::from_millis(10));
             }
         }

@@ -153,7 +153,7 @@ async fn a_small_put_does_not_wait_for_the_commit() {
     let server = server();
     let mut task = Task::start(&server.url(""), "small", false, &[("schema.ignore", "true")]).await;
     task.put(&[plain("small", 0, "a", Some(1))]).await.expect("taken");
-    for _ in 0..200 {
+    for _ in 0..1200 {
         if server.count("small").expect("counted") == 1 {
             return;
         }

@@ -11,7 +11,7 @@ use aqueduct_tests::mariadb::MariaDb;
 use aqueduct_tests::postgres::Postgres;
 use harness::{Offsets, field, json, killed_at_every_poll, poll, settings, task};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server with rows, and what differs in its SQL.
 trait Server {
@@ -140,8 +140,9 @@ async fn mariadb() {
     let server = MariaDb::start().expect("a server");
     modes(&server).await;
     large(&server, "INSERT INTO large SELECT seq, REPEAT('x', 100) FROM seq_1_to_20000").await;
-    let kill = "BEGIN NOT ATOMIC DECLARE v INT; SELECT id INTO v FROM information_schema.processlist \
-                WHERE user = 'repl' AND command = 'Sleep' LIMIT 1; KILL v; END";
+    let kill = "BEGIN NOT ATOMIC DECLARE v INT; \
+                WHILE v IS NULL DO SELECT MIN(id) INTO v FROM information_schema.processlist \
+                WHERE user = 'repl' AND command = 'Sleep'; END WHILE; KILL v; END";
     reconnects(&server, &format!("DELIMITER //\n{kill} //\n")).await;
     server.run(
         "CREATE TABLE kinds (id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, tiny TINYINT, flag BOOLEAN, us SMALLINT UNSIGNED,

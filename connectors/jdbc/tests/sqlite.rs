@@ -13,7 +13,7 @@ use harness::{Offsets, connector, field, json, killed_at_every_poll, plugin, pol
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Database {
     dir: tempfile::TempDir,
@@ -208,7 +208,7 @@ async fn new_tables_lead_to_new_tasks() {
         |configs: Vec<ConfigMap>| configs.into_iter().map(|c| c["tables"].clone()).collect::<Vec<_>>();
     assert_eq!(tables(connector.task_configs(4).await.expect("tasks")), ["\"a\""]);
     db.run("CREATE TABLE c (id INTEGER PRIMARY KEY)").await;
-    for _ in 0..100 {
+    for _ in 0..1200 {
         if events.0.load(Ordering::SeqCst) > 0 {
             break;
         }

@@ -81,8 +81,12 @@ async fn tables(server: &MariaDb) -> Model {
     let settings = config(server, &[("snapshot.mode", "initial_only"), ("database.server.id", "5401")]);
     let mut capture = Capture::start(&settings, &Arc::new(Offsets::default())).await;
     let mut model = Model::new();
-    while let Some(record) = capture.next_within(Duration::from_secs(2)).await.expect("a snapshot") {
+    loop {
+        let record = capture.next().await;
         replay(&mut model, &record);
+        if at(&record, "source.snapshot") == &"last".into() {
+            break;
+        }
     }
     capture.stop().await;
     model

@@ -71,7 +71,7 @@ fn program(dir: &std::path::Path) -> Program {
     let sdk = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/plugins/python");
     let script = dir.join("aqueduct-plugin-echo.py");
     std::fs::write(&script, ECHO.replace("SDK", &sdk.to_string_lossy())).expect("a script");
-    let limits = Limits { start: Duration::from_secs(30), request: Duration::from_secs(30), frame: 1 << 20 };
+    let limits = Limits { start: Duration::from_secs(60), request: Duration::from_secs(60), frame: 1 << 20 };
     Program::new("/usr/bin/env", limits).arguments(["python3".into(), script.into_os_string()])
 }
 

@@ -63,7 +63,7 @@ class SpawnedService:
             return
         os.killpg(self._process.pid, signal.SIGTERM)
         try:
-            self._process.wait(timeout=20)
+            self._process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

@@ -19,6 +19,9 @@ var bootstrap string
 
 const count = 60
 
+// limit is how long a busy machine may take for one thing.
+const limit = time.Minute
+
 func value(i int) string { return fmt.Sprintf("v%03d", i) }
 
 // all says whether each value was read once.
@@ -74,9 +77,17 @@ func withSarama(version sarama.KafkaVersion) error {
 	config.Version = version
 	config.Producer.Return.Successes = true
 	config.Consumer.Offsets.Initial = sarama.OffsetOldest
-	config.Consumer.Group.Session.Timeout = 10 * time.Second
-	// A busy machine takes longer than its three attempts to make the topic of the groups' offsets.
-	config.Metadata.Retry.Max = 40
+	// A busy machine takes longer than the usual attempts to answer, to choose leaders and to make the topic of the groups'
+	// offsets: a minute for each.
+	config.Net.ReadTimeout = 2 * limit
+	config.Admin.Timeout = limit
+	config.Admin.Retry.Max = 600
+	config.Metadata.Retry.Max = 240
+	config.Producer.Timeout = limit
+	config.Producer.Retry.Max = 600
+	config.Consumer.Group.Session.Timeout = limit
+	config.Consumer.Group.Rebalance.Retry.Max = 30
+	config.Consumer.Offsets.Retry.Max = 30
 	codecs := []sarama.CompressionCodec{sarama.CompressionNone, sarama.CompressionGZIP, sarama.CompressionSnappy, sarama.CompressionLZ4}
 	if version.IsAtLeast(sarama.V2_1_0_0) {
 		codecs = append(codecs, sarama.CompressionZSTD)
@@ -120,7 +131,7 @@ func withSarama(version sarama.KafkaVersion) error {
 	if err != nil {
 		return fmt.Errorf("group: %w", err)
 	}
-	ctx, stop := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, stop := context.WithTimeout(context.Background(), 2*limit)
 	defer stop()
 	h := &handler{stop: stop}
 	for ctx.Err() == nil {
@@ -166,7 +177,7 @@ func withSarama(version sarama.KafkaVersion) error {
 }
 
 func withKafkaGo() error {
-	ctx, stop := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, stop := context.WithTimeout(context.Background(), 5*limit)
 	defer stop()
 	topic := "kafka-go"
 	conn, err := kafka.Dial("tcp", bootstrap)
@@ -177,16 +188,19 @@ func withKafkaGo() error {
 	if err := conn.CreateTopics(kafka.TopicConfig{Topic: topic, NumPartitions: 3, ReplicationFactor: 1}); err != nil {
 		return fmt.Errorf("create: %w", err)
 	}
+	transport := &kafka.Transport{DialTimeout: limit}
 	for i, codec := range []kafka.Compression{0, kafka.Gzip, kafka.Snappy, kafka.Lz4, kafka.Zstd} {
-		writer := &kafka.Writer{Addr: kafka.TCP(bootstrap), Topic: topic, Compression: codec, RequiredAcks: kafka.RequireAll, BatchTimeout: 10 * time.Millisecond}
+		writer := &kafka.Writer{Addr: kafka.TCP(bootstrap), Topic: topic, Compression: codec, RequiredAcks: kafka.RequireAll, BatchTimeout: 10 * time.Millisecond,
+			Transport: transport, MaxAttempts: 60, ReadTimeout: limit, WriteTimeout: limit}
 		var messages []kafka.Message
 		for n := i; n < count; n += 5 {
 			messages = append(messages, kafka.Message{Key: []byte(value(n)), Value: []byte(value(n)), Headers: []kafka.Header{{Key: "h", Value: []byte("1")}}})
 		}
 		var err error
 		// The topic's metadata may not be there yet.
-		for range 300 {
-			if err = writer.WriteMessages(ctx, messages...); !errors.Is(err, kafka.UnknownTopicOrPartition) {
+		for range 600 {
+			err = writer.WriteMessages(ctx, messages...)
+			if !errors.Is(err, kafka.UnknownTopicOrPartition) && !errors.Is(err, kafka.LeaderNotAvailable) {
 				break
 			}
 			time.Sleep(100 * time.Millisecond)
@@ -199,16 +213,25 @@ func withKafkaGo() error {
 		}
 	}
 	read := func(want int) ([]string, error) {
-		reader := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{bootstrap}, GroupID: "kafka-go", Topic: topic, StartOffset: kafka.FirstOffset, MaxWait: 200 * time.Millisecond})
+		reader := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{bootstrap}, GroupID: "kafka-go", Topic: topic, StartOffset: kafka.FirstOffset, MaxWait: 200 * time.Millisecond,
+			SessionTimeout: limit, RebalanceTimeout: limit})
 		var values []string
+		joined, known := int64(0), map[string]bool{}
 		for len(values) < want {
 			message, err := reader.FetchMessage(ctx)
 			if err != nil {
 				return nil, fmt.Errorf("read %d: %w", len(values), err)
 			}
-			values = append(values, string(message.Value))
-			if err := reader.CommitMessages(ctx, message); err != nil {
-				return nil, fmt.Errorf("commit: %w", err)
+			joined += reader.Stats().Rebalances
+			// After five seconds without an answer it joins again, and then reads again what it has not committed.
+			if joined == 1 || !known[string(message.Value)] {
+				values = append(values, string(message.Value))
+				known[string(message.Value)] = true
+			}
+			for err := reader.CommitMessages(ctx, message); err != nil; err = reader.CommitMessages(ctx, message) {
+				if ctx.Err() != nil {
+					return nil, fmt.Errorf("commit: %w", err)
+				}
 			}
 		}
 		return values, reader.Close()

@@ -119,7 +119,7 @@ public final class ConnectClient {
     }
 
     private static void await(String name, BooleanSupplier holds, Supplier<String> found) throws InterruptedException {
-        long end = System.nanoTime() + 30_000_000_000L;
+        long end = System.nanoTime() + 60_000_000_000L;
         boolean done = false;
         String last = "";
         while (!done && System.nanoTime() < end) {

@@ -106,7 +106,7 @@ public final class Tools {
                 thread.start();
             }
             for (Thread thread : threads) {
-                thread.join(10_000);
+                thread.join(code < 0 ? 10_000 : 60_000);
             }
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();

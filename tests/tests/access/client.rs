@@ -20,7 +20,7 @@ pub struct Client {
 impl Client {
     pub fn login(bootstrap: &str, user: &str) -> Result<Self> {
         let stream = TcpStream::connect(bootstrap)?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         stream.set_nodelay(true)?;
         let mut client = Self { stream, next: 0, bootstrap: bootstrap.into(), user: user.into() };
         client.call(&SaslHandshakeRequest { mechanism: "PLAIN".into() }, 1)?;

@@ -13,7 +13,7 @@ use super::client::Client;
 const LIMIT: f64 = 200_000.0;
 const RECORD: usize = 20_000;
 const MEASURED: Duration = Duration::from_secs(5);
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 10;
 
 pub fn run(kind: Kind, bootstrap: &str) -> Result<()> {
     let mut admin = Client::login(bootstrap, "admin")?;
@@ -23,7 +23,7 @@ pub fn run(kind: Kind, bootstrap: &str) -> Result<()> {
         replication_factor: 1,
         ..Default::default()
     };
-    admin.call(&CreateTopicsRequest { topics: vec![topic], timeout_ms: 5000, ..Default::default() }, 7)?;
+    admin.call(&CreateTopicsRequest { topics: vec![topic], timeout_ms: 60_000, ..Default::default() }, 7)?;
     let entity = alter_client_quotas_request::EntityData {
         entity_type: "user".into(),
         entity_name: Some("admin".into()),

@@ -117,6 +117,9 @@ pub fn run(bootstrap: &str) -> Result<Vec<String>> {
         say("unmade", client.codes(&create("unmade"), 7));
         say("auto", client.codes(&metadata(Some("auto"), Uuid::ZERO, true), 12));
         say("doomed", client.codes(&delete("doomed"), 5));
+        // Apache Kafka sees a little later that it is gone.
+        let gone = metadata(Some("doomed"), Uuid::ZERO, false);
+        wait_until(|| Ok(admin.call(&gone, 12)?.topics[0].error_code == 3))?;
         say("doomed", client.codes(&delete("missing"), 5));
         say("broker", client.codes(&describe_config(4, "1"), 4));
         say("broker", client.codes(&alter_config(4, "1"), 1));
@@ -196,6 +199,9 @@ pub fn run(bootstrap: &str) -> Result<Vec<String>> {
         let line = admin.codes(&quota(entity, key, value), 1);
         out.push(format!("{entity:?} {key} {value}: {line}"));
     }
+    // The changes are described in their order, by Apache Kafka a little later than they are made.
+    out.push(admin.codes(&quota(&[("user", Some("last"))], "producer_byte_rate", 1.0), 1));
+    wait_until(|| Ok(described(&mut admin, &[("user", 2)], true)?.contains("last")))?;
     for (components, strict) in [
         (&[][..], false),
         (&[("user", 2)], false),
@@ -256,9 +262,8 @@ fn described(admin: &mut Client, components: &[(&'static str, i8)], strict: bool
 
 /// Metadata reaches the authorizer of Apache Kafka a little later than the answer its client.
 fn wait_for_acls(bootstrap: &str) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(20);
     let mut bob = Client::login(bootstrap, "bob")?;
-    loop {
+    wait_until(|| {
         let cluster = bob.call(
             &DescribeClusterRequest {
                 include_cluster_authorized_operations: true,
@@ -267,17 +272,22 @@ fn wait_for_acls(bootstrap: &str) -> Result<()> {
             },
             1,
         )?;
-        if cluster.cluster_authorized_operations.count_ones() == 2 {
-            return Ok(());
-        }
-        ensure!(Instant::now() < deadline, "ACLs do not arrive");
+        Ok(cluster.cluster_authorized_operations.count_ones() == 2)
+    })
+}
+
+fn wait_until(mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !done()? {
+        ensure!(Instant::now() < deadline, "a change does not arrive");
         std::thread::sleep(Duration::from_millis(50));
     }
+    Ok(())
 }
 
 /// The first request of a group creates the topic that keeps its offsets.
 fn commit_as_admin(admin: &mut Client, id: Uuid) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(60);
     for group in ["g", "far", "other"] {
         loop {
             admin.call(&find_group(group), 4)?;
@@ -351,11 +361,11 @@ fn create(name: &'static str) -> CreateTopicsRequest {
         replication_factor: 1,
         ..Default::default()
     };
-    CreateTopicsRequest { topics: vec![topic], timeout_ms: 5000, ..Default::default() }
+    CreateTopicsRequest { topics: vec![topic], timeout_ms: 60_000, ..Default::default() }
 }
 
 fn delete(name: &'static str) -> DeleteTopicsRequest {
-    DeleteTopicsRequest { topic_names: vec![name.into()], timeout_ms: 5000, ..Default::default() }
+    DeleteTopicsRequest { topic_names: vec![name.into()], timeout_ms: 60_000, ..Default::default() }
 }
 
 fn batch() -> Bytes {

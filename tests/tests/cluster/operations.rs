@@ -1,6 +1,7 @@
 //! What administrators do with a running cluster, with Kafka's tools and with our own commands: replicas moved within
 //! limits and called off, brokers drained, leaders elected, the voters of the quorum changed.
 
+use std::fmt::Debug;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -12,7 +13,7 @@ use aqueduct_tests::tools::Driver;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{CLUSTER, LIMIT, QUORUM, REASSIGN, TOPICS, describe};
+use crate::{CLUSTER, Described, LIMIT, QUORUM, REASSIGN, TOPICS, describe};
 
 const CONFIGS: &str = "kafka.admin.ConfigCommand";
 const VERIFICATION: &str = "org.apache.kafka.tools.ReplicaVerificationTool";
@@ -73,6 +74,28 @@ fn throttles(cluster: &Cluster, tools: &mut Driver, topic: &str) -> Result<Vec<S
     Ok(found)
 }
 
+/// Waits until the broker that is asked shows it: each hears of a change in its own time.
+fn shown<T: Debug>(
+    cluster: &Cluster,
+    what: &str,
+    mut ask: impl FnMut() -> Result<T>,
+    is_right: impl Fn(&T) -> bool,
+) -> Result<()> {
+    cluster.eventually(what, LIMIT, || {
+        let found = ask()?;
+        ensure!(is_right(&found), "{found:?}");
+        Ok(())
+    })
+}
+
+fn no_throttles(cluster: &Cluster, tools: &mut Driver, topic: &str) -> Result<()> {
+    shown(cluster, "no limits", || throttles(cluster, tools, topic), Vec::is_empty)
+}
+
+fn replicas_are(cluster: &Cluster, topic: &str, wanted: &[[i64; 2]]) -> Result<()> {
+    shown(cluster, "the replicas", || replicas(cluster, topic), |found| found == wanted)
+}
+
 /// A partition of some megabytes is moved so slowly that it can be watched and called off, then fast; by Kafka's tool and by ours.
 pub fn replicas_move_within_limits(cluster: &Cluster, tools: &mut Driver) -> Result<()> {
     let bootstrap = cluster.bootstrap();
@@ -89,28 +112,31 @@ pub fn replicas_move_within_limits(cluster: &Cluster, tools: &mut Driver) -> Res
     let path = path.display().to_string();
 
     let args = ["--bootstrap-server", &bootstrap, "--reassignment-json-file", &path];
-    tools.tool(REASSIGN, &[&args[..], &["--execute", "--throttle", "100000"]].concat())?;
-    let limits = throttles(cluster, tools, "large")?;
-    let has = |text: &str| limits.iter().any(|line| line.contains(text));
-    ensure!(has("leader.replication.throttled.replicas=0:1,0:2"), "{limits:?}");
-    ensure!(has("follower.replication.throttled.replicas=0:3"), "{limits:?}");
+    tools.tool(REASSIGN, &[&args[..], &["--execute", "--throttle", "20000"]].concat())?;
+    let has = |limits: &[String], text: &str| limits.iter().any(|line| line.contains(text));
+    let is_limited = |limits: &Vec<String>| {
+        has(limits, "leader.replication.throttled.replicas=0:1,0:2")
+            && has(limits, "follower.replication.throttled.replicas=0:3")
+    };
+    shown(cluster, "the limits", || throttles(cluster, tools, "large"), is_limited)?;
+    let is_on_its_way = |listed: &Value| {
+        let (copied, of) = (listed[0]["copied"].as_u64(), listed[0]["of"].as_u64());
+        let is_large = of > Some((RECORDS * RECORD_BYTES) as u64) && copied < of;
+        listed[0]["topic"] == "large" && listed[0]["adding"] == 3 && is_large
+    };
+    shown(cluster, "the move", || json(cluster, &["reassign", "list"]), is_on_its_way)?;
     let verified = tools.tool(REASSIGN, &[&args[..], &["--verify"]].concat())?;
     ensure!(verified.contains("large-0 is still in progress"), "{verified}");
-    let listed = json(cluster, &["reassign", "list"])?;
-    ensure!(listed[0]["topic"] == "large" && listed[0]["adding"] == 3, "{listed}");
-    let (copied, of) = (listed[0]["copied"].as_u64(), listed[0]["of"].as_u64());
-    ensure!(of > Some((RECORDS * RECORD_BYTES) as u64) && copied < of, "{listed}");
     let second = ask(cluster, &["reassign", "execute", &path])?;
     ensure!(!second.is_success && second.err.contains("being reassigned already"), "{}", second.err);
     tools.tool(REASSIGN, &[&args[..], &["--cancel"]].concat())?;
     // As in Apache Kafka those that were wanted come first.
-    ensure!(replicas(cluster, "large")? == [[2, 1]], "{:?}", replicas(cluster, "large")?);
-    let limits = throttles(cluster, tools, "large")?;
-    ensure!(limits.is_empty(), "{limits:?}");
+    replicas_are(cluster, "large", &[[2, 1]])?;
+    no_throttles(cluster, tools, "large")?;
 
-    let printed = aqueduct(cluster, &["reassign", "execute", &path, "--throttle", "100000", "--no-wait"])?;
+    let printed = aqueduct(cluster, &["reassign", "execute", &path, "--throttle", "20000", "--no-wait"])?;
     ensure!(printed.contains(r#""replicas":[2,1]"#), "the way back: {printed}");
-    ensure!(!throttles(cluster, tools, "large")?.is_empty());
+    shown(cluster, "limits", || throttles(cluster, tools, "large"), |limits| !limits.is_empty())?;
     let verified = ask(cluster, &["reassign", "verify", &path])?;
     ensure!(
         !verified.is_success && verified.err.contains("still moving"),
@@ -119,12 +145,13 @@ pub fn replicas_move_within_limits(cluster: &Cluster, tools: &mut Driver) -> Res
         verified.err
     );
     aqueduct(cluster, &["reassign", "cancel", &path])?;
-    ensure!(throttles(cluster, tools, "large")?.is_empty());
+    no_throttles(cluster, tools, "large")?;
+    replicas_are(cluster, "large", &[[2, 1]])?;
     let printed = ask(cluster, &["reassign", "execute", &path, "--throttle", "100000000"])?;
     ensure!(printed.is_success, "{}{}", printed.out, printed.err);
     ensure!(printed.err.contains("(100.0 %), 1 of 1 partitions done"), "{}", printed.err);
-    ensure!(replicas(cluster, "large")? == [[3, 2]]);
-    ensure!(throttles(cluster, tools, "large")?.is_empty());
+    replicas_are(cluster, "large", &[[3, 2]])?;
+    no_throttles(cluster, tools, "large")?;
 
     let unknown = r#"{"version":1,"partitions":[{"topic":"large","partition":0,"replicas":[3,9]}]}"#;
     std::fs::write(&path, unknown)?;
@@ -144,7 +171,7 @@ fn leaders(cluster: &Cluster) -> Result<Vec<i64>> {
 pub fn leaders_are_elected_and_moved_away(cluster: &Cluster) -> Result<()> {
     ensure!(leaders(cluster)?.contains(&2));
     aqueduct(cluster, &["drain", "2", "--leaders-only"])?;
-    ensure!(!leaders(cluster)?.contains(&2), "{:?}", leaders(cluster)?);
+    shown(cluster, "other leaders", || leaders(cluster), |leaders| !leaders.contains(&2))?;
     aqueduct(cluster, &["elect", "preferred", "orders:0,1", "ledger"])?;
     let printed = aqueduct(cluster, &["elect", "preferred", "orders:0,1", "ledger"])?;
     ensure!(printed.contains("5 needed none"), "{printed}");
@@ -176,6 +203,14 @@ pub fn replicas_are_found_equal(cluster: &Cluster) -> Result<()> {
     })
 }
 
+fn voters_are(cluster: &Cluster, wanted: &[i64]) -> Result<()> {
+    let voters = || -> Result<Vec<i64>> {
+        let status = json(cluster, &["quorum", "status"])?;
+        Ok(status["voters"].as_array().into_iter().flatten().filter_map(Value::as_i64).collect())
+    };
+    shown(cluster, "the voters", voters, |found| found == wanted)
+}
+
 /// A node is added, takes over all that another has, gets a vote and loses it again, and leaves.
 pub fn a_fourth_node_takes_over_and_gets_a_vote(cluster: &mut Cluster, tools: &mut Driver) -> Result<()> {
     cluster.join(4, &[])?;
@@ -187,35 +222,35 @@ pub fn a_fourth_node_takes_over_and_gets_a_vote(cluster: &mut Cluster, tools: &m
     let printed = aqueduct(cluster, &["drain", "2", "--throttle", "50000000"])?;
     ensure!(printed.contains("Broker 2 has no replicas."), "{printed}");
     for topic in ["orders", "ledger", "large", "__consumer_offsets", "__transaction_state"] {
-        let all = replicas(cluster, topic)?;
-        ensure!(all.iter().all(|ids| !ids.contains(&2)), "{topic}: {all:?}");
+        let is_left = |all: &Vec<Vec<i64>>| all.iter().all(|ids| !ids.contains(&2));
+        shown(cluster, topic, || replicas(cluster, topic), is_left)?;
     }
-    ensure!(throttles(cluster, tools, "orders")?.is_empty());
-    let partitions = describe(cluster, tools, "orders")?;
-    ensure!(partitions.iter().all(|p| p.isr.len() == 3 && p.leader != "2"), "{partitions:?}");
+    no_throttles(cluster, tools, "orders")?;
+    let is_whole = |p: &Described| p.isr.len() == 3 && p.leader != "2";
+    let are_whole = |all: &Vec<Described>| all.iter().all(is_whole);
+    shown(cluster, "all in sync", || describe(cluster, tools, "orders"), are_whole)?;
 
     let bootstrap = cluster.bootstrap();
-    let voters = |cluster: &Cluster| -> Result<Vec<i64>> {
-        let status = json(cluster, &["quorum", "status"])?;
-        Ok(status["voters"].as_array().into_iter().flatten().filter_map(Value::as_i64).collect())
-    };
-    ensure!(voters(cluster)? == [1, 2, 3]);
+    voters_are(cluster, &[1, 2, 3])?;
     let properties = cluster.properties(4).display().to_string();
     let command = ["--bootstrap-server", &bootstrap, "--command-config", &properties, "add-controller"];
     tools.tool(QUORUM, &command)?;
-    ensure!(voters(cluster)? == [1, 2, 3, 4]);
-    let replication = json(cluster, &["quorum", "replication"])?;
-    let fourth = replication.as_array().into_iter().flatten().find(|row| row["node"] == 4);
-    let directory = fourth.and_then(|row| row["directory"].as_str()).context("the fourth voter")?;
+    voters_are(cluster, &[1, 2, 3, 4])?;
+    let directory = cluster.eventually("the fourth voter", LIMIT, || {
+        let replication = json(cluster, &["quorum", "replication"])?;
+        let fourth = replication.as_array().into_iter().flatten().find(|row| row["node"] == 4);
+        let directory = fourth.and_then(|row| row["directory"].as_str());
+        directory.map(str::to_owned).with_context(|| replication.to_string())
+    })?;
     let remove = ["--bootstrap-server", &bootstrap, "remove-controller", "--controller-id", "4"];
-    tools.tool(QUORUM, &[&remove[..], &["--controller-directory-id", directory]].concat())?;
-    ensure!(voters(cluster)? == [1, 2, 3]);
+    tools.tool(QUORUM, &[&remove[..], &["--controller-directory-id", &directory]].concat())?;
+    voters_are(cluster, &[1, 2, 3])?;
     aqueduct(cluster, &["quorum", "add", "4"])?;
-    ensure!(voters(cluster)? == [1, 2, 3, 4]);
+    voters_are(cluster, &[1, 2, 3, 4])?;
     let again = ask(cluster, &["quorum", "add", "4"])?;
     ensure!(!again.is_success && again.err.contains("votes already"), "{}", again.err);
     aqueduct(cluster, &["quorum", "remove", "2"])?;
-    ensure!(voters(cluster)? == [1, 3, 4]);
+    voters_are(cluster, &[1, 3, 4])?;
 
     cluster.stop(2)?;
     tools.tool(CLUSTER, &["unregister", "--bootstrap-server", &cluster.bootstrap_without(2), "--id", "2"])?;

@@ -27,7 +27,7 @@ impl Disk {
     /// Leaves no room beyond what is in use.
     pub fn fill(&self) -> Result<()> {
         // What is written meanwhile makes the first attempts too small.
-        (0..6)
+        (0..60)
             .find(|slack| self.resize(self.used().unwrap_or(0) + slack * 16).is_ok())
             .context("a full disk")?;
         Ok(())

@@ -32,7 +32,7 @@ use crate::torment::torment;
 use crate::witness::wrong_leaders;
 
 /// How long all may take to be in order again after the last fault.
-const HEALING: Duration = Duration::from_secs(60);
+const HEALING: Duration = Duration::from_secs(120);
 
 fn run(kind: Kind) -> Result<()> {
     let (seed, seconds) = (number("FAULT_SEED").unwrap_or(9), number("FAULT_SECONDS").unwrap_or(20));

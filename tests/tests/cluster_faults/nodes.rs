@@ -91,7 +91,7 @@ impl Cluster {
 
     /// Tells a node to stop, and waits until it has.
     pub fn stop(&mut self, node: usize) -> Result<()> {
-        self.processes[node].terminate(Duration::from_secs(60))
+        self.processes[node].terminate(Duration::from_secs(120))
     }
 
     /// Starts a node that has ended; does not wait for it.

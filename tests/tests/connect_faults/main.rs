@@ -106,7 +106,7 @@ fn run(kind: Kind, exactly_once: bool) -> Result<()> {
     );
     let mut world = World::start(kind, exactly_once)?;
     world.create()?;
-    world.wait_running(Duration::from_secs(60)).with_context(|| world.logs())?;
+    world.wait_running(Duration::from_secs(120)).with_context(|| world.logs())?;
     let writer = Writer::start((0..PAIRS).map(|pair| world.input(pair)).collect());
     let watch = Watch::start(&world.server.data(), (0..PAIRS).map(|pair| world.output(pair)).collect());
     let mender = (kind == Kind::ApacheKafka && exactly_once).then(|| Mender::start(world.server.bootstrap()));

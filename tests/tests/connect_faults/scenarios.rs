@@ -30,7 +30,7 @@ const WORKERS: usize = 3;
 const SOURCES: usize = 8;
 const SESSION: Duration = Duration::from_secs(3);
 /// For the rebalance and the start of the tasks, on a machine that has other things to do.
-const MARGIN: Duration = Duration::from_secs(30);
+const MARGIN: Duration = Duration::from_secs(50);
 
 /// State and worker of each connector's task, by connector.
 type Tasks = BTreeMap<String, (String, String)>;

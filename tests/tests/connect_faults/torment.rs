@@ -228,7 +228,7 @@ impl World {
             let from = Instant::now();
             let path = format!("/connectors/{name}/resume");
             while !self.workers.iter().any(|w| w.rest("PUT", &path, None).is_ok_and(|a| a.status == 202)) {
-                if from.elapsed() > Duration::from_secs(30) {
+                if from.elapsed() > Duration::from_secs(60) {
                     let last = self.workers[0].rest("PUT", &path, None);
                     return last.and(Ok(())).context(format!("{name} cannot be resumed"));
                 }

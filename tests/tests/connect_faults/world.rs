@@ -24,7 +24,7 @@ pub const WORKERS: usize = 3;
 pub const PAIRS: usize = 10;
 pub const SESSION: Duration = Duration::from_secs(6);
 /// What comes on top of the session: the heartbeat that tells of the rebalance, the groups of the sinks, a loaded machine.
-pub const MARGIN: Duration = Duration::from_secs(24);
+pub const MARGIN: Duration = Duration::from_secs(54);
 
 pub struct World {
     pub server: Server,

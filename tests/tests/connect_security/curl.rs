@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+/// How long anything is waited for.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
 /// An answer.
 #[derive(Debug, PartialEq)]
 pub struct Reply {
@@ -61,7 +64,7 @@ impl Curl {
     /// Runs curl with `options`, trusting nobody but whom they say.
     pub fn plainly(url: &str, options: &[&str]) -> Result<Output> {
         let mut command = Command::new("curl");
-        command.args(["-sSi", "--path-as-is", "--max-time", "30"]).args(options).arg(url);
+        command.args(["-sSi", "--path-as-is", "--max-time", "60"]).args(options).arg(url);
         command.output().context("curl")
     }
 
@@ -90,18 +93,23 @@ impl Curl {
         })
     }
 
-    /// A request that has to succeed, once a rebalance is over that may be in its way.
-    pub fn done(&self, url: &str, options: &[&str]) -> Result<String> {
+    /// The answer once a rebalance is over that may be in the way of one.
+    pub fn settled(&self, url: &str, options: &[&str]) -> Result<Reply> {
         let began = Instant::now();
         loop {
             let reply = self.ask(url, options)?;
-            match reply.status {
-                200..300 => return Ok(reply.body),
-                409 | 503 if began.elapsed() < Duration::from_secs(30) => {}
-                status => bail!("{url}: {status} {}", reply.body),
+            if !matches!(reply.status, 409 | 503) || began.elapsed() > LIMIT {
+                return Ok(reply);
             }
             std::thread::sleep(Duration::from_millis(200));
         }
+    }
+
+    /// A request that has to succeed, then.
+    pub fn done(&self, url: &str, options: &[&str]) -> Result<String> {
+        let reply = self.settled(url, options)?;
+        ensure!((200..300).contains(&reply.status), "{url}: {} {}", reply.status, reply.body);
+        Ok(reply.body)
     }
 
     /// Asks until the answer holds `part`.
@@ -112,7 +120,7 @@ impl Curl {
             if reply.body.contains(part) {
                 return Ok(());
             }
-            ensure!(began.elapsed() < Duration::from_secs(30), "{url}: no {part} in {}", reply.body);
+            ensure!(began.elapsed() < LIMIT, "{url}: no {part} in {}", reply.body);
             std::thread::sleep(Duration::from_millis(100));
         }
     }

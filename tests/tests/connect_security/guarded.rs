@@ -46,6 +46,8 @@ fn settings(pki: &Pki) -> Result<(Settings, [u16; 2])> {
     let settings = vec![
         ("listeners", format!("http://127.0.0.1:{{port}},https://localhost:{https}")),
         ("admin.listeners", format!("http://127.0.0.1:{admin}")),
+        // Nobody vanishes: the first stays the leader.
+        ("session.timeout.ms", "60000".into()),
         ("rest.advertised.listener", "https".into()),
         ("listeners.https.ssl.keystore.type", "PKCS12".into()),
         ("listeners.https.ssl.keystore.location", pki.file("connect.p12")),

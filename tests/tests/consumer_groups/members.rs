@@ -46,12 +46,13 @@ impl Verifiable {
     }
 
     fn stop(mut self) -> Result<()> {
-        self.process.terminate(Duration::from_secs(30))
+        self.process.terminate(Duration::from_secs(60))
     }
 }
 
 fn wait_for_shares(members: &mut [&mut Verifiable], expected: &[usize]) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    // A static member that is stopped keeps its share for the 45 s of its session.
+    let deadline = Instant::now() + Duration::from_secs(150);
     loop {
         let mut owned: Vec<_> = members.iter().map(|member| member.owned()).collect();
         owned.sort_unstable();
@@ -76,7 +77,7 @@ pub fn java_members(server: &Server) -> Result<()> {
         server,
         &dir,
         "classic",
-        &["--group-protocol", "classic", "--session-timeout", "10000"],
+        &["--group-protocol", "classic", "--session-timeout", "60000"],
     )?;
     wait_for_shares(&mut [&mut new, &mut old], &[2, 2])?;
 
@@ -85,7 +86,12 @@ pub fn java_members(server: &Server) -> Result<()> {
         let args = [&["--bootstrap-server", &bootstrap, "--group", "java848"], args].concat();
         tool("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand", &args)
     };
-    let state = groups(&["--describe", "--state"])?;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut state = groups(&["--describe", "--state"])?;
+    // Until both have told that they follow, the group reconciles.
+    while !state.contains("Stable") && Instant::now() < deadline {
+        state = groups(&["--describe", "--state"])?;
+    }
     ensure!(state.contains("uniform") && state.contains("Stable"), "{state}");
     let members = groups(&["--describe", "--members", "--verbose"])?;
     ensure!(members.contains("one") && members.contains("java848:"), "{members}");

@@ -13,12 +13,15 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result};
 use aqueduct_tests::kafka::{java, text_of, tool};
 use aqueduct_tests::server::Server;
+use aqueduct_tests::settle::settle;
 
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 
 /// Runs a tool that takes `--bootstrap-server`.
 fn on(server: &Server, class: &str, args: &[&str]) -> Result<String> {
-    tool(class, &[&["--bootstrap-server", &server.bootstrap()], args].concat())
+    let printed = tool(class, &[&["--bootstrap-server", &server.bootstrap()], args].concat())?;
+    settle(server)?;
+    Ok(printed)
 }
 
 /// What a tool prints where it must fail.
@@ -49,7 +52,7 @@ fn produce(server: &Server, topic: &str, lines: &str, args: &[&str]) -> Result<(
 /// Reads lines with the console consumer, which ends after `count` of them.
 fn consume(server: &Server, topic: &str, count: usize, args: &[&str]) -> Result<Vec<String>> {
     let count = count.to_string();
-    let fixed = ["--topic", topic, "--max-messages", &count, "--timeout-ms", "30000"];
+    let fixed = ["--topic", topic, "--max-messages", &count, "--timeout-ms", "60000"];
     let text = on(server, "org.apache.kafka.tools.consumer.ConsoleConsumer", &[&fixed, args].concat())?;
     Ok(text.lines().map(str::to_owned).collect())
 }

@@ -14,7 +14,7 @@ use crate::schema::Message;
 /// Codes of what is about to be there: a leader, a coordinator, an end of a transaction.
 const BUSY: [i16; 5] = [6, 14, 15, 16, 51];
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(8);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Socket {
     address: SocketAddr,
@@ -32,7 +32,7 @@ impl Socket {
     pub fn ask(&mut self, ask: &Message, answer: &Message, version: i16, body: &[u8]) -> Result<Answer> {
         for _ in 0..20 {
             let said = self.once(ask, answer, version, body)?;
-            if !said.codes().iter().any(|code| BUSY.contains(code)) {
+            if !is_busy(&said) {
                 return Ok(said);
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -69,7 +69,7 @@ impl Socket {
             body.extend(name.as_bytes());
         }
         body.push(0);
-        for _ in 0..200 {
+        for _ in 0..3000 {
             if codes.iter().all(|code| *code == 36) {
                 return Ok(());
             }
@@ -125,6 +125,10 @@ impl Socket {
         self.stream.read_exact(&mut frame)?;
         Ok(Some(frame))
     }
+}
+
+pub fn is_busy(said: &Answer) -> bool {
+    said.codes().iter().any(|code| BUSY.contains(code))
 }
 
 fn connect(address: SocketAddr) -> Result<TcpStream> {

@@ -81,7 +81,7 @@ impl Secured {
         // The listeners open one after the other.
         let began = Instant::now();
         while !ports.iter().all(|port| accepts(*port)) {
-            ensure!(began.elapsed() < Duration::from_secs(30), "not all listeners open");
+            ensure!(began.elapsed() < Duration::from_secs(60), "not all listeners open");
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(Self { pki, server, ssl, mutual, sasl_plaintext, sasl_ssl, oauth })
@@ -98,6 +98,7 @@ impl Secured {
         let line =
             format!("openssl s_client -connect {at} </dev/null 2>/dev/null | openssl x509 -noout -serial");
         let output = Command::new("sh").args(["-c", &line]).output()?;
+        ensure!(!output.stdout.is_empty(), "no certificate at {at}");
         Ok(String::from_utf8(output.stdout)?)
     }
 }

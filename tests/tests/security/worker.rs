@@ -45,11 +45,11 @@ fn a_worker_and_its_tasks_work_over_sasl_ssl() -> Result<()> {
         }),
     )?;
     for connector in ["source", "sink"] {
-        worker.wait_running(connector, Duration::from_secs(30))?;
+        worker.wait_running(connector, Duration::from_secs(60))?;
     }
     let began = std::time::Instant::now();
     while std::fs::read_to_string(&output).unwrap_or_default() != "one\ntwo\n" {
-        anyhow::ensure!(began.elapsed() < Duration::from_secs(30), "{}", worker.log_tail());
+        anyhow::ensure!(began.elapsed() < Duration::from_secs(60), "{}", worker.log_tail());
         std::thread::sleep(Duration::from_millis(100));
     }
     let config = tool(

@@ -10,12 +10,13 @@ use aqueduct_tests::kafka::{text_of, tool};
 use aqueduct_tests::on_both;
 use aqueduct_tests::process::signal;
 use aqueduct_tests::server::Server;
+use aqueduct_tests::settle::settle;
 
 on_both!(produces_consumes_lists_and_queries, group_of_three_rebalances_and_resumes);
 
 fn kcat(server: &Server, args: &[&str], input: &str) -> Result<String> {
     let mut command = Command::new("kcat");
-    command.args(["-b", &server.bootstrap()]).args(args);
+    command.args(["-m", "60", "-b", &server.bootstrap()]).args(args);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     child.stdin.take().context("stdin is piped")?.write_all(input.as_bytes())?;
     text_of(&format!("kcat {args:?}"), &child.wait_with_output()?)
@@ -127,7 +128,7 @@ fn take(members: &[Member], read: &mut Vec<String>, count: usize) -> Result<()> 
     let from = Instant::now();
     while read.len() < count {
         read.extend(members.iter().flat_map(|member| member.read.try_iter()));
-        ensure!(from.elapsed() < Duration::from_secs(30), "{} of {count}: {read:?}", read.len());
+        ensure!(from.elapsed() < Duration::from_secs(60), "{} of {count}: {read:?}", read.len());
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
@@ -137,6 +138,7 @@ fn group_of_three_rebalances_and_resumes(server: &Server) -> Result<()> {
     let class = "org.apache.kafka.tools.TopicCommand";
     let create = ["--create", "--topic", "kcat-group", "--partitions", "6"];
     tool(class, &[&["--bootstrap-server", &server.bootstrap()], &create[..]].concat())?;
+    settle(server)?;
     let mut members = vec![Member::start(server)?, Member::start(server)?, Member::start(server)?];
     wait_for(&mut members, 2)?;
     let send = |prefix: &str| -> Result<Vec<String>> {

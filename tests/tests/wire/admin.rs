@@ -136,7 +136,7 @@ fn topics_that_cannot_be_created() -> Result<()> {
                         continue;
                     }
                     let ask =
-                        CreateTopicsRequest { topics: topics.clone(), timeout_ms: 10_000, validate_only };
+                        CreateTopicsRequest { topics: topics.clone(), timeout_ms: 60_000, validate_only };
                     let mut answers = socket.call(&ask, version)?.topics;
                     answers.sort_by(|a, b| a.name.cmp(&b.name));
                     for answer in answers {

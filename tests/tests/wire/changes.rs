@@ -45,7 +45,7 @@ fn partitions_that_cannot_be_added() -> Result<()> {
                     lists.iter().map(|ids| CreatePartitionsAssignment { broker_ids: ids.to_vec() }).collect()
                 });
                 let topic = CreatePartitionsTopic { name: (*name).into(), count: *count, assignments };
-                let ask = CreatePartitionsRequest { topics: vec![topic], timeout_ms: 5000, validate_only };
+                let ask = CreatePartitionsRequest { topics: vec![topic], timeout_ms: 60_000, validate_only };
                 let answer = socket.call(&ask, 3)?.results.remove(0);
                 seen.push(format!("case {at} {validate_only}: {}", answer.error_code));
             }
@@ -75,7 +75,7 @@ fn topics_and_records_that_cannot_be_deleted() -> Result<()> {
         ] {
             let partition = DeleteRecordsPartition { partition_index: partition, offset };
             let asked = DeleteRecordsTopic { name: topic.into(), partitions: vec![partition] };
-            let ask = DeleteRecordsRequest { topics: vec![asked], timeout_ms: 5000 };
+            let ask = DeleteRecordsRequest { topics: vec![asked], timeout_ms: 60_000 };
             let answer = socket.call(&ask, 2)?;
             seen.push(format!("{topic} {offset}: {:?}", answer.topics));
             seen.push(crate::fetch::show(
@@ -90,12 +90,12 @@ fn topics_and_records_that_cannot_be_deleted() -> Result<()> {
                         DeleteTopicState { name: Some("wire.delete-compact".into()), ..Default::default() },
                         DeleteTopicState { topic_id: Uuid([9; 16]), name: None },
                     ],
-                    timeout_ms: 5000,
+                    timeout_ms: 60_000,
                     ..Default::default()
                 },
                 _ => DeleteTopicsRequest {
                     topic_names: names[..2].iter().map(|name| (*name).into()).collect(),
-                    timeout_ms: 5000,
+                    timeout_ms: 60_000,
                     ..Default::default()
                 },
             };

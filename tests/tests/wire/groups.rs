@@ -20,7 +20,7 @@ use crate::socket::Socket;
 use crate::{create, same};
 
 /// A connection to a broker that coordinates these groups and has loaded them.
-fn ready(server: &Server, groups: &[&str]) -> Result<Socket> {
+pub fn ready(server: &Server, groups: &[&str]) -> Result<Socket> {
     let mut socket = Socket::open(server)?;
     for group in groups {
         let find = FindCoordinatorRequest { key: (*group).into(), ..Default::default() };
@@ -37,8 +37,8 @@ fn join(group: &str, member: &str) -> JoinGroupRequest {
     let protocol = JoinGroupRequestProtocol { name: "range".into(), metadata: b"\x00\x00"[..].into() };
     JoinGroupRequest {
         group_id: group.into(),
-        session_timeout_ms: 10_000,
-        rebalance_timeout_ms: 10_000,
+        session_timeout_ms: 60_000,
+        rebalance_timeout_ms: 60_000,
         member_id: member.into(),
         protocol_type: "consumer".into(),
         protocols: vec![protocol],

@@ -50,7 +50,7 @@ fn create(socket: &mut Socket, name: &str, partitions: i32, configs: &[(&str, &s
         configs: configs.iter().map(config).collect(),
         ..Default::default()
     };
-    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
+    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 60_000, ..Default::default() };
     let response = socket.call(&request, 5)?;
     anyhow::ensure!(response.topics[0].error_code == 0, "{response:?}");
     for partition in 0..partitions {

@@ -7,6 +7,7 @@ use aqueduct_protocol::records::{BatchBuilder, Compression, TimestampType, patch
 use aqueduct_tests::server::{Kind, shared};
 use bytes::{Bytes, BytesMut};
 
+use crate::groups::ready;
 use crate::socket::Socket;
 use crate::{batch, batch_at, create, now_ms, produce_request, same, send};
 
@@ -102,7 +103,8 @@ fn sequences_of_a_producer_that_is_not_known() -> Result<()> {
 #[test]
 fn batches_that_are_refused() -> Result<()> {
     same(|server| {
-        let mut socket = Socket::open(server)?;
+        // With the topic of the groups' offsets, which is asked for below.
+        let mut socket = ready(server, &["wire-produce"])?;
         create(&mut socket, "wire.refused", 1, &[("max.message.bytes", "2000")])?;
         create(&mut socket, "wire.compacted", 1, &[("cleanup.policy", "compact")])?;
         create(&mut socket, "wire.append-time", 1, &[("message.timestamp.type", "LogAppendTime")])?;

@@ -12,7 +12,7 @@ use aqueduct_tests::server::Server;
 use bytes::{Bytes, BytesMut};
 
 /// What is taken for no answer at all.
-const SILENCE: Duration = Duration::from_secs(20);
+const SILENCE: Duration = Duration::from_secs(90);
 
 pub struct Socket {
     stream: TcpStream,

@@ -59,7 +59,7 @@ pub fn plugin() -> &'static Plugin {
 pub fn settings(url: &str, pairs: &[(&str, &str)]) -> ConfigMap {
     let mut map = ConfigMap::from([("connection.url".to_owned(), url.to_owned())]);
     // The test machine may be busy.
-    map.insert("read.timeout.ms".to_owned(), "30000".to_owned());
+    map.insert("read.timeout.ms".to_owned(), "60000".to_owned());
     map.extend(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
     map
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use aqueduct_connect_api::{
     Config, ConfigMap, Error, Factory, OffsetMap, OffsetStore, Plugin, Record, Result, SchemaAndValue,
@@ -73,14 +74,12 @@ pub async fn source(path: &Path, offsets: &Arc<Offsets>, batch_size: &str) -> Bo
     task
 }
 
-/// Polls until `count` lines have come, or two polls in a row gave nothing.
+/// Polls until `count` lines have come, or a minute has passed.
 #[allow(dead_code)]
 pub async fn poll_lines(task: &mut Box<dyn SourceTask>, count: usize) -> Vec<SourceRecord> {
-    let (mut records, mut empty) = (Vec::new(), 0);
-    while records.len() < count && empty < 4 {
-        let more = task.poll().await.expect("polled");
-        empty = if more.is_empty() { empty + 1 } else { 0 };
-        records.extend(more);
+    let (mut records, began) = (Vec::new(), Instant::now());
+    while records.len() < count && began.elapsed() < Duration::from_secs(60) {
+        records.extend(task.poll().await.expect("polled"));
     }
     records
 }

@@ -2,7 +2,7 @@
 
 #![allow(dead_code)]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -132,17 +132,18 @@ pub fn field(record: &SourceRecord, name: &str) -> Value {
     record.record.value.value.as_struct().and_then(|s| s.get(name)).cloned().expect("a column")
 }
 
-/// Runs a task again and again, each time killed after the offset of only some of a poll's records was stored, until
-/// polls give nothing more. Gives all records that reached the cluster.
+/// Runs a task again and again, each time killed after the offset of only some of a poll's records was stored, until all
+/// rows have been seen, which `id` tells apart, and polls give nothing more. Gives all records that reached the cluster.
 pub async fn killed_at_every_poll(config: &ConfigMap, seen: usize) -> Vec<SourceRecord> {
     let offsets = Arc::new(Offsets::default());
-    let mut all = Vec::new();
+    let (mut all, mut ids) = (Vec::new(), BTreeSet::new());
     let mut round = 0;
     loop {
         let mut task = task(config, &offsets).await.expect("started");
         let mut records = task.poll().await.expect("polled");
         if records.is_empty() {
-            records = poll(&mut task, 1, Duration::from_millis(1500)).await.expect("polled");
+            let patience = if ids.len() < seen { 60_000 } else { 1500 };
+            records = poll(&mut task, 1, Duration::from_millis(patience)).await.expect("polled");
         }
         task.stop().await;
         if records.is_empty() {
@@ -152,6 +153,7 @@ pub async fn killed_at_every_poll(config: &ConfigMap, seen: usize) -> Vec<Source
         round += 1;
         let acknowledged = (round * 3 % 7 + 1).min(records.len());
         offsets.acknowledge(&records[acknowledged - 1]);
+        ids.extend(records[..acknowledged].iter().map(|record| field(record, "id").as_i64()));
         all.extend(records.into_iter().take(acknowledged));
         assert!(all.len() < seen * 20, "the same rows come again and again");
     }

@@ -65,13 +65,6 @@ pub fn tuned_java(heap: &str, class: &str) -> Result<Command> {
     stock_java(heap, heap, class)
 }
 
-/// What a stock consumer of committed records prints of a topic, until nothing has come for 6 s; with `more` arguments.
-pub fn read_committed(bootstrap: &str, topic: &str, more: &[&str]) -> Result<String> {
-    let args = ["--bootstrap-server", bootstrap, "--topic", topic, "--from-beginning", "--isolation-level"];
-    let args = [&args[..], &["read_committed", "--timeout-ms", "6000"], more].concat();
-    tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &args)
-}
-
 /// The flags that Kafka's own start scripts give, with memory of `least` to `most`, such as `256m` and `2g` for a Connect
 /// worker.
 pub fn stock_java(least: &str, most: &str, class: &str) -> Result<Command> {

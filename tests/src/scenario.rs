@@ -122,7 +122,9 @@ impl Step {
             }
             let wrong = check(status, pattern, &answer);
             let Some(wrong) = wrong else { return Ok(answer) };
-            let busy = answer.status == 409 && answer.body.to_string().contains("rebalance");
+            let text = answer.body.to_string();
+            let busy = answer.status == 409
+                && ["rebalance", "stale configuration"].iter().any(|why| text.contains(why));
             if !(self.until || busy) || from.elapsed() > Duration::from_secs(60) {
                 let body: String = answer.body.to_string().chars().take(2000).collect();
                 bail!("{}: {}: {wrong}\nthe answer is {} {body}", peer.name, self.call, answer.status);

@@ -46,7 +46,7 @@ fn users_may_do_the_same_on_both() -> Result<()> {
 fn the_stock_tools_set_and_list_acls_and_quotas() -> Result<()> {
     let outcomes = Kind::BOTH.map(|kind| -> Result<Vec<String>> {
         let server = start(kind, &[])?;
-        tools::run(kind, &server.bootstrap())
+        tools::run(&server.bootstrap())
     });
     let [ours, theirs] = outcomes;
     assert_eq!(ours?, theirs?);

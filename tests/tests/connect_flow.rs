@@ -95,7 +95,8 @@ impl Job {
     fn failed(&self, name: &str) -> Result<String> {
         let mut trace = String::new();
         self.wait("a failure", || {
-            let status = self.api().get(&format!("/connectors/{name}/status"))?;
+            // There is none until the connector has started.
+            let status = self.api().call("GET", &format!("/connectors/{name}/status"), None)?.body;
             let task = &status["tasks"][0];
             trace = task["trace"].as_str().unwrap_or_default().to_owned();
             let failed = status["connector"]["state"] == "RUNNING" && task["state"] == "FAILED";

@@ -35,7 +35,7 @@ use aqueduct_protocol::ids::{BrokerId, PartitionIndex, Uuid};
 use crate::metadata::{Command, MetadataImage, Outcome, Record, Rejection, decide};
 
 use balance::Balance;
-pub(crate) use brokers::still_running;
+pub(crate) use brokers::{another_runs, still_running};
 pub use change::Election;
 use recovery::Recoveries;
 pub use request::{AlterPartition, Heartbeat, LogEnd, LogEnds, Registration, Reply, Request};

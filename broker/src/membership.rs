@@ -180,7 +180,7 @@ impl Member {
     /// A cluster that does not know this node, or knows it with another disk.
     pub async fn join(&self) -> Result<(), Error> {
         let mut status = self.status.clone();
-        let mut told = Instant::now();
+        let (began, mut told) = (Instant::now(), Instant::now());
         let wish = Wish::Observe(self.own.clone());
         loop {
             let (joined, failure) = {
@@ -210,6 +210,12 @@ impl Member {
                     replaced.err().unwrap_or(rejection).message
                 }
                 Ok(Answered::Stranger(rejection)) => return Err(Error::NotRegistered(rejection)),
+                Ok(Answered::Refused(rejection))
+                    if rejection.code == ErrorCode::DuplicateBrokerRegistration
+                        && began.elapsed() >= self.settings.registration_timeout =>
+                {
+                    return Err(Error::NotRegistered(rejection));
+                }
                 Ok(Answered::Refused(rejection)) => rejection.message,
                 Ok(_) => "the leader has not sent anything yet".to_owned(),
                 Err(why) => why,

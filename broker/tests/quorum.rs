@@ -134,7 +134,12 @@ async fn nodes_that_do_not_belong_are_told_why() {
 
     // A voter that comes back without what it acknowledged.
     let wiped = 2;
+    let began = tokio::time::Instant::now();
     cluster.stop(wiped).await;
+    assert!(
+        began.elapsed() < Duration::from_secs(30),
+        "broker 4 hears of it, whoever else has asked for its place"
+    );
     std::fs::remove_dir_all(cluster.dir_of(wiped)).unwrap();
     let error = refusal(cluster.options(wiped)).await.to_string();
     assert!(error.contains("is not formatted"), "{error}");

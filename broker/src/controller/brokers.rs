@@ -19,6 +19,14 @@ pub(crate) fn still_running(id: BrokerId) -> Rejection {
     Rejection::new(ErrorCode::InvalidRequest, why)
 }
 
+/// Why a process does not get a broker's id.
+pub(crate) fn another_runs(id: BrokerId) -> Rejection {
+    let why = format!(
+        "Another broker is registered with the ID {id}. If the broker was restarted, this ends with its session"
+    );
+    Rejection::new(ErrorCode::DuplicateBrokerRegistration, why)
+}
+
 impl Controller {
     pub(super) fn register(&mut self, now_ms: i64, wanted: &Registration) -> Result<Reply, Rejection> {
         self.check_registration(now_ms, wanted)?;
@@ -103,10 +111,7 @@ impl Controller {
             && self.sessions.is_valid(id, now_ms)
             && !self.is_restart(wanted)
         {
-            let why = format!(
-                "Another broker is registered with the ID {id}. If the broker was restarted, this ends with its session"
-            );
-            return Err(Rejection::new(ErrorCode::DuplicateBrokerRegistration, why));
+            return Err(another_runs(id));
         }
         Ok(())
     }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use aqueduct_protocol::error_code::ErrorCode;
-use aqueduct_protocol::ids::Uuid;
+use aqueduct_protocol::ids::{BrokerId, Uuid};
 use aqueduct_quorum::{ChangeError, DirectoryId, MetadataQuorum, NodeId, Peer};
 use tokio::time::timeout;
 
 use super::Member;
-use crate::metadata::Rejection;
+use crate::controller::another_runs;
+use crate::metadata::{MetadataBackend as _, Rejection};
 
 /// How long a change of members may take.
 const CHANGE: Duration = Duration::from_secs(9);
@@ -16,12 +17,17 @@ const CHANGE: Duration = Duration::from_secs(9);
 const SMALL_LAG: u64 = 100;
 
 impl Member {
-    /// Lets a node follow; one that comes back with another address or disk takes the place of what it was.
+    /// Lets a node follow; one that comes back with another address or disk takes the place of what it was. While a broker
+    /// runs, no process with another disk gets its place: the broker would hear nothing any more.
     pub(super) async fn observe(&self, node: NodeId, peer: Peer) -> Result<(), Failed> {
         let known = self.status.borrow().members.iter().find(|member| member.id == node).cloned();
         if let Some(known) = known {
             if known.peer == peer || known.votes {
                 return Ok(());
+            }
+            let broker = i32::try_from(node).map(BrokerId).unwrap_or(BrokerId(-1));
+            if known.peer.directory != peer.directory && self.metadata.image().is_unfenced(broker) {
+                return Err(Failed::Refused(another_runs(broker)));
             }
             changed(timeout(CHANGE, self.quorum.remove(node)).await)?;
         }

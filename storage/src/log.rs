@@ -278,6 +278,13 @@ impl Log {
         self.flush_to(&view, view.segments.len(), view.end)
     }
 
+    /// Has what is appended leave the page cache for the disk, some MiB at a time; to be called after each append of what
+    /// nobody is about to read.
+    pub fn leave_cache(&self) {
+        let active = self.view.read().active().clone();
+        active.leave_cache();
+    }
+
     /// Makes all segments durable that are not appended to any more; meant for a background thread, after
     /// [`AppendInfo::rolled`].
     pub fn flush_closed_segments(&self) -> Result<Offset, Error> {

@@ -1,4 +1,5 @@
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,8 @@ pub(crate) struct Segment {
     path: Arc<Path>,
     /// Bytes of the log file that hold whole batches; what lies behind is a failed write.
     size: AtomicU64,
+    /// Up to here it has left the page cache, or is about to.
+    left_cache: AtomicU64,
     indexes: Mutex<Indexes>,
 }
 
@@ -95,6 +98,7 @@ impl Segment {
             file: LazyFile::new(log.into()),
             path: files::path(dir, base_offset, files::LOG).into(),
             size: AtomicU64::new(0),
+            left_cache: AtomicU64::new(0),
             indexes: Mutex::new(Indexes {
                 offsets: IndexFile::create(path(files::OFFSET_INDEX))?,
                 times: IndexFile::create(path(files::TIME_INDEX))?,
@@ -135,6 +139,7 @@ impl Segment {
             file: LazyFile::new(path.clone()),
             path,
             size: AtomicU64::new(size),
+            left_cache: AtomicU64::new(size),
             indexes: Mutex::new(indexes),
         };
         Ok((segment, sane))
@@ -382,6 +387,24 @@ impl Segment {
         let mut indexes = self.indexes.lock();
         indexes.offsets.sync()?;
         indexes.times.sync()
+    }
+
+    /// Has the kernel write what was appended since the last time, and forget what has come to the disk by now: a few MiB at
+    /// a time, so that whoever shares the disk does not wait for all of it at once, and the page cache is left to others.
+    pub(crate) fn leave_cache(&self) {
+        const STRETCH: u64 = 4 << 20;
+        /// What was given to the disk before, and may not have been there yet.
+        const AGAIN: u64 = 16 << 20;
+        let (size, left) = (self.size(), self.left_cache.load(Ordering::Relaxed));
+        if size.abs_diff(left) < STRETCH {
+            return;
+        }
+        self.left_cache.store(size, Ordering::Relaxed);
+        let from = left.min(size).saturating_sub(AGAIN);
+        if let (Ok(file), Some(length)) = (self.file(), NonZeroU64::new(size - from)) {
+            // Advice, which the kernel need not follow.
+            let _ = rustix::fs::fadvise(&*file, from, Some(length), rustix::fs::Advice::DontNeed);
+        }
     }
 
     /// When the log file was last written to, in milliseconds since 1970.

@@ -218,7 +218,8 @@ impl Reader {
             false => partition.read(offset, limit, end, at_least_one).map(|slice| (slice, Vec::new())),
         };
         match read {
-            Ok((slice, aborted)) => {
+            Ok((mut slice, aborted)) => {
+                slice.read_once = self.follower.is_some_and(|follower| partition.is_throttled_for(follower));
                 outcome.aborted = aborted.iter().map(wire).collect();
                 outcome.slice = (!slice.is_empty()).then_some(slice);
                 Some(outcome)

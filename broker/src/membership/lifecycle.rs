@@ -25,8 +25,9 @@ const EAGER: Duration = Duration::from_millis(100);
 const LEAVING: Duration = Duration::from_millis(20);
 /// Between two lines in the log that say what is waited for.
 pub(super) const REPEAT: Duration = Duration::from_secs(10);
-/// A stopping broker that no controller answers for so long stops all the same.
-const UNHEARD: Duration = Duration::from_secs(3);
+/// A stopping broker that no controller answers while it waits so often stops all the same. Waits are counted, not time: while
+/// the process stands still no answer can come.
+const UNHEARD: u32 = 30;
 /// It waits no longer than this to be relieved of its partitions.
 const LONGEST_LEAVE: Duration = Duration::from_secs(60);
 
@@ -197,25 +198,45 @@ impl Lifecycle {
     pub async fn leave(&self) {
         self.leaves.store(true, Ordering::Release);
         self.leave.notify_one();
-        let began = Instant::now();
-        let mut life = self.life.subscribe();
-        loop {
-            let now = *life.borrow_and_update();
-            if now.may_stop {
-                tracing::info!("the controller lets this broker stop");
-                return;
-            }
-            if now.heard.max(began).elapsed() > UNHEARD {
-                tracing::warn!(
-                    "no controller answers: the broker stops without being relieved of its partitions"
-                );
-                return;
-            }
-            if began.elapsed() > LONGEST_LEAVE {
+        match relieved(self.life.subscribe()).await {
+            Leave::Relieved => tracing::info!("the controller lets this broker stop"),
+            Leave::Unheard => tracing::warn!(
+                "no controller answers: the broker stops without being relieved of its partitions"
+            ),
+            Leave::TooLong => {
                 tracing::warn!("the broker stops without being relieved of all its partitions");
-                return;
             }
-            let _ = timeout(EAGER, life.changed()).await;
+        }
+    }
+}
+
+/// How a broker's wait to be relieved of its partitions ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Leave {
+    Relieved,
+    Unheard,
+    TooLong,
+}
+
+async fn relieved(mut life: watch::Receiver<Life>) -> Leave {
+    let began = Instant::now();
+    let (mut heard, mut waits) = (life.borrow().heard, 0);
+    loop {
+        let now = *life.borrow_and_update();
+        if now.heard != heard {
+            (heard, waits) = (now.heard, 0);
+        }
+        if now.may_stop {
+            return Leave::Relieved;
+        }
+        if waits > UNHEARD {
+            return Leave::Unheard;
+        }
+        if began.elapsed() > LONGEST_LEAVE {
+            return Leave::TooLong;
+        }
+        if timeout(EAGER, life.changed()).await.is_err() {
+            waits += 1;
         }
     }
 }
@@ -253,5 +274,25 @@ async fn first_registration(
             tracing::warn!(why, "waiting to be registered as a broker");
         }
         tokio::time::sleep(RETRY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_that_stands_still_while_it_stops_goes_on_waiting() {
+        let alive = Life { fenced: false, may_stop: false, heard: Instant::now() };
+        let (life, watched) = watch::channel(alive);
+        let leaves = tokio::spawn(relieved(watched.clone()));
+        tokio::time::sleep(EAGER / 2).await;
+        std::thread::sleep(EAGER * (UNHEARD + 5));
+        tokio::time::sleep(EAGER * 3).await;
+        assert!(!leaves.is_finished(), "nobody could be heard meanwhile");
+        life.send_replace(Life { may_stop: true, heard: Instant::now(), ..alive });
+        assert_eq!(leaves.await.unwrap(), Leave::Relieved);
+        let (_life, silent) = watch::channel(alive);
+        assert_eq!(relieved(silent).await, Leave::Unheard);
     }
 }

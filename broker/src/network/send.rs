@@ -1,11 +1,13 @@
 //! Answers onto a socket: bytes from memory, slices of files by `sendfile`.
 
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 
 use aqueduct_protocol::fetch_plan::Chunk;
 use bytes::{Buf, Bytes};
+use rustix::fs::Advice;
 use rustix::io::{Errno, ReadWriteFlags};
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 use tokio::io::Interest;
@@ -114,6 +116,8 @@ impl FileFailed {
 }
 
 async fn transfer(stream: &TcpStream, range: &Slice) -> io::Result<()> {
+    // Looked at before: reading ahead changes it.
+    let is_once = range.read_once && is_cold_ahead(range)?;
     warm(range).await?;
     let (mut at, mut left) = (range.position, range.len);
     while left > 0 {
@@ -126,14 +130,26 @@ async fn transfer(stream: &TcpStream, range: &Slice) -> io::Result<()> {
         }
         left -= sent;
     }
+    if is_once {
+        /// What was sent before, and may have been on its way still.
+        const AGAIN: u64 = 8 << 20;
+        let from = range.position.saturating_sub(AGAIN);
+        advise(range, from, end(range) - from, Advice::DontNeed)?;
+    }
     Ok(())
+}
+
+/// Whether what is read long after a range is not in the page cache: then the range would not be, either, but for who reads
+/// it now.
+fn is_cold_ahead(range: &Slice) -> io::Result<bool> {
+    /// More than is read ahead, and no multiple of what is asked about there.
+    const FAR: u64 = (16 << 20) + (52 << 10);
+    Ok(!is_cached(range, end(range) + FAR)?)
 }
 
 /// Brings a range into the page cache on a thread that may block, where it is not there already: `sendfile` would keep
 /// this thread, and every connection on it, waiting for the disk.
 async fn warm(range: &Slice) -> io::Result<()> {
-    /// As far as the kernel reads ahead; what lies between two such steps comes and goes together, more or less.
-    const STEP: usize = 128 << 10;
     /// What is read while a range is on its way to the client.
     const AHEAD: usize = 4 << 20;
     if range.len == 0 {
@@ -141,11 +157,11 @@ async fn warm(range: &Slice) -> io::Result<()> {
     }
     let last = end(range) - 1;
     // Who reads much at once goes on where this ends.
-    if range.len >= STEP && !is_cached(range, last + range.len as u64)? {
+    if range.len >= READ_AT_ONCE && !is_cached(range, last + range.len as u64)? {
         let range = range.clone();
-        aqueduct_quorum::blocking::spawn(move || advise(&range, end(&range), AHEAD.max(range.len)));
+        aqueduct_quorum::blocking::spawn(move || read_ahead(&range, end(&range), AHEAD.max(range.len)));
     }
-    let mut places = (range.position..last).step_by(STEP).chain([last]);
+    let mut places = (range.position..last).step_by(READ_AT_ONCE).chain([last]);
     if places.try_fold(true, |so_far, at| Ok::<_, io::Error>(so_far && is_cached(range, at)?))? {
         return Ok(());
     }
@@ -153,7 +169,7 @@ async fn warm(range: &Slice) -> io::Result<()> {
     let touched = aqueduct_quorum::blocking::spawn(move || -> io::Result<()> {
         let mut page = [0u8; 1];
         let (first, end) = (range.position, end(&range));
-        advise(&range, first, range.len)?;
+        read_ahead(&range, first, range.len)?;
         for at in (first..end).step_by(64 << 10) {
             rustix::io::pread(range.file()?.as_fd(), &mut page, at)?;
         }
@@ -162,10 +178,19 @@ async fn warm(range: &Slice) -> io::Result<()> {
     touched.await.map_err(|_| io::Error::other("the node is shutting down"))?
 }
 
+/// As far as the kernel reads ahead by default, and with one piece of advice; what lies between two such steps comes and goes
+/// together, more or less.
+const READ_AT_ONCE: usize = 128 << 10;
+
 /// Has the kernel read a part of the range's file, without waiting for it.
-fn advise(range: &Slice, from: u64, length: usize) -> io::Result<()> {
-    let length = std::num::NonZeroU64::new(length as u64);
-    Ok(rustix::fs::fadvise(range.file()?.as_fd(), from, length, rustix::fs::Advice::WillNeed)?)
+fn read_ahead(range: &Slice, from: u64, length: usize) -> io::Result<()> {
+    let end = from + length as u64;
+    let mut parts = (from..end).step_by(READ_AT_ONCE);
+    parts.try_for_each(|at| advise(range, at, end.min(at + READ_AT_ONCE as u64) - at, Advice::WillNeed))
+}
+
+fn advise(range: &Slice, from: u64, length: u64, advice: Advice) -> io::Result<()> {
+    Ok(rustix::fs::fadvise(range.file()?.as_fd(), from, NonZeroU64::new(length), advice)?)
 }
 
 /// As the call that warms, for those who read the range themselves.
@@ -256,5 +281,51 @@ mod tests {
         sender.await.unwrap();
         assert_eq!(received.len(), expected.len() + 500_000);
         assert!(received[..expected.len()] == expected[..]);
+    }
+
+    /// Sends the first part of a file a MiB at a time, as a follower fetches it, and tells whether that is in memory then.
+    async fn is_cached_after(content: &[u8], is_cold_before: bool) -> bool {
+        const SENT: usize = 12 << 20;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        file.write_all(content).unwrap();
+        file.sync_all().unwrap();
+        let slice = |position, len| {
+            let mut slice = Slice::new(
+                Arc::new(file.try_clone().unwrap()),
+                position,
+                len,
+                aqueduct_protocol::ids::Offset(0),
+            );
+            slice.read_once = true;
+            slice
+        };
+        if is_cold_before {
+            advise(&slice(0, 1), 0, content.len() as u64, Advice::DontNeed).unwrap();
+        }
+        let mut received = vec![0; 1 << 20];
+        for at in (0..SENT).step_by(received.len()) {
+            let piece = vec![Chunk::File(slice(at as u64, received.len()))];
+            let (sent, read) = tokio::join!(chunks(&stream, piece), client.read_exact(&mut received));
+            assert_eq!((sent.unwrap(), read.unwrap()), (1 << 20, 1 << 20));
+            assert!(received == content[at..at + received.len()]);
+        }
+        is_cached(&slice(0, 1), 1 << 19).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_copied_leaves_the_page_cache_if_it_was_not_there_before() {
+        let content: Vec<u8> = (0..48 << 20).map(|i: u32| (i >> 10) as u8).collect();
+        assert!(is_cached_after(&content, false).await, "others may read it");
+        let mut probe = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        probe.write_all(&content[..1 << 20]).unwrap();
+        probe.sync_all().unwrap();
+        let probe = Slice::new(Arc::new(probe), 0, 1 << 20, aqueduct_protocol::ids::Offset(0));
+        advise(&probe, 0, 1 << 20, Advice::DontNeed).unwrap();
+        // On some file systems nothing ever leaves it.
+        let forgets = !is_cached(&probe, 1 << 19).unwrap();
+        assert_eq!(is_cached_after(&content, true).await, !forgets);
     }
 }

@@ -353,7 +353,6 @@ fn pause(failures: u32, most: Duration) -> Duration {
 /// Does what the leader's answer says with one partition. Blocks.
 fn apply(wanted: &Wanted, position: &Position, data: PartitionData) -> Outcome {
     let (partition, epoch) = (&wanted.partition, wanted.epoch);
-    let offset = Offset(position.fetch_offset);
     match ErrorCode::from_code(data.error_code) {
         ErrorCode::None => {}
         ErrorCode::OffsetOutOfRange => return Outcome::OutOfRange,
@@ -362,15 +361,14 @@ fn apply(wanted: &Wanted, position: &Position, data: PartitionData) -> Outcome {
     let diverging = data.diverging_epoch;
     let followed = if diverging.epoch >= 0 || diverging.end_offset >= 0 {
         let at = (LeaderEpoch(diverging.epoch), Offset(diverging.end_offset));
-        partition.truncate_diverged(epoch, offset, at)
+        partition.truncate_diverged(epoch, position, at)
     } else {
         let fetched = Fetched {
-            offset,
             records: data.records.unwrap_or_default(),
             high_watermark: Offset(data.high_watermark),
             log_start: Offset(data.log_start_offset),
         };
-        partition.append_fetched(epoch, &fetched)
+        partition.append_fetched(epoch, position, &fetched)
     };
     match followed {
         Followed::Done | Followed::Void => Outcome::Fine,

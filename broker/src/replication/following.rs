@@ -16,8 +16,6 @@ use crate::partition::Partition;
 /// What a leader answered for one partition.
 #[derive(Debug)]
 pub(super) struct Fetched {
-    /// The offset that was asked for.
-    pub offset: Offset,
     pub records: Bytes,
     pub high_watermark: Offset,
     /// Where the leader's log begins.
@@ -46,8 +44,18 @@ impl From<Result<Worked, Error>> for Followed {
 /// What became of work on a log.
 enum Worked {
     Done,
-    /// The log does not end any more where it did when the leader was asked.
+    /// The log is not any more as it was when the leader was asked.
     Stale,
+}
+
+/// Whether a log is still as it was when the leader was asked. Its end alone does not tell: it may have been cut, and have
+/// grown to the same length with other records.
+fn is_as_asked(log: &Log, asked: &Position) -> bool {
+    log.log_end_offset().0 == asked.fetch_offset && last_epoch(log) == asked.last_fetched_epoch
+}
+
+fn last_epoch(log: &Log) -> i32 {
+    log.latest_epoch().map_or(-1, |epoch| epoch.0)
 }
 
 impl Partition {
@@ -61,7 +69,7 @@ impl Partition {
         Some(self.on_log(|log| Position {
             current_leader_epoch: epoch.0,
             fetch_offset: log.log_end_offset().0,
-            last_fetched_epoch: log.latest_epoch().map_or(-1, |epoch| epoch.0),
+            last_fetched_epoch: last_epoch(log),
             log_start_offset: log.log_start_offset().0,
             high_watermark: log.high_watermark().0,
             max_bytes,
@@ -94,19 +102,28 @@ impl Partition {
     }
 
     /// Appends what the leader sent. Blocks.
-    pub(super) fn append_fetched(self: &Arc<Self>, epoch: LeaderEpoch, fetched: &Fetched) -> Followed {
+    pub(super) fn append_fetched(
+        self: &Arc<Self>,
+        epoch: LeaderEpoch,
+        asked: &Position,
+        fetched: &Fetched,
+    ) -> Followed {
         let now_ms = self.clock().now_ms();
         let mut rolled = false;
         let followed = self.as_follower(epoch, |log| {
-            if log.log_end_offset() != fetched.offset {
+            if !is_as_asked(log, asked) {
                 return Ok(Worked::Stale);
             }
             let (segments, before) = (log.segments(), log.high_watermark());
             if !fetched.records.is_empty() {
-                if self.throttled.read().as_follower {
+                let is_throttled = self.throttled.read().as_follower;
+                if is_throttled {
                     self.around.fetched.record(self.around.now_ms(), fetched.records.len());
                 }
                 append(log, &fetched.records, epoch, now_ms)?;
+                if is_throttled && !self.is_in_sync() {
+                    log.leave_cache();
+                }
                 self.around.bytes_in.fetch_add(fetched.records.len() as u64, Relaxed);
             }
             if let Role::Follower(follower) = &**self.role.load() {
@@ -134,11 +151,11 @@ impl Partition {
     pub(super) fn truncate_diverged(
         self: &Arc<Self>,
         epoch: LeaderEpoch,
-        asked: Offset,
+        asked: &Position,
         at: (LeaderEpoch, Offset),
     ) -> Followed {
         self.as_follower(epoch, |log| {
-            if log.log_end_offset() != asked {
+            if !is_as_asked(log, asked) {
                 return Ok(Worked::Stale);
             }
             self.truncate(log, cut(log, at))

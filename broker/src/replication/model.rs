@@ -2,6 +2,7 @@
 //! processes that are killed and lose the end of their logs. The controller is the real one, and so are the rules of leaders
 //! and followers; only the logs are small.
 
+mod late;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -53,6 +54,10 @@ impl Log {
         self.values.truncate(to);
         self.epochs.retain(|(_, start)| *start < to);
     }
+
+    fn last_epoch(&self) -> i32 {
+        self.epochs.last().map_or(-1, |(epoch, _)| *epoch)
+    }
 }
 
 impl History for Log {
@@ -93,7 +98,7 @@ struct Broker {
 #[derive(Debug, Clone)]
 enum Message {
     Fetch { from: i32, to: i32, broker_epoch: BrokerEpoch, epoch: LeaderEpoch, offset: usize, last: i32 },
-    Fetched { to: i32, epoch: LeaderEpoch, offset: usize, what: What },
+    Fetched { to: i32, epoch: LeaderEpoch, offset: usize, last: i32, what: What },
     Alter { from: i32, broker_epoch: BrokerEpoch, proposal: Proposal },
     Altered { to: i32, broker_epoch: BrokerEpoch, proposal: Proposal, answer: Answer },
 }
@@ -270,7 +275,7 @@ impl Sim {
             topic: TOPIC,
             index: P0,
             leader_epoch: LeaderEpoch(broker.assumed.0),
-            last_epoch: LeaderEpoch(broker.log.epochs.last().map_or(-1, |(epoch, _)| *epoch)),
+            last_epoch: LeaderEpoch(broker.log.last_epoch()),
             end: broker.log.end(),
         };
         let told = LogEnds { broker: BrokerId(id), epoch: broker.epoch, ends: vec![end] };
@@ -342,7 +347,7 @@ impl Sim {
     fn fetch(&mut self, id: i32) {
         let broker = &self.brokers[&id];
         let Role::Follows(leader, epoch) = broker.role else { return };
-        let (offset, last) = (broker.log.values.len(), broker.log.epochs.last().map_or(-1, |(e, _)| *e));
+        let (offset, last) = (broker.log.values.len(), broker.log.last_epoch());
         let broker_epoch = broker.epoch;
         self.send(Message::Fetch { from: id, to: leader.0, broker_epoch, epoch, offset, last });
     }
@@ -370,7 +375,7 @@ impl Sim {
             Message::Fetch { from, to, broker_epoch, epoch, offset, last } => {
                 self.serve(from, to, broker_epoch, epoch, offset, last);
             }
-            Message::Fetched { to, epoch, offset, what } => self.take(to, epoch, offset, what),
+            Message::Fetched { to, epoch, offset, last, what } => self.take(to, epoch, (offset, last), what),
             Message::Alter { from, broker_epoch, proposal } => {
                 let asked = self.ask(Request::AlterPartition(AlterPartition {
                     broker: BrokerId(from),
@@ -450,14 +455,14 @@ impl Sim {
             self.send(Message::Alter { from: to, broker_epoch: own, proposal });
         }
         self.advance(to);
-        self.send(Message::Fetched { to: from, epoch, offset, what });
+        self.send(Message::Fetched { to: from, epoch, offset, last, what });
     }
 
-    fn take(&mut self, to: i32, epoch: LeaderEpoch, offset: usize, what: What) {
+    fn take(&mut self, to: i32, epoch: LeaderEpoch, asked: (usize, i32), what: What) {
         let unclean = self.unclean;
         let broker = self.broker(to);
         let Role::Follows(_, own) = broker.role else { return };
-        if !broker.running || own != epoch || broker.log.values.len() != offset {
+        if !broker.running || own != epoch || (broker.log.values.len(), broker.log.last_epoch()) != asked {
             return;
         }
         let end = match what {

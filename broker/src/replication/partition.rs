@@ -160,12 +160,18 @@ impl Partition {
 
     /// For how long a follower gets nothing: it is not in sync, and copying is limited.
     pub fn holds_back(&self, follower: BrokerId) -> Option<Duration> {
-        let is_throttled = self.throttled.read().as_leader;
-        let pause = is_throttled.then(|| self.around.sent.pause(self.around.now_ms())).flatten()?;
+        let pause = self.around.sent.pause(self.around.now_ms())?;
+        self.is_throttled_for(follower).then_some(pause)
+    }
+
+    /// Whether a follower copies under a throttle: it is not in sync.
+    pub fn is_throttled_for(&self, follower: BrokerId) -> bool {
+        if !self.throttled.read().as_leader {
+            return false;
+        }
         let role = self.role.load();
-        let Role::Leader(leader) = &**role else { return None };
-        let is_held = leader.state.lock().as_ref().is_some_and(|leading| !leading.is_in_sync(follower));
-        is_held.then_some(pause)
+        let Role::Leader(leader) = &**role else { return false };
+        leader.state.lock().as_ref().is_some_and(|leading| !leading.is_in_sync(follower))
     }
 
     /// Takes note of what a follower was sent.

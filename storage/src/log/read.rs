@@ -25,6 +25,8 @@ pub struct Slice {
     pub len: usize,
     /// Base offset of the first batch, which may lie below the offset asked for; the offset asked for if there is none.
     pub base_offset: Offset,
+    /// Whether it is copied to another broker, and need not stay in the page cache for that.
+    pub read_once: bool,
 }
 
 impl Slice {
@@ -35,7 +37,7 @@ impl Slice {
 
     /// A stretch of any file.
     pub fn new(file: Arc<File>, position: u64, len: usize, base_offset: Offset) -> Self {
-        Self { file: Some(file), position, len, base_offset }
+        Self { file: Some(file), position, len, base_offset, read_once: false }
     }
 
     /// The file that the bytes are in.
@@ -131,7 +133,7 @@ impl Log {
             return Err(Error::OffsetOutOfRange { partition: self.partition.clone(), offset, start, end });
         }
         let active = view.segments.len() - 1;
-        let nothing = Slice { file: None, position: 0, len: 0, base_offset: offset };
+        let nothing = Slice { file: None, position: 0, len: 0, base_offset: offset, read_once: false };
         if offset >= upper_bound {
             return Ok((nothing, active));
         }

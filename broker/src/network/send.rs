@@ -116,9 +116,7 @@ impl FileFailed {
 }
 
 async fn transfer(stream: &TcpStream, range: &Slice) -> io::Result<()> {
-    // Looked at before: reading ahead changes it.
-    let is_once = range.read_once && is_cold_ahead(range)?;
-    warm(range).await?;
+    let was_read = warm(range).await?;
     let (mut at, mut left) = (range.position, range.len);
     while left > 0 {
         let sent =
@@ -130,50 +128,42 @@ async fn transfer(stream: &TcpStream, range: &Slice) -> io::Result<()> {
         }
         left -= sent;
     }
-    if is_once {
-        /// What was sent before, and may have been on its way still.
-        const AGAIN: u64 = 8 << 20;
+    if was_read && range.read_once {
+        /// What was read ahead the time before, and sent since then.
+        const AGAIN: u64 = 2 * AHEAD as u64;
         let from = range.position.saturating_sub(AGAIN);
         advise(range, from, end(range) - from, Advice::DontNeed)?;
     }
     Ok(())
 }
 
-/// Whether what is read long after a range is not in the page cache: then the range would not be, either, but for who reads
-/// it now.
-fn is_cold_ahead(range: &Slice) -> io::Result<bool> {
-    /// More than is read ahead, and no multiple of what is asked about there.
-    const FAR: u64 = (16 << 20) + (52 << 10);
-    Ok(!is_cached(range, end(range) + FAR)?)
-}
-
 /// Brings a range into the page cache on a thread that may block, where it is not there already: `sendfile` would keep
-/// this thread, and every connection on it, waiting for the disk.
-async fn warm(range: &Slice) -> io::Result<()> {
-    /// What is read while a range is on its way to the client.
-    const AHEAD: usize = 4 << 20;
+/// this thread, and every connection on it, waiting for the disk. Tells whether the disk is read, for the range or for what
+/// follows it.
+async fn warm(range: &Slice) -> io::Result<bool> {
     if range.len == 0 {
-        return Ok(());
+        return Ok(false);
     }
     let last = end(range) - 1;
     // Who reads much at once goes on where this ends.
-    if range.len >= READ_AT_ONCE && !is_cached(range, last + range.len as u64)? {
+    let reads_on = range.len >= READ_AT_ONCE && !is_cached(range, last + range.len as u64)?;
+    if reads_on {
         let range = range.clone();
         aqueduct_quorum::blocking::spawn(move || read_ahead(&range, end(&range), AHEAD.max(range.len)));
     }
     let mut places = (range.position..last).step_by(READ_AT_ONCE).chain([last]);
     if places.try_fold(true, |so_far, at| Ok::<_, io::Error>(so_far && is_cached(range, at)?))? {
-        return Ok(());
+        return Ok(reads_on);
     }
     let range = range.clone();
-    let touched = aqueduct_quorum::blocking::spawn(move || -> io::Result<()> {
+    let touched = aqueduct_quorum::blocking::spawn(move || -> io::Result<bool> {
         let mut page = [0u8; 1];
         let (first, end) = (range.position, end(&range));
         read_ahead(&range, first, range.len)?;
         for at in (first..end).step_by(64 << 10) {
             rustix::io::pread(range.file()?.as_fd(), &mut page, at)?;
         }
-        Ok(())
+        Ok(true)
     });
     touched.await.map_err(|_| io::Error::other("the node is shutting down"))?
 }
@@ -181,6 +171,8 @@ async fn warm(range: &Slice) -> io::Result<()> {
 /// As far as the kernel reads ahead by default, and with one piece of advice; what lies between two such steps comes and goes
 /// together, more or less.
 const READ_AT_ONCE: usize = 128 << 10;
+/// What is read while a range is on its way to the client.
+const AHEAD: usize = 4 << 20;
 
 /// Has the kernel read a part of the range's file, without waiting for it.
 fn read_ahead(range: &Slice, from: u64, length: usize) -> io::Result<()> {
@@ -195,7 +187,7 @@ fn advise(range: &Slice, from: u64, length: u64, advice: Advice) -> io::Result<(
 
 /// As the call that warms, for those who read the range themselves.
 pub(super) async fn warmed(range: &Slice) -> io::Result<()> {
-    warm(range).await.map_err(|error| named(range, error))
+    warm(range).await.map(drop).map_err(|error| named(range, error))
 }
 
 /// Reads into `buffer`, as much as one call gives but never nothing.

@@ -26,14 +26,18 @@ enum Fault {
     Slow(usize, u64),
     /// Its clock is so many milliseconds off.
     Clock(usize, i64),
+    /// It starts with a clock that is as slow as the others can bear: records are no more than an hour of the future.
+    StartedLate(usize),
     /// Its disk has no room; restarted afterwards, as a log directory that has failed stays so.
     Full(usize),
     /// Killed as by a loss of power.
     Damaged(usize, Damage),
 }
 
+const SLOWEST_MS: i64 = 3_500_000;
+
 /// Kinds of faults; each comes as often as it is listed.
-const DECK: [&str; 12] = [
+const DECK: [&str; 13] = [
     "killed",
     "killed",
     "stopped",
@@ -43,6 +47,7 @@ const DECK: [&str; 12] = [
     "isolated",
     "slow",
     "clock",
+    "started late",
     "full disk",
     "torn",
     "flipped",
@@ -65,6 +70,7 @@ impl Fault {
                 let millis = 1 + random.below(most) as i64;
                 Self::Clock(a, if random.below(2) == 0 { millis } else { -millis })
             }
+            "started late" => Self::StartedLate(a),
             "full disk" => Self::Full(a),
             "torn" => Self::Damaged(a, Damage::Torn),
             _ => Self::Damaged(a, Damage::Flipped),
@@ -74,9 +80,20 @@ impl Fault {
     /// The node whose process is hit.
     fn process(self) -> Option<usize> {
         match self {
-            Self::Killed(n) | Self::Stopped(n) | Self::Frozen(n) | Self::Full(n) | Self::Damaged(n, _) => {
-                Some(n)
-            }
+            Self::Killed(n)
+            | Self::Stopped(n)
+            | Self::Frozen(n)
+            | Self::StartedLate(n)
+            | Self::Full(n)
+            | Self::Damaged(n, _) => Some(n),
+            _ => None,
+        }
+    }
+
+    /// The node whose clock is off.
+    fn clock(self) -> Option<usize> {
+        match self {
+            Self::Clock(n, _) | Self::StartedLate(n) => Some(n),
             _ => None,
         }
     }
@@ -101,8 +118,9 @@ impl Fault {
     /// Whether the two get in each other's way.
     fn excludes(self, other: Self) -> bool {
         let same_process = self.process().is_some() && self.process() == other.process();
-        let same_line = |a, b| matches!((a, b), (Self::Slow(a, _), Self::Slow(b, _)) | (Self::Clock(a, _), Self::Clock(b, _)) if a == b);
-        same_process || same_line(self, other) || !self.ways().is_empty() && !other.ways().is_empty()
+        let same_line = matches!((self, other), (Self::Slow(a, _), Self::Slow(b, _)) if a == b);
+        let same_clock = self.clock().is_some() && self.clock() == other.clock();
+        same_process || same_line || same_clock || !self.ways().is_empty() && !other.ways().is_empty()
     }
 
     fn inflict(self, cluster: &mut Cluster, random: &mut Random) -> Result<()> {
@@ -112,6 +130,11 @@ impl Fault {
             Self::Frozen(n) => cluster.freeze(n, true)?,
             Self::Slow(n, kbit) => cluster.slow(n, Some(kbit))?,
             Self::Clock(n, millis) => cluster.step_clock(n, millis)?,
+            Self::StartedLate(n) => {
+                cluster.stop(n)?;
+                cluster.step_clock(n, -SLOWEST_MS)?;
+                cluster.launch(n)?;
+            }
             Self::Full(n) => cluster.fill(n)?,
             Self::Damaged(n, damage) => {
                 cluster.kill(n);
@@ -128,7 +151,7 @@ impl Fault {
             Self::Killed(n) | Self::Stopped(n) | Self::Damaged(n, _) => cluster.launch(n),
             Self::Frozen(n) => cluster.freeze(n, false),
             Self::Slow(n, _) => cluster.slow(n, None),
-            Self::Clock(n, _) => cluster.step_clock(n, 0),
+            Self::Clock(n, _) | Self::StartedLate(n) => cluster.step_clock(n, 0),
             Self::Full(n) => {
                 cluster.kill(n);
                 cluster.free(n)?;
@@ -141,8 +164,8 @@ impl Fault {
     /// How long it lasts, in milliseconds.
     fn length(self, most: u64, random: &mut Random) -> u64 {
         let least = match self {
-            // Pages that are in use already take some more.
-            Self::Full(_) => 2_000,
+            // Pages that are in use already take some more; it starts meanwhile.
+            Self::Full(_) | Self::StartedLate(_) => 2_000,
             _ => 300,
         };
         least + random.below(most)

@@ -58,6 +58,8 @@ pub struct ControllerSettings {
     /// For how long all replicas of a partition are waited for when each candidate may have lost the end of its log, from when
     /// the leader before is back.
     pub recovery_wait_ms: i64,
+    /// What the metadata of a new cluster begins with.
+    pub first: Vec<Record>,
 }
 
 impl Default for ControllerSettings {
@@ -69,6 +71,7 @@ impl Default for ControllerSettings {
             balance_interval_ms: None,
             relieved_at_once: 64,
             recovery_wait_ms: 60_000,
+            first: Vec::new(),
         }
     }
 }

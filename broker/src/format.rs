@@ -1,6 +1,7 @@
 //! Formatting: empty directories are made those of one node of one cluster, and the first voters of a quorum are written
 //! down (KIP-853). A node alone, and nodes of `controller.quorum.voters`, need none.
 
+mod begin;
 mod first;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,10 @@ pub struct Format {
     pub first: FirstControllers,
     /// Pass over directories that are formatted for this node already, which are refused otherwise.
     pub ignore_formatted: bool,
+    /// `NAME=LEVEL`: levels of features that a new cluster begins with.
+    pub features: Vec<String>,
+    /// `MECHANISM=[name=USER,password=PASSWORD]`: credentials that it begins with.
+    pub credentials: Vec<String>,
 }
 
 /// Why nothing was formatted.
@@ -80,7 +85,15 @@ pub fn format(properties: Properties, wanted: &Format) -> Result<Vec<String>, Fo
     paths.push(&settings.metadata_dir);
     let found: Result<Vec<_>, FormatError> =
         paths.into_iter().map(|path| Ok((path.clone(), MetaProperties::read(path)?))).collect();
+    let records = begin::records(&wanted.features, &wanted.credentials).map_err(FormatError::Wrong)?;
     let plan = plan(&settings, wanted, found?, random_uuid)?;
+    let begins = plan.directories.iter().any(|(path, _)| *path == settings.metadata_dir);
+    if begins && !records.is_empty() {
+        create(&settings.metadata_dir)?;
+        crate::metadata::first::write(&settings.metadata_dir, &records).map_err(|source| {
+            aqueduct_storage::Error::Io { action: "write", path: settings.metadata_dir.clone(), source }
+        })?;
+    }
     if !plan.voters.is_empty() {
         let failed = |source| FormatError::Quorum { path: settings.metadata_dir.clone(), source };
         let disk = Directory::open(&settings.metadata_dir).map_err(failed)?;

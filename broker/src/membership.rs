@@ -42,7 +42,7 @@ use tokio::time::{Instant, timeout};
 use crate::config::{ClusterSettings, LiveSettings, Settings};
 use crate::controller::{ControllerSettings, Registration};
 use crate::error::Error;
-use crate::metadata::{LocalMetadata, MetadataBackend, MetadataError, MetadataImage, Rejection};
+use crate::metadata::{LocalMetadata, MetadataBackend, MetadataError, MetadataImage, Rejection, first};
 use crate::network::Door;
 use crate::node::random_uuid;
 use crate::replicated::{Decided, ImageCell, ImageMachine, QuorumMetadata};
@@ -95,9 +95,9 @@ impl Member {
             .check()
             .map_err(|error| Error::Config(crate::config::ConfigError::Conflict(error.to_string())))?;
         let dir = settings.metadata_dir.clone();
-        let (disk, id) = aqueduct_quorum::blocking::spawn(move || {
+        let (disk, id, first) = aqueduct_quorum::blocking::spawn(move || {
             let id = aqueduct_storage::MetaProperties::read(&dir)?.map(|found| found.directory_id);
-            Ok::<_, Error>((Directory::open(&dir)?, id))
+            Ok::<_, Error>((Directory::open(&dir)?, id, first::read(&dir)?))
         })
         .await
         .map_err(|_| Error::Interrupted)??;
@@ -123,6 +123,7 @@ impl Member {
             balance_interval_ms: cluster
                 .balance_interval
                 .map(|interval| i64::try_from(interval.as_millis()).unwrap_or(i64::MAX)),
+            first,
             ..ControllerSettings::default()
         };
         let local = QuorumMetadata::start(cell.clone(), Arc::new(quorum.clone()), decides, tasks);

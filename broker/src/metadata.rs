@@ -13,6 +13,7 @@ mod configs;
 mod directories;
 mod effective;
 pub mod features;
+pub mod first;
 mod image;
 mod journal;
 mod local;

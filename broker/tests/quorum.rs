@@ -9,6 +9,8 @@ use std::time::Duration;
 use aqueduct_broker::format::{
     FirstControllers, Format, format as format_for, initial_controllers, random_uuid,
 };
+use aqueduct_broker::metadata::features::TRANSACTION_VERSION;
+use aqueduct_client::{Admin, ClientConfig, NewTopic, Producer, ProducerRecord};
 use aqueduct_protocol::ids::{BrokerId, Uuid};
 use aqueduct_protocol::messages::create_topics_request::CreatableTopic;
 use aqueduct_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
@@ -17,6 +19,7 @@ use aqueduct_protocol::{ApiKey, Decode, DecodeError, Encode, EncodeError, Reques
 use bytes::{BufMut, Bytes, BytesMut};
 use common::cluster::{CLUSTER_ID, Cluster, Plan, format, refusal};
 use common::{Client, PATIENCE};
+use tokio::time::timeout;
 
 const CREATE_TOPICS: i16 = 7;
 
@@ -295,9 +298,19 @@ async fn nodes_authenticate_and_only_they_speak_to_controllers() {
     cluster.stop_all().await;
 }
 
+fn wanted(first: FirstControllers) -> Format {
+    Format {
+        cluster_id: CLUSTER_ID.into(),
+        first,
+        ignore_formatted: false,
+        features: Vec::new(),
+        credentials: Vec::new(),
+    }
+}
+
 /// Formats a node's disk as `aqueduct storage format` does.
 fn storage_format(cluster: &Cluster, id: i32, first: FirstControllers) {
-    let wanted = Format { cluster_id: CLUSTER_ID.into(), first, ignore_formatted: false };
+    let wanted = wanted(first);
     format_for(cluster.options(id).properties, &wanted).unwrap();
 }
 
@@ -367,5 +380,59 @@ async fn controllers_that_were_formatted_together_form_a_quorum() {
     }
     cluster.start_again(&all).await;
     assert!(all.iter().all(|id| cluster.image(*id).topic("t").is_some()));
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brokers_find_the_credentials_that_a_cluster_begins_with() {
+    let jaas = |user: &str, password: &str| {
+        format!(
+            "org.apache.kafka.common.security.scram.ScramLoginModule required username=\"{user}\" password=\"{password}\";"
+        )
+    };
+    let plan = Plan::combined(2)
+        .dynamic()
+        .set("listener.security.protocol.map", "PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT")
+        .set("sasl.enabled.mechanisms", "SCRAM-SHA-256")
+        .set("sasl.mechanism.inter.broker.protocol", "SCRAM-SHA-256")
+        .set("listener.name.plaintext.scram-sha-256.sasl.jaas.config", &jaas("node", "n-secret"));
+    let mut cluster = Cluster::empty(plan);
+    let one = |id| format!("{id}@{}:{}", cluster.controller_at(id), random_uuid());
+    let all = initial_controllers(&format!("{},{}", one(1), one(2))).unwrap();
+    for id in 1..=2 {
+        let wanted = Format {
+            features: vec!["transaction.version=1".into()],
+            credentials: vec![
+                "SCRAM-SHA-256=[name=node,password=n-secret]".into(),
+                "SCRAM-SHA-256=[name=alice,password=a-secret]".into(),
+            ],
+            ..wanted(FirstControllers::Initial(all.clone()))
+        };
+        format_for(cluster.options(id).properties, &wanted).unwrap();
+    }
+    cluster.start_again(&[1, 2]).await;
+    cluster.until_all("two live brokers", |image| (1..=2).all(|id| image.is_live(BrokerId(id)))).await;
+    assert_eq!(cluster.image(2).level(&TRANSACTION_VERSION), 1);
+
+    let address = cluster.node(1).address().to_string();
+    let properties = [
+        ("bootstrap.servers", address.as_str()),
+        ("security.protocol", "SASL_PLAINTEXT"),
+        ("sasl.mechanism", "SCRAM-SHA-256"),
+        ("sasl.jaas.config", &jaas("alice", "a-secret")),
+    ];
+    let client = aqueduct_client::Client::new(ClientConfig::from_properties(properties).unwrap().0);
+    Admin::new(client.clone()).ensure_topic(&NewTopic::new("t", 1, 2)).await.unwrap();
+    // With acks=all: the other broker fetches it over a connection with the credential.
+    let record = ProducerRecord::new("t", "v");
+    let producer = Producer::new(client);
+    let sent = producer.send(record).await.unwrap();
+    timeout(PATIENCE, sent).await.unwrap().unwrap();
+    producer.close().await;
+    // They are in the metadata as any others: what is formatted does not bring them back.
+    cluster.stop(2).await;
+    cluster.stop(1).await;
+    cluster.start_again(&[1, 2]).await;
+    cluster.until_all("two live brokers", |image| (1..=2).all(|id| image.is_live(BrokerId(id)))).await;
     cluster.stop_all().await;
 }

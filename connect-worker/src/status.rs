@@ -91,6 +91,10 @@ pub fn topic_value(id: &TaskId, topic: &str, discovered: i64) -> String {
 pub struct StatusState {
     statuses: BTreeMap<Subject, Status>,
     topics: BTreeMap<ConnectorName, BTreeMap<String, u32>>,
+    /// What this worker has said last of what it runs.
+    said: BTreeMap<Subject, Status>,
+    /// What it has to say again.
+    hidden: Vec<(Subject, Status)>,
 }
 
 impl StatusState {
@@ -139,6 +143,20 @@ impl StatusState {
             .is_none_or(|known| known.worker_id == status.worker_id || known.generation <= status.generation)
     }
 
+    /// Takes note of what this worker says.
+    pub fn say(&mut self, subject: &Subject, status: &Status) {
+        match status.state {
+            RunState::Unassigned | RunState::Destroyed => self.said.remove(subject),
+            _ => self.said.insert(subject.clone(), status.clone()),
+        };
+    }
+
+    /// What this worker has said and a worker of the past has said otherwise since: what that one wrote while the brokers did
+    /// not answer came late.
+    pub fn take_hidden(&mut self) -> Vec<(Subject, Status)> {
+        std::mem::take(&mut self.hidden)
+    }
+
     /// Applies a record of the topic. Keys that mean nothing here are passed over.
     ///
     /// # Errors
@@ -173,9 +191,16 @@ impl StatusState {
                     && (known.generation > status.generation
                         || known.generation == status.generation && is_other)
             });
-        if !late {
-            self.statuses.insert(subject, status);
+        if late {
+            return Ok(());
         }
+        if let Some(said) = self.said.get(&subject)
+            && said.worker_id != status.worker_id
+            && said.generation > status.generation
+        {
+            self.hidden.push((subject.clone(), said.clone()));
+        }
+        self.statuses.insert(subject, status);
         Ok(())
     }
 
@@ -249,6 +274,25 @@ mod tests {
         assert_eq!(state.task(&TaskId::new("c-1", 10)).map(|s| s.state), Some(RunState::Running));
         put(&mut state, &task, &status(RunState::Unassigned, "new", 5));
         assert_eq!(state.tasks("c-1").first().map(|(_, s)| s.state), Some(RunState::Unassigned));
+    }
+
+    #[test]
+    fn what_a_worker_of_the_past_hides_is_said_again() {
+        let mut state = StatusState::new();
+        let subject = Subject::Connector("c".into());
+        let own = status(RunState::Running, "new", 5);
+        state.say(&subject, &own);
+        put(&mut state, &subject, &own);
+        put(&mut state, &subject, &status(RunState::Paused, "other", 6));
+        put(&mut state, &subject, &status(RunState::Running, "other", 5));
+        put(&mut state, &subject, &status(RunState::Failed, "new", 4));
+        assert_eq!(state.take_hidden(), [], "of the present, or its own");
+        put(&mut state, &subject, &status(RunState::Running, "old", 4));
+        assert_eq!(state.take_hidden(), [(subject.clone(), own)]);
+        assert_eq!(state.take_hidden(), []);
+        state.say(&subject, &status(RunState::Unassigned, "new", 5));
+        put(&mut state, &subject, &status(RunState::Failed, "old", 4));
+        assert_eq!(state.take_hidden(), [], "it does not run it any more");
     }
 
     #[test]

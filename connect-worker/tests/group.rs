@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
+use aqueduct_client::{Client, ClientConfig, PartitionConsumer, Producer, ProducerRecord};
 use aqueduct_connect_worker::internal::{InternalRequest, Peers};
 use aqueduct_connect_worker::{Error, Handle, Herder, Mode, NewConnector, TargetState, Worker, WorkerConfig};
 use aqueduct_tests::kafka::Kafka;
@@ -95,6 +96,38 @@ async fn wait_for_spread(herder: &Herder, ports: &[u16], total: usize) -> Result
     }
 }
 
+/// What a worker wrote while the brokers did not answer comes when others run its connectors already: they say so again.
+async fn late_statuses_do_not_stay(bootstrap: &str, protocol: &str) -> Result<()> {
+    let keys: Vec<String> =
+        (0..4).flat_map(|n| [format!("status-connector-c{n}"), format!("status-task-c{n}-1")]).collect();
+    let topic = format!("{protocol}-status");
+    let client = Client::new(ClientConfig::from_properties([("bootstrap.servers", bootstrap)])?.0);
+    let late =
+        r#"{"state":"RUNNING","trace":null,"worker_id":"127.0.0.1:999","generation":0,"version":null}"#;
+    let records = keys.iter().map(|key| ProducerRecord::keyed(&*topic, key.clone(), Some(late.into())));
+    let producer = Producer::new(client.clone());
+    producer.send_all(records.collect()).await?.all().await?;
+    producer.close().await;
+    let from = Instant::now();
+    loop {
+        let mut consumer = PartitionConsumer::new(client.clone());
+        consumer.assign_topic(&topic).await?;
+        let mut last = BTreeMap::new();
+        consumer
+            .read_to_end(|record| {
+                last.insert(record.key, record.value);
+            })
+            .await?;
+        let is_late = |key: &&String| {
+            let value = last.get(&Some(key.as_bytes().to_vec().into())).cloned().flatten();
+            value.is_none_or(|value| value == late)
+        };
+        let Some(hidden) = keys.iter().find(is_late) else { return Ok(()) };
+        ensure!(from.elapsed() < Duration::from_secs(60), "{hidden} is what a worker of the past said");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 async fn workers_share_and_take_over(bootstrap: &str, protocol: &str) -> Result<()> {
     let peers = Local::default();
     let first = start(bootstrap, protocol, 1001, &peers).await?;
@@ -115,6 +148,9 @@ async fn workers_share_and_take_over(bootstrap: &str, protocol: &str) -> Result<
     let second = start(bootstrap, protocol, 1002, &peers).await?;
     wait_for_spread(&herder, &[1001, 1002], 12).await?;
     let third = start(bootstrap, protocol, 1003, &peers).await?;
+    wait_for_spread(&herder, &[1001, 1002, 1003], 12).await?;
+
+    late_statuses_do_not_stay(bootstrap, protocol).await?;
     wait_for_spread(&herder, &[1001, 1002, 1003], 12).await?;
 
     // What is asked of one worker happens on all.

@@ -23,7 +23,13 @@ fn properties(dir: &Path, pairs: &[(&str, &str)]) -> Properties {
 }
 
 fn wanted(first: FirstControllers) -> Format {
-    Format { cluster_id: CLUSTER.into(), first, ignore_formatted: false }
+    Format {
+        cluster_id: CLUSTER.into(),
+        first,
+        ignore_formatted: false,
+        features: Vec::new(),
+        credentials: Vec::new(),
+    }
 }
 
 fn initial(text: &str) -> Format {

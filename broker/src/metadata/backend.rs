@@ -23,6 +23,9 @@ pub enum MetadataError {
         "metadata journal {path} is damaged at byte {at}: {why}; restore it from a backup, or move the log directory away to start anew"
     )]
     Damaged { path: String, at: u64, why: String },
+    /// What the cluster is to begin with cannot be read.
+    #[error("{path} is damaged: format the directory anew, with an empty one in its place")]
+    FirstDamaged { path: String },
     /// There are logs, but nothing that says which topics they belong to and how these are configured.
     #[error(
         "{dir} has no {file}, but the log directories hold {partitions} partitions, such as {first}: they were written by another \

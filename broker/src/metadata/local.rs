@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::journal::{FILE_NAME, Journal};
 use super::{
-    BrokerEpoch, Command, MetadataBackend, MetadataError, MetadataImage, Outcome, Rejection, decide,
+    BrokerEpoch, Command, MetadataBackend, MetadataError, MetadataImage, Outcome, Rejection, decide, first,
 };
 use crate::controller::{Reply, Request};
 
@@ -36,7 +36,14 @@ impl LocalMetadata {
 
     /// Opens what is in `dir`, or begins anew. Blocks on the disk.
     pub fn open(dir: &Path, cluster_id: &str) -> Result<Self, MetadataError> {
-        let (journal, image) = Journal::open(dir, cluster_id)?;
+        let (mut journal, mut image) = Journal::open(dir, cluster_id)?;
+        if image.version == 0 {
+            let records = first::read(dir)?;
+            if !records.is_empty() {
+                journal.append(&records)?;
+                records.iter().for_each(|record| image.apply(record));
+            }
+        }
         let image = Arc::new(image);
         let changes = watch::Sender::new(image.clone());
         let shared = Shared { image: ArcSwap::new(image), changes, journal: Mutex::new(journal) };

@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 use super::image_machine::encode;
 use super::{Decided as Counts, ImageCell};
 use crate::controller::{Controller, ControllerSettings, Reply, Request};
-use crate::metadata::MetadataError;
+use crate::metadata::{MetadataError, Record};
 use crate::tasks::Tasks;
 
 /// An entry that has grown to this is proposed before more is decided.
@@ -38,6 +38,8 @@ type Proposed = BoxFuture<'static, Result<u64, ProposeError>>;
 struct Active {
     epoch: u64,
     controller: Controller,
+    /// Decided before all else, and still to be agreed on.
+    first: Vec<Record>,
 }
 
 pub(super) struct Service {
@@ -93,8 +95,10 @@ impl Service {
             self.active = epoch.map(|epoch| {
                 tracing::info!(epoch, "this node is the active controller");
                 self.counts.became_active();
-                let image = (*self.cell.agreed()).clone();
-                Active { epoch, controller: Controller::new(image, self.settings.clone(), now_ms) }
+                let mut image = (*self.cell.agreed()).clone();
+                let first = if image.version == 0 { self.settings.first.clone() } else { Vec::new() };
+                first.iter().for_each(|record| image.apply(record));
+                Active { epoch, controller: Controller::new(image, self.settings.clone(), now_ms), first }
             });
         }
         self.active.as_mut()
@@ -137,6 +141,7 @@ impl Service {
             let _ = ask.answer.send(not_controller(ask.requests.len(), leader));
             return None;
         };
+        encode(&std::mem::take(&mut active.first), entry);
         let mut replies = Vec::with_capacity(ask.requests.len());
         for request in ask.requests {
             let (records, reply) = active.controller.handle(now_ms, request);
@@ -152,6 +157,7 @@ impl Service {
         let now_ms = self.now_ms();
         let Some(active) = self.activate() else { return };
         let mut entry = BytesMut::new();
+        encode(&std::mem::take(&mut active.first), &mut entry);
         encode(&active.controller.tick(now_ms), &mut entry);
         let tally = active.controller.take_tally();
         self.counts.add(tally);

@@ -38,6 +38,13 @@ struct FormatArgs {
     /// Pass over directories that are formatted already.
     #[arg(short = 'g', long)]
     ignore_formatted: bool,
+    /// A level of a feature that a new cluster begins with; may be repeated.
+    #[arg(short, long, value_name = "NAME=LEVEL")]
+    feature: Vec<String>,
+    /// A credential that a new cluster begins with, such as SCRAM-SHA-256=[name=alice,password=secret]; may be repeated. To be
+    /// given on all controllers: the first that decides has it begin so.
+    #[arg(short = 'S', long, value_name = "CREDENTIAL")]
+    add_scram: Vec<String>,
     /// One more line of the file; may be repeated, and wins over it.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -82,7 +89,13 @@ fn run_format(args: FormatArgs) -> Result<()> {
         First { initial_controllers: Some(all), .. } => FirstControllers::Initial(all.0),
         _ => FirstControllers::Unsaid,
     };
-    let wanted = Format { cluster_id: args.cluster_id, first, ignore_formatted: args.ignore_formatted };
+    let wanted = Format {
+        cluster_id: args.cluster_id,
+        first,
+        ignore_formatted: args.ignore_formatted,
+        features: args.feature,
+        credentials: args.add_scram,
+    };
     let lines = format(options.properties, &wanted).map_err(|error| match error {
         FormatError::Config(_) | FormatError::Wrong(_) => BadConfig(error.to_string()).into(),
         other => anyhow::Error::from(other),

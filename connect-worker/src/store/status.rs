@@ -46,23 +46,35 @@ impl StatusStore {
     /// As for [`TopicLog::open`].
     pub async fn open(config: ClientConfig, spec: &TopicSpec) -> Result<Self> {
         let state = Arc::new(RwLock::new(StatusState::new()));
-        let target = state.clone();
+        let (writes, queue) = mpsc::channel(QUEUE);
+        let (target, again) = (state.clone(), writes.downgrade());
         let log = TopicLog::open(config, spec, move |record| {
             let key = record.key.as_deref().unwrap_or_default();
-            let applied = target.write().apply(key, record.value.as_deref());
+            let mut state = target.write();
+            let applied = state.apply(key, record.value.as_deref());
+            let hidden = state.take_hidden();
+            drop(state);
             report_skipped(&record, applied);
+            let Some(writes) = again.upgrade() else { return };
+            for (subject, status) in hidden {
+                // Who waits here would wait for itself. Where the queue is full there is more to say of it soon.
+                let _ = writes.try_send(Write::Status { subject, status, safe: true });
+            }
         })
         .await?;
-        Ok(Self::start(state, Some(Arc::new(log))))
+        Ok(Self::start(state, (writes, queue), Some(Arc::new(log))))
     }
 
     /// A store that is gone with the process.
     pub fn in_memory() -> Self {
-        Self::start(Arc::default(), None)
+        Self::start(Arc::default(), mpsc::channel(QUEUE), None)
     }
 
-    fn start(state: Arc<RwLock<StatusState>>, log: Option<Arc<TopicLog>>) -> Self {
-        let (writes, queue) = mpsc::channel(QUEUE);
+    fn start(
+        state: Arc<RwLock<StatusState>>,
+        (writes, queue): (mpsc::Sender<Write>, mpsc::Receiver<Write>),
+        log: Option<Arc<TopicLog>>,
+    ) -> Self {
         let writer = tokio::spawn(write_all(queue, state.clone(), log.clone()));
         Self { state, writes, log, writer: Arc::new(Mutex::new(Some(writer))) }
     }
@@ -160,6 +172,7 @@ async fn write_all(
                     if safe && !state.read().may_write(&subject, &status) {
                         continue;
                     }
+                    state.write().say(&subject, &status);
                     (subject.key(), status.value())
                 }
                 Write::Flush(reply) => {

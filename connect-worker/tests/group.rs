@@ -101,7 +101,8 @@ async fn late_statuses_do_not_stay(bootstrap: &str, protocol: &str) -> Result<()
     let keys: Vec<String> =
         (0..4).flat_map(|n| [format!("status-connector-c{n}"), format!("status-task-c{n}-1")]).collect();
     let topic = format!("{protocol}-status");
-    let client = Client::new(ClientConfig::from_properties([("bootstrap.servers", bootstrap)])?.0);
+    let properties = [("bootstrap.servers", bootstrap), ("auto.offset.reset", "earliest")];
+    let client = Client::new(ClientConfig::from_properties(properties)?.0);
     let late =
         r#"{"state":"RUNNING","trace":null,"worker_id":"127.0.0.1:999","generation":0,"version":null}"#;
     let records = keys.iter().map(|key| ProducerRecord::keyed(&*topic, key.clone(), Some(late.into())));

@@ -24,7 +24,9 @@ pub enum MetadataError {
     )]
     Damaged { path: String, at: u64, why: String },
     /// What the cluster is to begin with cannot be read.
-    #[error("{path} is damaged, and with it what the cluster is to begin with: move the directory away and format it anew")]
+    #[error(
+        "{path} is damaged, and with it what the cluster is to begin with: move the directory away and format it anew"
+    )]
     FirstDamaged { path: String },
     /// There are logs, but nothing that says which topics they belong to and how these are configured.
     #[error(

@@ -310,8 +310,7 @@ fn wanted(first: FirstControllers) -> Format {
 
 /// Formats a node's disk as `aqueduct storage format` does.
 fn storage_format(cluster: &Cluster, id: i32, first: FirstControllers) {
-    let wanted = wanted(first);
-    format_for(cluster.options(id).properties, &wanted).unwrap();
+    format_for(cluster.options(id).properties, &wanted(first)).unwrap();
 }
 
 /// Waits until just these vote; gives their directories, in the same order.

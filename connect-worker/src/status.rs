@@ -93,8 +93,6 @@ pub struct StatusState {
     topics: BTreeMap<ConnectorName, BTreeMap<String, u32>>,
     /// What this worker has said last of what it runs.
     said: BTreeMap<Subject, Status>,
-    /// What it has to say again.
-    hidden: Vec<(Subject, Status)>,
 }
 
 impl StatusState {
@@ -151,18 +149,13 @@ impl StatusState {
         };
     }
 
-    /// What this worker has said and a worker of the past has said otherwise since: what that one wrote while the brokers did
-    /// not answer came late.
-    pub fn take_hidden(&mut self) -> Vec<(Subject, Status)> {
-        std::mem::take(&mut self.hidden)
-    }
-
-    /// Applies a record of the topic. Keys that mean nothing here are passed over.
+    /// Applies a record of the topic. Keys that mean nothing here are passed over. Returns what this worker has to say again: a
+    /// worker of the past has said otherwise, which came late, as the brokers did not answer.
     ///
     /// # Errors
     /// Why the record cannot be read; it is passed over.
-    pub fn apply(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
-        let Ok(key) = std::str::from_utf8(key) else { return Ok(()) };
+    pub fn apply(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<Option<(Subject, Status)>, String> {
+        let Ok(key) = std::str::from_utf8(key) else { return Ok(None) };
         if let Some(name) = key.strip_prefix("status-connector-") {
             self.set(Subject::Connector(name.into()), value)
         } else if let Some(id) = key.strip_prefix("status-task-") {
@@ -170,16 +163,16 @@ impl StatusState {
             let task = task.parse().map_err(|_| "its key has no task number")?;
             self.set(Subject::Task(TaskId::new(name, task)), value)
         } else if let Some(rest) = key.strip_prefix("status-topic-") {
-            self.set_topic(rest, value)
+            self.set_topic(rest, value).map(|()| None)
         } else {
-            Ok(())
+            Ok(None)
         }
     }
 
-    fn set(&mut self, subject: Subject, value: Option<&[u8]>) -> Result<(), String> {
+    fn set(&mut self, subject: Subject, value: Option<&[u8]>) -> Result<Option<(Subject, Status)>, String> {
         let Some(value) = value else {
             self.statuses.remove(&subject);
-            return Ok(());
+            return Ok(None);
         };
         let status = Status::parse(value)?;
         // A worker that gives something up may say so after the new owner has said that it runs, which may be itself: what
@@ -192,16 +185,13 @@ impl StatusState {
                         || known.generation == status.generation && is_other)
             });
         if late {
-            return Ok(());
+            return Ok(None);
         }
-        if let Some(said) = self.said.get(&subject)
-            && said.worker_id != status.worker_id
-            && said.generation > status.generation
-        {
-            self.hidden.push((subject.clone(), said.clone()));
-        }
+        let is_past =
+            |said: &&Status| said.worker_id != status.worker_id && said.generation > status.generation;
+        let hidden = self.said.get(&subject).filter(is_past).map(|said| (subject.clone(), said.clone()));
         self.statuses.insert(subject, status);
-        Ok(())
+        Ok(hidden)
     }
 
     fn set_topic(&mut self, key: &str, value: Option<&[u8]>) -> Result<(), String> {
@@ -236,10 +226,10 @@ mod tests {
         Status { state, trace: None, worker_id: worker.to_owned(), generation, version: None }
     }
 
-    fn put(state: &mut StatusState, subject: &Subject, status: &Status) {
+    fn put(state: &mut StatusState, subject: &Subject, status: &Status) -> Option<(Subject, Status)> {
         state
             .apply(subject.key().as_bytes(), status.value().as_deref().map(str::as_bytes))
-            .expect("a readable record");
+            .expect("a readable record")
     }
 
     #[test]
@@ -282,17 +272,20 @@ mod tests {
         let subject = Subject::Connector("c".into());
         let own = status(RunState::Running, "new", 5);
         state.say(&subject, &own);
-        put(&mut state, &subject, &own);
-        put(&mut state, &subject, &status(RunState::Paused, "other", 6));
-        put(&mut state, &subject, &status(RunState::Running, "other", 5));
-        put(&mut state, &subject, &status(RunState::Failed, "new", 4));
-        assert_eq!(state.take_hidden(), [], "of the present, or its own");
-        put(&mut state, &subject, &status(RunState::Running, "old", 4));
-        assert_eq!(state.take_hidden(), [(subject.clone(), own)]);
-        assert_eq!(state.take_hidden(), []);
+        for fine in [
+            own.clone(),
+            status(RunState::Paused, "other", 6),
+            status(RunState::Running, "other", 5),
+            status(RunState::Failed, "new", 4),
+        ] {
+            assert_eq!(put(&mut state, &subject, &fine), None, "of the present, or its own");
+        }
+        let late = status(RunState::Running, "old", 4);
+        assert_eq!(put(&mut state, &subject, &late), Some((subject.clone(), own.clone())));
+        assert_eq!(put(&mut state, &subject, &own), None);
         state.say(&subject, &status(RunState::Unassigned, "new", 5));
-        put(&mut state, &subject, &status(RunState::Failed, "old", 4));
-        assert_eq!(state.take_hidden(), [], "it does not run it any more");
+        let late = status(RunState::Failed, "old", 4);
+        assert_eq!(put(&mut state, &subject, &late), None, "it does not run it any more");
     }
 
     #[test]

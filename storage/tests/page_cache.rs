@@ -6,7 +6,6 @@ mod common;
 use std::fs::File;
 use std::io::{IoSliceMut, Write};
 use std::path::Path;
-use std::time::Duration;
 
 use aqueduct_protocol::ids::Offset;
 use aqueduct_protocol::records::{BatchBuilder, Compression};
@@ -49,7 +48,7 @@ fn what_is_appended_leaves_the_page_cache_once_it_is_on_the_disk() {
     let file = File::open(log_dir(dir.path()).join("00000000000000000000.log")).unwrap();
     // Each place is asked about once.
     let is_left = (0..200).any(|mib| {
-        std::thread::sleep(Duration::from_millis(20));
+        file.sync_data().unwrap();
         grow();
         is_cold(&file, mib * MIB + MIB / 2)
     });

@@ -206,7 +206,8 @@ impl Reader {
         if outcome.preferred.is_some() {
             return Some(outcome);
         }
-        outcome.held_back = self.follower.and_then(|follower| partition.holds_back(follower));
+        let is_throttled = self.follower.is_some_and(|follower| partition.is_throttled_for(follower));
+        outcome.held_back = is_throttled.then(|| partition.throttled_for()).flatten();
         if outcome.held_back.is_some() {
             return Some(outcome);
         }
@@ -219,7 +220,7 @@ impl Reader {
         };
         match read {
             Ok((mut slice, aborted)) => {
-                slice.read_once = self.follower.is_some_and(|follower| partition.is_throttled_for(follower));
+                slice.read_once = is_throttled;
                 outcome.aborted = aborted.iter().map(wire).collect();
                 outcome.slice = (!slice.is_empty()).then_some(slice);
                 Some(outcome)

@@ -32,8 +32,9 @@ pub(super) fn records(levels: &[String], credentials: &[String]) -> Result<Vec<R
     }
     for text in credentials {
         // The argument holds a password: it is not repeated.
-        let change = credential(text).map_err(|why| format!("--add-scram: {why}"))?;
-        take(&Command::AlterScram { changes: vec![change] }).map_err(|why| format!("--add-scram: {why}"))?;
+        credential(text)
+            .and_then(|change| take(&Command::AlterScram { changes: vec![change] }))
+            .map_err(|why| format!("--add-scram: {why}"))?;
     }
     Ok(records)
 }
@@ -43,14 +44,13 @@ fn level(text: &str) -> Result<Command, String> {
         .split_once('=')
         .ok_or_else(|| format!("--feature {text}: must look like NAME=LEVEL, such as group.version=1"))?;
     let name = name.trim();
-    if features::find(name).is_none() {
+    let feature = features::find(name).ok_or_else(|| {
         let known: Vec<_> = features::FEATURES.iter().map(|feature| feature.name).collect();
-        return Err(format!("Unsupported feature: {name}. Supported features are: {}", known.join(", ")));
-    }
+        format!("Unsupported feature: {name}. Supported features are: {}", known.join(", "))
+    })?;
     let level = level.trim().parse().map_err(|_| format!("--feature {text}: the level must be a number"))?;
     // A new cluster has nothing to lose.
-    let default = features::find(name).map_or(0, |feature| feature.default);
-    let kind = if level < default { UpgradeType::SafeDowngrade } else { UpgradeType::Upgrade };
+    let kind = if level < feature.default { UpgradeType::SafeDowngrade } else { UpgradeType::Upgrade };
     Ok(Command::UpdateFeature { name: name.into(), level, kind })
 }
 

@@ -5,12 +5,12 @@
 //! "AQFIRST1" | crc32c u32 | records...
 //! ```
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::journal::replace;
 use super::{MetadataError, Record};
 
 const MAGIC: &[u8; 8] = b"AQFIRST1";
@@ -22,18 +22,13 @@ const FILE_NAME: &str = "aqueduct-first.metadata";
 /// # Errors
 /// Of the disk.
 pub fn write(dir: &Path, records: &[Record]) -> io::Result<()> {
-    let (path, temporary) = (dir.join(FILE_NAME), dir.join(FILE_NAME).with_extension("tmp"));
     let mut body = BytesMut::new();
     records.iter().for_each(|record| record.encode(&mut body));
     let mut content = BytesMut::with_capacity(body.len() + 12);
     content.put_slice(MAGIC);
     content.put_u32(crc32c::crc32c(&body));
     content.put_slice(&body);
-    let mut file = File::create(&temporary)?;
-    file.write_all(&content)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, &path)?;
-    File::open(dir)?.sync_all()
+    replace(&dir.join(FILE_NAME), &content)
 }
 
 /// What was written down in `dir`; nothing where nothing was. Blocks on the disk.

@@ -112,20 +112,13 @@ impl Journal {
     }
 
     fn write_new(path: &Path, image: &MetadataImage) -> io::Result<Self> {
-        let temporary = path.with_extension("tmp");
         let mut content = BytesMut::new();
         content.put_slice(MAGIC);
         content.put_u16(image.cluster_id.len() as u16);
         content.put_slice(image.cluster_id.as_bytes());
         let records = image.to_records();
         content.unsplit(entry(&records));
-        let mut file = File::create(&temporary)?;
-        file.write_all(&content)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)?;
-        if let Some(dir) = path.parent() {
-            File::open(dir)?.sync_all()?;
-        }
+        replace(path, &content)?;
         let file = OpenOptions::new().append(true).open(path)?;
         let size = content.len() as u64;
         Ok(Self { path: path.to_owned(), file, size, base_size: size })
@@ -133,6 +126,19 @@ impl Journal {
 
     fn failed(&self, source: io::Error) -> MetadataError {
         MetadataError::Journal { path: self.path.display().to_string(), source }
+    }
+}
+
+/// Puts a file in the place of the one that may be there, as a whole or not at all.
+pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let mut file = File::create(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    match path.parent() {
+        Some(dir) => File::open(dir)?.sync_all(),
+        None => Ok(()),
     }
 }
 

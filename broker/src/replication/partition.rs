@@ -158,10 +158,9 @@ impl Partition {
         };
     }
 
-    /// For how long a follower gets nothing: it is not in sync, and copying is limited.
-    pub fn holds_back(&self, follower: BrokerId) -> Option<Duration> {
-        let pause = self.around.sent.pause(self.around.now_ms())?;
-        self.is_throttled_for(follower).then_some(pause)
+    /// For how long followers that are throttled get nothing.
+    pub fn throttled_for(&self) -> Option<Duration> {
+        self.around.sent.pause(self.around.now_ms())
     }
 
     /// Whether a follower copies under a throttle: it is not in sync.

@@ -50,16 +50,14 @@ impl StatusStore {
         let (target, again) = (state.clone(), writes.downgrade());
         let log = TopicLog::open(config, spec, move |record| {
             let key = record.key.as_deref().unwrap_or_default();
-            let mut state = target.write();
-            let applied = state.apply(key, record.value.as_deref());
-            let hidden = state.take_hidden();
-            drop(state);
-            report_skipped(&record, applied);
-            let Some(writes) = again.upgrade() else { return };
-            for (subject, status) in hidden {
-                // Who waits here would wait for itself. Where the queue is full there is more to say of it soon.
-                let _ = writes.try_send(Write::Status { subject, status, safe: true });
-            }
+            let applied = target.write().apply(key, record.value.as_deref());
+            let say_again = |hidden| {
+                if let (Some((subject, status)), Some(writes)) = (hidden, again.upgrade()) {
+                    // Who waits here would wait for itself. Where the queue is full there is more to say of it soon.
+                    let _ = writes.try_send(Write::Status { subject, status, safe: true });
+                }
+            };
+            report_skipped(&record, applied.map(say_again));
         })
         .await?;
         Ok(Self::start(state, (writes, queue), Some(Arc::new(log))))
